@@ -1,0 +1,140 @@
+"""The OpenRLHF seam: ``--train.agent_func_path`` points here.
+
+OpenRLHF loads this file by path in every rollout actor, builds :class:`AgentExecutor` without arguments and calls
+``execute`` for all episodes concurrently.  Everything that the executor knows comes from the run's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from openrlhf.utils.agent import AgentExecutorBase
+
+from r1_searcher.engine_policy import EnginePolicy
+from r1_searcher.episode_log import EpisodeLog
+from r1_searcher.episode_metrics import episode_metrics
+from r1_searcher.question import QARow
+from r1_searcher.retrieval_guard import RetrievalGuard
+from r1_searcher.reward_source import reward_source
+from r1_searcher.rewards import RewardResult
+from r1_searcher.rollout import Environment, run_episode
+from r1_searcher.run_config import RunConfig
+from r1_searcher.tokenization import HFTokenizer
+from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
+from retriever.client import HttpRetriever
+from retriever.errors import RetrieverError
+
+
+class AgentExecutor(AgentExecutorBase):
+    """Plays episodes for OpenRLHF.  Holds what they share and no state of any of them."""
+
+    def __init__(self) -> None:
+        self.run = RunConfig.of_this_process()
+        self.recipe = self.run.recipe
+        self.reward = reward_source(self.recipe, self.run.reward_url)
+        self.episodes = 0
+        self._environment: Environment | None = None
+
+    @cached_property
+    def retriever(self) -> HttpRetriever:
+        """The search service's client, shared by all episodes of this engine."""
+        config = self.run.retriever
+        return HttpRetriever(
+            config.url, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline
+        )
+
+    @cached_property
+    def guard(self) -> RetrievalGuard:
+        """Waits out outages of the search service; see :mod:`r1_searcher.retrieval_guard`."""
+        return RetrievalGuard(self._retriever_is_healthy, self.run.retriever.outage_seconds)
+
+    async def _retriever_is_healthy(self) -> bool:
+        try:
+            await self.retriever.health()
+        except RetrieverError:
+            return False
+        return True
+
+    @cached_property
+    def log(self) -> EpisodeLog:
+        """This engine's file of episodes."""
+        name = f"{self.run.first_step:06d}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        return EpisodeLog(Path(self.run.run_dir) / "trajectories" / name)
+
+    def environment(self, hf_tokenizer: Any) -> Environment:
+        """The recipe's environment around the host's tokenizer; built once (the host sends a copy per prompt)."""
+        if self._environment is None:
+            self._environment = Environment(
+                self.recipe.protocol_spec, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer)
+            )
+        return self._environment
+
+    async def execute(
+        self,
+        prompt: str,
+        label: str,
+        sampling_params: Any,
+        max_length: int,
+        hf_tokenizer: Any,
+        llm_engine: Any,
+        images: Any = None,
+    ) -> dict[str, Any]:
+        """Play one episode; the answer is what OpenRLHF's ``SamplesGenerator`` reads.
+
+        ``label`` is the dataset row as JSON.  The prompt is rendered from it, ``prompt`` is only echoed: the host
+        uses it as a key.
+        """
+        row = QARow.from_json(label)
+        environment = self.environment(hf_tokenizer)
+        policy = EnginePolicy(llm_engine.generate, sampling_params)
+        step = self._next_step()
+        failed = -1
+        async for trajectory in self.guard.attempts(lambda: run_episode(environment, row, policy)):
+            failed += 1
+            reward = await self._reward(trajectory)
+            self.log.write(trajectory, reward, step=step, attempt=failed)
+        failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
+        return self._response(trajectory, reward, failed, prompt=prompt, label=label, images=images)
+
+    def _next_step(self) -> int:
+        """Global step that the next episode belongs to, in synchronous training."""
+        step = self.run.first_step + 1 + self.episodes // max(self.run.episodes_per_step, 1)
+        self.episodes += 1
+        return step
+
+    async def _reward(self, trajectory: Trajectory) -> RewardResult:
+        if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:  # neutral, in-process: nothing to ask a server
+            return await reward_source(self.recipe, "").score(trajectory)
+        return await self.reward.score(trajectory)
+
+    def _response(
+        self, trajectory: Trajectory, reward: RewardResult, failed_attempts: int, **echo: Any
+    ) -> dict[str, Any]:
+        logprobs = trajectory.logprobs
+        return {
+            **echo,
+            "mm_train_inputs": None,
+            "observation_tokens": list(trajectory.ids),
+            "action_ranges": trained_ranges(trajectory, train_on_documents=self.recipe.train_on_documents),
+            "rollout_log_probs": None if logprobs is None else list(logprobs),
+            "truncated": trajectory.stop_reason is StopReason.LENGTH,
+            "reward": reward.total,
+            "scores": reward.total,
+            "extra_logs": episode_metrics(trajectory, reward, failed_attempts=failed_attempts),
+        }
+
+
+def trained_ranges(trajectory: Trajectory, *, train_on_documents: bool = False) -> list[tuple[int, int]]:
+    """``[start, end)`` of the ids that the loss sees: what the policy wrote, nothing of a failed episode.
+
+    ``train_on_documents`` is the ablation without the document mask: everything after the prompt.
+    """
+    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+        return []
+    if not train_on_documents:
+        return trajectory.action_ranges
+    return [(span.start, span.end) for span in trajectory.spans if span.kind is not SpanKind.PROMPT]

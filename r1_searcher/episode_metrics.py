@@ -1,0 +1,32 @@
+"""The numbers that every episode contributes to the curves, under the names that they are logged by."""
+
+from __future__ import annotations
+
+from r1_searcher.metrics import cover_exact_match, exact_match, f1
+from r1_searcher.rewards import RewardResult
+from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
+
+
+def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0) -> dict[str, float]:
+    """``group/name`` to value; the same keys for every episode of a run, so that a step's mean is defined.
+
+    Args:
+        failed_attempts: times that this episode was thrown away because its search failed.
+    """
+    golds = trajectory.row.answers
+    searches = trajectory.searches
+    return {
+        **{f"reward/{name}": value for name, value in reward.parts.items()},
+        **{f"rule/{name}": float(kept) for name, kept in reward.rules.items()},
+        "format/rate": float(bool(reward.rules) and all(reward.rules.values())),
+        "retrieval/rate": float(trajectory.n_searches > 0),
+        "retrieval/searches": float(trajectory.n_searches),
+        "retrieval/seconds": sum(search.seconds for search in searches) / len(searches) if searches else 0.0,
+        "retrieval/failed_attempts": float(failed_attempts),
+        "answer/em": exact_match(trajectory.answer, golds),
+        "answer/cover_em": cover_exact_match(trajectory.answer, golds),
+        "answer/f1": f1(trajectory.answer, golds),
+        "tokens/action": float(trajectory.token_count(SpanKind.ACTION)),
+        "tokens/documents": float(trajectory.token_count(SpanKind.DOCUMENTS)),
+        **{f"stop/{reason.value}": float(trajectory.stop_reason is reason) for reason in StopReason},
+    }

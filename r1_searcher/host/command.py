@@ -1,0 +1,85 @@
+"""OpenRLHF's command line from a recipe and the user's own OpenRLHF flags.  The user's flags win."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import r1_searcher
+from r1_searcher.errors import InputError
+from r1_searcher.host.device import Device
+from r1_searcher.host.flags import merge_flags, parse_flags
+from r1_searcher.recipe import Recipe
+
+AGENT_FILE = Path(r1_searcher.__file__).with_name("agent.py")
+
+CPU_FLAGS = (
+    *("--actor.num_gpus_per_node", "1", "--ref.num_gpus_per_node", "1", "--critic.num_gpus_per_node", "1"),
+    *("--vllm.num_engines", "1", "--vllm.sync_backend", "gloo", "--vllm.enforce_eager"),
+    *("--ds.attn_implementation", "eager"),
+)
+"""What OpenRLHF's defaults of eight GPUs, NCCL and flash attention become without a GPU."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """The flags, and what OpenRLHF's own parser makes of them."""
+
+    argv: tuple[str, ...]
+    flags: Namespace
+
+    def get(self, name: str) -> object:
+        """Value of ``--name``."""
+        return vars(self.flags)[name]
+
+    def number(self, name: str) -> int:
+        """Integer value of ``--name``; 0 where it has none."""
+        return int(vars(self.flags)[name] or 0)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs (logical ones without CUDA) that the run's placement asks for."""
+        engines = self.number("vllm.num_engines") * self.number("vllm.tensor_parallel_size")
+        actors = self.number("actor.num_nodes") * self.number("actor.num_gpus_per_node")
+        references = self.number("ref.num_nodes") * self.number("ref.num_gpus_per_node")
+        critics = self.number("critic.num_nodes") * self.number("critic.num_gpus_per_node")
+        total = actors if self.get("train.colocate_all") else actors + engines
+        if self.get("algo.kl.init_coef") and not (
+            self.get("train.colocate_actor_ref") or self.get("train.colocate_all")
+        ):
+            total += references
+        if self.get("algo.advantage.estimator") == "gae" and not self.get("train.colocate_all"):
+            total += critics
+        return total
+
+    @property
+    def episodes_per_engine_and_step(self) -> int:
+        """Episodes that one engine plays per step."""
+        episodes = self.number("rollout.batch_size") * self.number("rollout.n_samples_per_prompt")
+        return max(episodes // max(self.number("vllm.num_engines"), 1), 1)
+
+
+def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:
+    """The whole command line.  Raises ``InputError`` for flags that the installed OpenRLHF does not take."""
+    seam = (
+        *("--train.agent_func_path", str(AGENT_FILE)),
+        *("--data.prompt_dataset", str(run_dir / "data" / "train.jsonl")),
+        *("--data.input_key", "input", "--data.label_key", "label"),
+        *("--data.max_len", str(recipe.limits.max_length)),
+        *("--ckpt.path", str(run_dir / "checkpoints"), "--ckpt.output_dir", str(run_dir / "model")),
+        *("--ckpt.load_enable", "--ckpt.best_metric_key", "none"),
+        *("--logger.tensorboard_dir", str(run_dir / "tensorboard"), "--logger.wandb.run_name", run_dir.name),
+        *("--vllm.num_engines", "1", "--vllm.enable_prefix_caching"),
+    )
+    argv = merge_flags(seam, CPU_FLAGS if device is Device.CPU else (), user_flags)
+    flags = parse_flags(argv)
+    if vars(flags)["vllm.num_engines"] < 1:
+        raise InputError("--vllm.num_engines must be at least 1: episodes are played on vLLM engines")
+    return Command(tuple(argv), flags)
+
+
+def with_length_of(recipe: Recipe, command: Command) -> Recipe:
+    """The recipe with the context length that the command gives the engine."""
+    return replace(recipe, limits=replace(recipe.limits, max_length=command.number("data.max_len")))

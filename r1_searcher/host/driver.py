@@ -1,0 +1,77 @@
+"""The process that is OpenRLHF's driver: starts or joins Ray, then runs OpenRLHF's own command-line module.
+
+``python -m r1_searcher.host.driver PARENT_PID RUN_JSON DEVICE GPUS FLAGS…``, started by the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+
+from r1_searcher.errors import RunAborted
+from r1_searcher.host import cpu
+from r1_searcher.host.device import Device, worker_environment
+from r1_searcher.host.flags import TRAINER_MODULE
+from r1_searcher.run_config import ENVIRONMENT_VARIABLE
+from retriever.process import stop_with_parent
+
+ABORTED = 3
+"""Exit status of a run that an outside service ended."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run OpenRLHF; its output is this process's output."""
+    parent, config, device, gpus, *flags = argv
+    stop_with_parent(int(parent))
+    environment = worker_environment(Device(device)) | {ENVIRONMENT_VARIABLE: config}
+    os.environ.update(environment)
+    cpu.install()
+    try:
+        _start_ray(environment, Device(device), int(gpus))
+        sys.argv = [TRAINER_MODULE, *flags]
+        runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
+    except Exception as error:
+        aborted = _find_abort(error)
+        if aborted is None:
+            raise
+        print(f"r1_searcher: {aborted}", file=sys.stderr, flush=True)
+        return ABORTED
+    return 0
+
+
+def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
+    import ray
+
+    runtime_env = {
+        "env_vars": {**environment, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")},
+        "worker_process_setup_hook": "r1_searcher.host.cpu.install",
+    }
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env=runtime_env)
+    elif device is Device.CPU:
+        # Logical resources: the host asks for one GPU per actor, Ray only counts them.
+        ray.init(
+            runtime_env=runtime_env,
+            num_gpus=gpus,
+            num_cpus=max(os.cpu_count() or 1, 2 * gpus + 2),
+            include_dashboard=False,
+        )
+    else:
+        ray.init(runtime_env=runtime_env, include_dashboard=False)
+
+
+def _find_abort(error: BaseException | None) -> str | None:
+    """The message of a ``RunAborted`` that a Ray actor raised, however deep it is wrapped."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, RunAborted):
+            return str(error)
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

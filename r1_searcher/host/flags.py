@@ -1,0 +1,90 @@
+"""OpenRLHF's own command-line flags, read from the installed version without importing its heavy modules.
+
+The host builds its parser in the ``__main__`` part of ``openrlhf.cli.train_ppo_ray``.  The statements up to
+``parse_args()`` need only the standard library, so they are taken out of the source and run alone: checking a
+user's flags takes milliseconds instead of importing torch, vLLM and DeepSpeed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+from r1_searcher.errors import InputError
+
+TRAINER_MODULE = "openrlhf.cli.train_ppo_ray"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"OpenRLHF does not take these flags: {message}")
+
+
+@cache
+def trainer_parser() -> argparse.ArgumentParser:
+    """The installed OpenRLHF's parser; its ``error`` raises ``InputError``."""
+    path = _source_path()
+    body = _main_block(ast.parse(path.read_text(encoding="utf-8")), path)
+    end = next((i for i, statement in enumerate(body) if "parse_args" in ast.dump(statement)), None)
+    if end is None:
+        raise RuntimeError(f"{path} builds its parser in a way that this version of r1_searcher does not know")
+    namespace: dict[str, object] = {
+        "argparse": argparse.Namespace(ArgumentParser=lambda: _Parser(allow_abbrev=False)),
+        "datetime": datetime,
+    }
+    exec(compile(ast.Module(body=body[:end], type_ignores=[]), str(path), "exec"), namespace)
+    parser = namespace["parser"]
+    assert isinstance(parser, _Parser)
+    return parser
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse OpenRLHF flags.  Raises ``InputError`` for an unknown flag or a bad value."""
+    return trainer_parser().parse_args(list(argv))
+
+
+def merge_flags(*layers: Sequence[str]) -> list[str]:
+    """One argument list in which a flag of a later layer replaces the same flag of an earlier one.
+
+    Raises:
+        InputError: a layer holds something that is not a flag or its value.
+    """
+    merged: dict[str, list[str]] = {}
+    for layer in layers:
+        for flag, values in _split(layer):
+            merged.pop(flag, None)
+            merged[flag] = values
+    return [word for flag, values in merged.items() for word in (flag, *values)]
+
+
+def _split(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+    flags: list[tuple[str, list[str]]] = []
+    for word in argv:
+        if word.startswith("--"):
+            flag, _, value = word.partition("=")
+            flags.append((flag, [value] if value else []))
+        elif flags:
+            flags[-1][1].append(word)
+        else:
+            raise InputError(f"expected a flag that starts with --, found {word!r}")
+    return flags
+
+
+def _source_path() -> Path:
+    spec = importlib.util.find_spec("openrlhf")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("OpenRLHF is not installed; run: bash train_scripts/setup.sh")
+    return Path(spec.submodule_search_locations[0]) / "cli" / "train_ppo_ray.py"
+
+
+def _main_block(module: ast.Module, path: Path) -> list[ast.stmt]:
+    for statement in module.body:
+        if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
+            return statement.body
+    raise RuntimeError(f"{path} has no __main__ part")

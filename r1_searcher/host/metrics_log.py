@@ -1,0 +1,57 @@
+"""``metrics.jsonl``: the host's TensorBoard scalars, one JSON line per step.
+
+The event files are OpenRLHF's own record and are flushed as they grow; the JSON lines are a view of them that is
+made anew each time, so a killed run loses none and a resumed one (which repeats the steps after its checkpoint)
+counts each step once, as last played.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PREFIX = "train/"
+
+
+class MetricsLog:
+    """Turns a TensorBoard folder into ``metrics.jsonl``."""
+
+    def __init__(self, tensorboard_dir: Path, metrics_file: Path) -> None:
+        self._events = tensorboard_dir
+        self._file = metrics_file
+        self.steps: dict[int, dict[str, Any]] = {}
+
+    def refresh(self) -> Mapping[int, Mapping[str, Any]]:
+        """Read what has been logged so far, rewrite the file where there is news, return step -> metrics."""
+        if not self._events.is_dir():
+            return self.steps
+        steps = _read_scalars(self._events)
+        if steps != self.steps:
+            self.steps = steps
+            temporary = self._file.with_suffix(".partial")
+            temporary.write_text("".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)), encoding="utf-8")
+            temporary.replace(self._file)
+        return self.steps
+
+
+def _read_scalars(folder: Path) -> dict[int, dict[str, Any]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    steps: dict[int, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime):
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 1})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            if tag.startswith(PREFIX):
+                for event in events.Scalars(tag):
+                    line = steps.setdefault(event.step, {"step": event.step, "time": event.wall_time})
+                    line[tag.removeprefix(PREFIX)] = event.value if math.isfinite(event.value) else None
+    return steps
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``, by step."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

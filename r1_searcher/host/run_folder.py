@@ -1,0 +1,101 @@
+"""A run's folder: whose it is, whether it can be continued, and the dataset file that OpenRLHF reads.
+
+::
+
+    run.json              identity and configuration (read by every process of the run)
+    data/train.jsonl      the questions in OpenRLHF's form
+    trajectories/*.jsonl  every episode
+    metrics.jsonl         one line per step
+    tensorboard/          the host's own event files
+    checkpoints/          DeepSpeed checkpoints (resume)
+    model/                the final Hugging Face model
+    complete              exists once all of the above is final
+    train.log             output of OpenRLHF, Ray and vLLM
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1_searcher.errors import InputError
+from r1_searcher.question import QARow
+
+IDENTITY_FILE = "identity.json"
+CONFIG_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / CONFIG_FILE
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the final model has been written."""
+        return (self.path / "complete").is_file()
+
+    @property
+    def last_step(self) -> int:
+        """Global step of the newest whole checkpoint; 0 without one."""
+        latest = self.path / "checkpoints" / "_actor" / "latest"
+        return int(latest.read_text().strip().removeprefix("global_step")) if latest.is_file() else 0
+
+    def mark_complete(self) -> None:
+        """Record that the final model is there."""
+        (self.path / "complete").touch()
+
+    def check_owner(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds another run, or something that is no run.
+
+        Raises:
+            InputError: naming what differs.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        file = self.path / IDENTITY_FILE
+        if not file.is_file():
+            raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
+        found = json.loads(file.read_text(encoding="utf-8"))
+        differing = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+        if differing:
+            was, now = ({key: each.get(key) for key in differing} for each in (found, identity))
+            raise InputError(
+                f"{self.path} holds another run: it has {was}, this command has {now}; choose another --run-dir"
+            )
+
+    def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
+        """Create the folder, its identity and the host's dataset."""
+        (self.path / "data").mkdir(parents=True, exist_ok=True)
+        _write_atomically(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
+        lines = (json.dumps({"input": row.question, "label": row.to_json()}, ensure_ascii=False) for row in rows)
+        _write_atomically(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:
+    """What makes a run this run: its recipe, its questions in their order, and the host's flags."""
+    digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest()
+    return {"recipe": dict(recipe), "questions": len(rows), "questions_sha256": digest, "flags": list(argv)}

@@ -1,0 +1,134 @@
+"""Watches OpenRLHF's process: a progress bar from its metrics, its log in a file, its end in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from r1_searcher.host.device import Device
+from r1_searcher.host.driver import ABORTED
+from r1_searcher.host.metrics_log import MetricsLog
+from r1_searcher.host.run_folder import RunFolder
+
+POLL_SECONDS = 2.0
+STOP_SECONDS = 20.0
+"""How long the driver may take to end after a signal before it is killed."""
+SHOWN = {"reward": "reward", "retrieval/rate": "retrieval", "format/rate": "format", "answer/f1": "f1"}
+"""Metrics in the progress bar, under short names."""
+
+
+@dataclass
+class Supervisor:
+    """One OpenRLHF process and its run folder."""
+
+    folder: RunFolder
+    argv: Sequence[str]
+    device: Device
+    gpus: int
+    total_steps: int
+    verbose: bool = False
+    """True sends OpenRLHF's output to the console instead of the log file."""
+
+    def run(self) -> int:
+        """Run to the end; returns the exit status.  The driver never outlives this call."""
+        metrics = MetricsLog(self.folder.path / "tensorboard", self.folder.metrics_file)
+        with self._output() as output, _Driver(self._command(), output) as driver:
+            with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
+                while driver.process.poll() is None:
+                    time.sleep(POLL_SECONDS)
+                    _show(bar, metrics.refresh())
+                _show(bar, metrics.refresh())
+            return self._report(driver)
+
+    def _command(self) -> list[str]:
+        config = str(self.folder.config_file)
+        driver = [sys.executable, "-m", "r1_searcher.host.driver"]
+        return [*driver, str(os.getpid()), config, self.device.value, str(self.gpus), *self.argv]
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[Any]:
+        if self.verbose:
+            yield None
+            return
+        with self.folder.log_file.open("ab") as file:
+            yield file
+
+    def _report(self, driver: _Driver) -> int:
+        status = driver.process.returncode
+        if driver.stopped_by is not None:
+            print(f"stopped by {driver.stopped_by.name}; run the same command again to resume", file=sys.stderr)
+            return 128 + driver.stopped_by
+        if status == ABORTED and not self.verbose:
+            print(_last_line(self.folder.log_file, "r1_searcher: "), file=sys.stderr)
+        elif status != 0 and not self.verbose:
+            print(
+                f"r1_searcher: OpenRLHF ended with status {status}; the reason stands in {self.folder.log_file}:\n"
+                + _tail(self.folder.log_file),
+                file=sys.stderr,
+            )
+        return status
+
+
+class _Driver:
+    """The child process, in a process group of its own, ended with everything that it started."""
+
+    def __init__(self, command: Sequence[str], output: Any) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+
+    def __enter__(self) -> _Driver:
+        self._previous = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self._signal_group(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        self._signal_group(signal.SIGKILL)
+        self.process.wait()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stopped_by = signal.Signals(number)
+        self._signal_group(signal.SIGTERM)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+def _show(bar: Any, steps: Mapping[int, Mapping[str, Any]]) -> None:
+    if not steps:
+        return
+    last = max(steps)
+    bar.update(last - bar.n)
+    values = {short: steps[last].get(name) for name, short in SHOWN.items()}
+    bar.set_postfix({short: f"{value:.2f}" for short, value in values.items() if value is not None})
+
+
+def _last_line(path: Path, prefix: str) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.startswith(prefix)), lines[-1] if lines else "")
+
+
+def _tail(path: Path, lines: int = 25) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

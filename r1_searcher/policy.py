@@ -1,0 +1,39 @@
+"""What can be sampled from: the one interface between the loop and a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Finish(str, Enum):
+    """Why a turn ended."""
+
+    STOP = "stop"
+    """A stop string was completed."""
+    EOS = "eos"
+    """The policy ended its turn."""
+    LENGTH = "length"
+    """The token budget ran out."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled turn.
+
+    ``ids`` are exactly what was sampled: the EOS that ended the turn, and whatever the last token carries beyond a
+    stop string, included.  ``logprobs`` has one entry per id, or is None where it was not asked for.
+    """
+
+    ids: tuple[int, ...]
+    finish: Finish
+    logprobs: tuple[float, ...] | None = None
+
+
+class Policy(Protocol):
+    """A language model over token ids."""
+
+    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        """Sample one turn after ``ids``: at most ``max_tokens``, up to and including the first of ``stops``."""

@@ -1,0 +1,140 @@
+"""Rewards over HTTP, in OpenRLHF's wire format: ``--reward.remote_url http://host:port/get_reward``.
+
+    python -m r1_searcher.reward_server --reward r1_searcher.stage2 --protocol r1_searcher.base --port 8001
+
+``POST /get_reward`` (or ``/``) takes ``{"query": [...], "prompts": [...], "labels": [...]}`` and answers
+``{"rewards": ..., "scores": ..., "extra_logs": {...}}`` as :func:`~r1_searcher.reward_batch.score_batch`
+makes it; what is wrong with a request comes back as ``{"error": ...}`` on one line with status 400.
+``GET /health`` names reward and protocol.  Exit codes: 0 after SIGTERM, SIGINT or the parent's end; 2 for
+anything wrong at the start, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from r1_searcher.errors import InputError
+from r1_searcher.protocol import PROTOCOLS, Protocol
+from r1_searcher.reward_batch import find_protocol, find_reward, score_batch
+from r1_searcher.rewards import REWARDS, Reward
+from retriever.process import OneLineParser, StopSignal, bind, stop_with_parent, url_of, write_ready_file
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(reward: Reward, protocol: Protocol) -> Flask:
+    """The WSGI app that scores with this reward under this protocol; holds no state."""
+    try:
+        from flask import Flask, request
+        from werkzeug.exceptions import HTTPException
+    except ImportError as error:
+        raise ImportError("the reward server needs Flask: pip install flask waitress") from error
+
+    app = Flask("reward")
+
+    @app.post("/get_reward")
+    @app.post("/")
+    def get_reward() -> dict[str, Any]:
+        queries, prompts, labels = _read_request(request.get_json(force=True, silent=True))
+        return score_batch(queries, prompts, labels, reward, protocol)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ready", "reward": reward.name, "protocol": protocol.name}
+
+    @app.errorhandler(InputError)
+    def wrong_request(error: InputError) -> tuple[dict[str, str], int]:
+        return {"error": " ".join(str(error).split())}, 400
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> tuple[dict[str, str], int]:
+        return {"error": f"{request.method} {request.path}: {error.name}"}, error.code or 500
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> tuple[dict[str, str], int]:
+        logger.exception("%s failed", request.path)
+        return {"error": f"scoring failed with {type(error).__name__}, see the server's log"}, 500
+
+    return app
+
+
+def _read_request(body: object) -> tuple[list[str], list[str], list[str]]:
+    """Queries, prompts and labels of a request's body."""
+    if not isinstance(body, dict):
+        raise InputError("the body must be a JSON object with the lists query, prompts and labels")
+    return _strings(body, "query"), _strings(body, "prompts"), _strings(body, "labels")
+
+
+def _strings(body: dict[str, Any], name: str) -> list[str]:
+    values = body.get(name)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name!r} must be a list of strings, found {repr(values)[:80]}")
+    return values
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the service until a signal; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    StopSignal()
+    try:
+        if args.exit_with_parent is not None:
+            stop_with_parent(args.exit_with_parent or None)
+        if args.ready_file is not None:
+            args.ready_file.unlink(missing_ok=True)
+        app = create_app(find_reward(args.reward), find_protocol(args.protocol))
+        listener = bind(args.host, args.port)
+        server = _waitress(app, listener)
+    except (InputError, ValueError, OSError, OverflowError, ImportError) as error:
+        parser.error(str(error))
+    url = url_of(args.host, listener)
+    logger.info("%s under %s ready at %s/get_reward", args.reward, args.protocol, url)
+    try:
+        if args.ready_file is not None:
+            write_ready_file(args.ready_file, url)
+        server.run()  # returns after a signal, once the requests under way are answered
+    finally:
+        if args.ready_file is not None:
+            args.ready_file.unlink(missing_ok=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m r1_searcher.reward_server", description="Serve rewards.")
+    parser.add_argument("--reward", required=True, metavar="NAME", help=", ".join(REWARDS))
+    parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one (%(default)s)")
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the URL when ready")
+    parser.add_argument(
+        "--exit-with-parent",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="PID",
+        help="stop when the parent process ends; its pid covers a parent that dies before we look",
+    )
+    return parser
+
+
+def _waitress(app: Flask, listener: socket.socket) -> Any:
+    try:
+        create_server = import_module("waitress.server").create_server  # by name: it has no type stubs
+    except ImportError as error:
+        raise ImportError("the reward server needs waitress: pip install waitress") from error
+    return create_server(app, sockets=[listener], asyncore_use_poll=True, ident="reward")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

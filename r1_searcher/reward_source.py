@@ -1,0 +1,120 @@
+"""Where an episode's reward comes from: this process, an OpenRLHF ``reward_func`` file, or a reward server.
+
+All three run the functions of :mod:`r1_searcher.rewards`; the remote two are sent the trajectory itself (as the
+label), so that they too see who wrote what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import aiohttp
+
+from r1_searcher.errors import RunAborted
+from r1_searcher.recipe import Recipe
+from r1_searcher.rewards import RewardResult, score
+from r1_searcher.trajectory import SpanKind, Trajectory
+from r1_searcher.trajectory_json import to_mapping
+
+HTTP_ATTEMPTS = 5
+HTTP_TIMEOUT_SECONDS = 60.0
+
+
+class RewardSource(Protocol):
+    """Scores finished episodes."""
+
+    async def score(self, trajectory: Trajectory) -> RewardResult:
+        """The reward of one episode."""
+
+
+def reward_source(recipe: Recipe, url: str) -> RewardSource:
+    """In-process for an empty ``url``, a file for one that ends in ``.py``, HTTP for the rest."""
+    if not url:
+        return InProcessReward(recipe)
+    return FileReward(url) if url.endswith(".py") else HttpReward(url)
+
+
+class InProcessReward:
+    """The recipe's own reward."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    async def score(self, trajectory: Trajectory) -> RewardResult:
+        return score(self._recipe.reward_spec, trajectory, self._recipe.protocol_spec)
+
+
+class FileReward:
+    """``reward_func(queries, prompts, labels)`` of a Python file, loaded and called as OpenRLHF does."""
+
+    def __init__(self, path: str) -> None:
+        spec = importlib.util.spec_from_file_location("reward_func", path)
+        if spec is None or spec.loader is None:
+            raise RunAborted(f"cannot load the reward function file {path}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._reward_func: Callable[..., Mapping[str, Any]] = module.reward_func
+
+    async def score(self, trajectory: Trajectory) -> RewardResult:
+        query, prompt, label = _request(trajectory)
+        return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]))
+
+
+class HttpReward:
+    """A reward server in OpenRLHF's wire format."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    async def score(self, trajectory: Trajectory) -> RewardResult:
+        """Ask the server, a bounded number of times.
+
+        Raises:
+            RunAborted: it gave no usable answer; an episode is never trained on with a made-up reward.
+        """
+        query, prompt, label = _request(trajectory)
+        payload = {"query": [query], "prompts": [prompt], "labels": [label]}
+        failure: Exception | None = None
+        for attempt in range(HTTP_ATTEMPTS):
+            try:
+                return _result(await self._post(payload))
+            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError, KeyError) as error:
+                failure = error
+                await asyncio.sleep(0.5 * 2**attempt)
+        raise RunAborted(
+            f"the reward server {self._url} gave no usable answer in {HTTP_ATTEMPTS} tries; last: "
+            f"{type(failure).__name__}: {failure}. Start it and run the same command again."
+        )
+
+    async def _post(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS))
+        async with self._session.post(self._url, json=payload) as response:
+            response.raise_for_status()
+            return await response.json()
+
+
+def _request(trajectory: Trajectory) -> tuple[str, str, str]:
+    """(query, prompt, label) of OpenRLHF's reward call; the label carries the spans."""
+    prompt = "".join(span.text for span in trajectory.of_kind(SpanKind.PROMPT))
+    label = json.dumps(to_mapping(trajectory, with_ids=False), ensure_ascii=False)
+    return prompt + trajectory.completion, prompt, label
+
+
+def _result(reply: Mapping[str, Any]) -> RewardResult:
+    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its ``extra_logs``."""
+    logs = {key: float(_only(value)) for key, value in (reply.get("extra_logs") or {}).items()}
+    return RewardResult(
+        total=float(_only(reply["rewards"])),
+        parts={key.removeprefix("reward/"): value for key, value in logs.items() if key.startswith("reward/")},
+        rules={key.removeprefix("rule/"): value >= 0.5 for key, value in logs.items() if key.startswith("rule/")},
+    )
+
+
+def _only(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value.item() if hasattr(value, "item") else value

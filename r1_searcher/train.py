@@ -1,0 +1,169 @@
+"""Train a policy with OpenRLHF: ``python -m r1_searcher.train --recipe NAME --run-dir DIR --data FILE …``.
+
+Options of ours have no dot in their name.  Everything else is passed to OpenRLHF, whose flags win over the recipe's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.host.command import Command, build_command, with_length_of
+from r1_searcher.host.device import Device, detect
+from r1_searcher.host.flags import TRAINER_MODULE
+from r1_searcher.host.run_folder import RunFolder, identity_of
+from r1_searcher.question import QARow, read_rows
+from r1_searcher.recipe import RECIPES, Recipe, find_recipe
+from r1_searcher.run_config import RetrieverConfig, RunConfig
+from retriever.process import OneLineParser
+
+logger = logging.getLogger(__name__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="r1_searcher.train", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("--run-dir", required=True, type=Path, help="folder of this run; an interrupted one goes on")
+    parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
+    parser.add_argument("--retriever-url", required=True, help="search service, e.g. http://127.0.0.1:8000")
+    parser.add_argument("--retriever-timeout", type=float, default=RetrieverConfig.read_timeout, help="s per request")
+    parser.add_argument("--retriever-attempts", type=int, default=RetrieverConfig.attempts, help="tries per search")
+    parser.add_argument(
+        "--outage-seconds",
+        type=float,
+        default=RetrieverConfig.outage_seconds,
+        help="longest outage of the search service that is waited out",
+    )
+    parser.add_argument("--reward", default="", help="reward instead of the recipe's")
+    parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
+    parser.add_argument("--max-searches", type=int, help="searches per episode instead of the recipe's")
+    parser.add_argument("--top-k", type=int, help="passages per search instead of the recipe's")
+    parser.add_argument("--turn-tokens", type=int, help="new tokens per turn instead of the recipe's")
+    parser.add_argument("--no-document-mask", action="store_true", help="train retrieved tokens too (ablation)")
+    parser.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
+    parser.add_argument("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
+    parser.add_argument("--verbose", action="store_true", help="OpenRLHF's output on the console, not in train.log")
+    return parser
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked command line."""
+
+    recipe: Recipe
+    command: Command
+    device: Device
+    devices: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    options, host_flags = _parser().parse_known_args(argv)
+    try:
+        plan = _plan(options, _hide_wandb_key(host_flags))
+        if options.dry_run:
+            print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
+            return 0
+        return _train(options, plan)
+    except R1SearcherError as error:
+        print(f"r1_searcher: {error}", file=sys.stderr)
+        return 2
+
+
+def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
+    recipe = _recipe(options)
+    device, devices = detect() if options.device is None else (Device(options.device), sys.maxsize)
+    command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
+    return Plan(with_length_of(recipe, command), command, device, devices)
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The named recipe with the user's changes."""
+    recipe = find_recipe(options.recipe)
+    changes = {name: getattr(options, name) for name in ("max_searches", "top_k", "turn_tokens")}
+    limits = replace(recipe.limits, **{name: value for name, value in changes.items() if value is not None})
+    return replace(
+        recipe,
+        limits=limits,
+        reward=options.reward or recipe.reward,
+        train_on_documents=options.no_document_mask,
+    )
+
+
+def _hide_wandb_key(flags: Sequence[str]) -> list[str]:
+    """Move a wandb key from the flags to the environment.
+
+    OpenRLHF prints and logs all its flags; its logger takes the key from the environment where there is one.
+    """
+    flags = list(flags)
+    if "--logger.wandb.key" in flags[:-1]:
+        position = flags.index("--logger.wandb.key") + 1
+        os.environ.setdefault("WANDB_API_KEY", flags[position])
+        flags[position] = "from-environment"
+    return flags
+
+
+def _train(options: argparse.Namespace, plan: Plan) -> int:
+    rows = read_rows(options.data)
+    recipe = plan.recipe
+    folder = RunFolder(options.run_dir.resolve())
+    identity = identity_of(recipe.to_mapping(), rows, plan.command.argv)
+    folder.check_owner(identity)
+    if folder.is_complete:
+        logger.info("%s is complete; nothing to do", folder.path)
+        return 0
+    _preflight(options, plan, rows)
+    folder.prepare(identity, rows)
+    return _launch(options, plan, rows, folder)
+
+
+def _preflight(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow]) -> None:
+    from r1_searcher.host import preflight
+
+    model = str(plan.command.get("actor.model_name_or_path") or "")
+    preflight.check_model_path(model)
+    preflight.check_batches(plan.command, rows)
+    preflight.check_gpus(plan.command, plan.device, plan.devices, cluster=bool(os.environ.get("RAY_ADDRESS")))
+    if options.reward_url:
+        preflight.check_reward_url(options.reward_url)
+    preflight.check_retriever(options.retriever_url)
+    preflight.check_prompt_lengths(plan.recipe, rows, preflight.load_tokenizer(model))
+
+
+def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], folder: RunFolder) -> int:
+    from r1_searcher.host.supervisor import Supervisor
+
+    command = plan.command
+    RunConfig(
+        run_dir=str(folder.path),
+        recipe=plan.recipe,
+        retriever=RetrieverConfig(
+            url=options.retriever_url,
+            read_timeout=options.retriever_timeout,
+            attempts=options.retriever_attempts,
+            outage_seconds=options.outage_seconds,
+        ),
+        reward_url=options.reward_url,
+        first_step=folder.last_step,
+        episodes_per_step=command.episodes_per_engine_and_step,
+    ).write(folder.config_file)
+    steps = -(-len(rows) // command.number("rollout.batch_size")) * command.number("train.num_episodes")
+    if folder.last_step:
+        logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
+    status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose).run()
+    if status == 0:
+        folder.mark_complete()
+        logger.info("model: %s", command.get("ckpt.output_dir"))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
