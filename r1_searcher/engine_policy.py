@@ -28,12 +28,14 @@ class EnginePolicy:
         self._params.include_stop_str_in_output = True
         self._params.detokenize = True
         self._params.skip_special_tokens = False
+        # The host asks for at least one token before EOS.  That hides EOS from the first token of a turn, so its
+        # recorded log-prob would be another than the trainer's.
+        self._params.min_tokens = 0
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
         params = self._params.clone()
         params.stop = list(stops)
         params.max_tokens = max_tokens
-        params.min_tokens = min(params.min_tokens, max_tokens)
         reply = await self._generate(list(ids), params)
         output = reply.outputs[0]
         sampled = tuple(output.token_ids)

@@ -16,8 +16,7 @@ def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_atte
     golds = trajectory.row.answers
     searches = trajectory.searches
     return {
-        **{f"reward/{name}": value for name, value in reward.parts.items()},
-        **{f"rule/{name}": float(kept) for name, kept in reward.rules.items()},
+        **reward.logs(),
         "format/rate": float(bool(reward.rules) and all(reward.rules.values())),
         "retrieval/rate": float(trajectory.n_searches > 0),
         "retrieval/searches": float(trajectory.n_searches),

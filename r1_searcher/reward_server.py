@@ -93,10 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             stop_with_parent(args.exit_with_parent or None)
         if args.ready_file is not None:
             args.ready_file.unlink(missing_ok=True)
+        if not 0 <= args.port <= 65535:
+            raise InputError(f"--port must be from 0 to 65535, found {args.port}")
         app = create_app(find_reward(args.reward), find_protocol(args.protocol))
         listener = bind(args.host, args.port)
         server = _waitress(app, listener)
-    except (InputError, ValueError, OSError, OverflowError, ImportError) as error:
+    except (InputError, ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     url = url_of(args.host, listener)
     logger.info("%s under %s ready at %s/get_reward", args.reward, args.protocol, url)

@@ -61,6 +61,7 @@ class Plan:
     command: Command
     device: Device
     devices: int
+    """Devices of that kind on this machine."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,9 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     recipe = _recipe(options)
-    device, devices = detect() if options.device is None else (Device(options.device), sys.maxsize)
+    here, devices = detect()
+    device = here if options.device is None else Device(options.device)
     command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
-    return Plan(with_length_of(recipe, command), command, device, devices)
+    return Plan(with_length_of(recipe, command), command, device, devices if device is here else 0)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

@@ -14,7 +14,7 @@ from r1_searcher.errors import RunAborted
 from r1_searcher.host import cpu
 from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE
-from r1_searcher.run_config import ENVIRONMENT_VARIABLE
+from r1_searcher.run_config import ENVIRONMENT_VARIABLE, RunConfig
 from retriever.process import stop_with_parent
 
 ABORTED = 3
@@ -25,7 +25,12 @@ def main(argv: Sequence[str]) -> int:
     """Run OpenRLHF; its output is this process's output."""
     parent, config, device, gpus, *flags = argv
     stop_with_parent(int(parent))
-    environment = worker_environment(Device(device)) | {ENVIRONMENT_VARIABLE: config}
+    recipe = RunConfig.read(config).recipe
+    environment = worker_environment(Device(device)) | {
+        ENVIRONMENT_VARIABLE: config,
+        "R1_SEARCHER_REWARD": recipe.reward,  # r1_searcher.reward_func, where it is the source of rewards
+        "R1_SEARCHER_PROTOCOL": recipe.protocol,
+    }
     os.environ.update(environment)
     cpu.install()
     try:

@@ -48,6 +48,10 @@ class RunFolder:
         return self.path / "train.log"
 
     @property
+    def session_file(self) -> Path:
+        return self.path / "session.json"
+
+    @property
     def is_complete(self) -> bool:
         """Whether the final model has been written."""
         return (self.path / "complete").is_file()

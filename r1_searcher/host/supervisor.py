@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,10 @@ from tqdm import tqdm
 from r1_searcher.host.device import Device
 from r1_searcher.host.driver import ABORTED
 from r1_searcher.host.metrics_log import MetricsLog
+from r1_searcher.host.processes import Session
 from r1_searcher.host.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 STOP_SECONDS = 20.0
@@ -41,9 +45,11 @@ class Supervisor:
     """True sends OpenRLHF's output to the console instead of the log file."""
 
     def run(self) -> int:
-        """Run to the end; returns the exit status.  The driver never outlives this call."""
+        """Run to the end; returns the exit status.  No process of the run outlives this call."""
+        self._end_killed_attempt()
         metrics = MetricsLog(self.folder.path / "tensorboard", self.folder.metrics_file)
         with self._output() as output, _Driver(self._command(), output) as driver:
+            driver.session.write(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
                 while driver.process.poll() is None:
                     time.sleep(POLL_SECONDS)
@@ -55,6 +61,12 @@ class Supervisor:
         config = str(self.folder.config_file)
         driver = [sys.executable, "-m", "r1_searcher.host.driver"]
         return [*driver, str(os.getpid()), config, self.device.value, str(self.gpus), *self.argv]
+
+    def _end_killed_attempt(self) -> None:
+        session = Session.read(self.folder.session_file)
+        left = session.end() if session else 0
+        if left:
+            logger.warning("ended %d processes that a killed attempt at this run had left behind", left)
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[Any]:
@@ -81,13 +93,14 @@ class Supervisor:
 
 
 class _Driver:
-    """The child process, in a process group of its own, ended with everything that it started."""
+    """The child process, in a session of its own (Ctrl-C reaches it through us), and all that it starts."""
 
     def __init__(self, command: Sequence[str], output: Any) -> None:
         self.stopped_by: signal.Signals | None = None
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+        self.session = Session.led_by(self.process.pid)
 
     def __enter__(self) -> _Driver:
         self._previous = {
@@ -97,23 +110,17 @@ class _Driver:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self._signal_group(signal.SIGTERM)
-        try:
+            self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-        self._signal_group(signal.SIGKILL)
+        self.session.end()
         self.process.wait()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stopped_by = signal.Signals(number)
-        self._signal_group(signal.SIGTERM)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        self.process.terminate()
 
 
 def _show(bar: Any, steps: Mapping[int, Mapping[str, Any]]) -> None:

@@ -1,0 +1,168 @@
+"""Our share of a rollout's time: everything but the engine and the retriever.
+
+``python -m benchmarks.rollout_overhead --model data_prep/tiny_base --world DIR [--json FILE]``
+
+Plays questions at a fixed concurrency on the real engine, through the training loop's own episode, reward,
+metrics and episode log.  Counts the processor time that the event loop's thread spends in our code, without what
+it spends inside the engine's and the retriever's own coroutines, as a share of the wall time.  The engine is a tiny
+model, the least favourable case: with a larger one the same work of ours is a smaller share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.stopwatch import Stopwatch
+from r1_searcher.engine_policy import EnginePolicy
+from r1_searcher.episode_log import EpisodeLog
+from r1_searcher.episode_metrics import episode_metrics
+from r1_searcher.question import QARow, read_rows
+from r1_searcher.recipe import Recipe, find_recipe
+from r1_searcher.rewards import score
+from r1_searcher.rollout import Environment, run_episode
+from r1_searcher.tokenization import HFTokenizer
+from retriever.bm25 import Bm25Index
+from retriever.corpus import read_corpus
+from retriever.interface import LocalRetriever, Retriever
+from retriever.passage import Hits, SearchRequest
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One pass over the questions."""
+
+    wall_seconds: float
+    our_seconds: float
+    episodes: int
+    searches: int
+
+    @property
+    def share(self) -> float:
+        """Our part of the wall time."""
+        return self.our_seconds / self.wall_seconds
+
+
+class _TimedRetriever:
+    def __init__(self, inner: Retriever, watch: Stopwatch) -> None:
+        self._inner, self._watch = inner, watch
+
+    async def search(self, request: SearchRequest) -> Hits:
+        return await self._watch.time(self._inner.search(request))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def play(
+    rows: Sequence[QARow], recipe: Recipe, environment: Environment, engine: Any, log: EpisodeLog, concurrency: int
+) -> Repeat:
+    """All questions once, at most ``concurrency`` at a time."""
+    from vllm import SamplingParams
+
+    ours, theirs = Stopwatch(), Stopwatch()
+
+    async def generate(ids: list[int], params: Any) -> Any:
+        return await theirs.time(engine._generate(ids, params))
+
+    async def episode(row: QARow) -> int:
+        policy = EnginePolicy(generate, SamplingParams(temperature=1.0, logprobs=1))
+        trajectory = await run_episode(timed, row, policy)
+        reward = score(recipe.reward_spec, trajectory, recipe.protocol_spec)
+        episode_metrics(trajectory, reward)
+        log.write(trajectory, reward)
+        return len(trajectory.searches)
+
+    async def limited(row: QARow) -> int:
+        async with slots:
+            return await ours.time(episode(row))
+
+    timed = Environment(
+        environment.protocol,
+        environment.limits,
+        _TimedRetriever(environment.retriever, theirs),
+        environment.tokenizer,
+    )
+    slots = asyncio.Semaphore(concurrency)
+    started = time.perf_counter()
+    searches = await asyncio.gather(*(limited(row) for row in rows))
+    wall = time.perf_counter() - started
+    return Repeat(wall, ours.seconds - theirs.seconds, len(rows), sum(searches))
+
+
+def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
+    """Medians and ranges over the repeats (one warm-up pass before them is not counted)."""
+    from eval.engine import VllmEngine, prepare_environment
+    from r1_searcher.host.device import Device, detect
+
+    device, _ = detect()
+    prepare_environment(device)
+    from transformers import AutoTokenizer
+
+    recipe = find_recipe("tiny.stage2")
+    rows = read_rows(world / "stage2.jsonl")[:episodes]
+    environment = Environment(
+        recipe.protocol_spec,
+        recipe.limits,
+        LocalRetriever(Bm25Index.build(list(read_corpus(world / "corpus.jsonl")))),
+        HFTokenizer(AutoTokenizer.from_pretrained(model)),
+    )
+    engine = VllmEngine.start(model, max_length=recipe.limits.max_length, device=Device(device))
+    passes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in tqdm(range(repeats + 1), desc="passes"):
+            log = EpisodeLog(Path(folder) / f"{number}.jsonl")
+            passes.append(asyncio.run(play(rows, recipe, environment, engine, log, concurrency)))
+    engine.close()
+    counted = passes[1:]
+    shares = [each.share for each in counted]
+    return {
+        "our_share": statistics.median(shares),
+        "our_share_range": [min(shares), max(shares)],
+        "our_milliseconds_per_episode": statistics.median(1000 * p.our_seconds / p.episodes for p in counted),
+        "concurrency": concurrency,
+        "passes": [asdict(each) for each in counted],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--world", required=True, type=Path, help="folder made by data_prep.tiny_world")
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--episodes", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    result = measure(
+        options.model,
+        options.world,
+        concurrency=options.concurrency,
+        episodes=options.episodes,
+        repeats=options.repeats,
+    )
+    low, high = result["our_share_range"]
+    print(
+        f"our share of the rollout's time at {options.concurrency} concurrent episodes: "
+        f"{100 * result['our_share']:.2f} % (median of {options.repeats}; {100 * low:.2f} to {100 * high:.2f} %), "
+        f"{result['our_milliseconds_per_episode']:.2f} ms per episode"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Data sets and the tiny world: what the trainer, the retriever and the evaluation read."""

@@ -1,0 +1,122 @@
+"""What a two-stage training changed: ``python -m eval.quickstart_report DIR``.
+
+Reads a quickstart's folder and writes ``summary.json`` and ``curves.png`` into it::
+
+    base/scores.json  stage1/scores.json  stage2/scores.json     evaluations by eval.run
+    stage1_run/metrics.jsonl  stage2_run/metrics.jsonl           of the training runs
+    seconds.json                                                 {phase: wall seconds}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.curves import Stages, draw_curves
+from eval.folder import write_json
+from eval.summary import SCORES
+from eval.table import format_table, percent, scores_table
+from r1_searcher.errors import InputError
+from r1_searcher.host.metrics_log import read_metrics
+from retriever.process import OneLineParser
+
+MODELS = ("base", "stage1", "stage2")
+RUNS = ("stage1_run", "stage2_run")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; a missing file is one line on stderr and status 2."""
+    parser = OneLineParser(prog="eval.quickstart_report", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the quickstart")
+    folder: Path = parser.parse_args(argv).folder
+    try:
+        summary = summarize_quickstart(folder)
+        stages = read_stages(folder, summary)
+    except InputError as error:
+        print(f"eval.quickstart_report: {error}", file=sys.stderr)
+        return 2
+    write_json(folder / "summary.json", summary)
+    draw_curves(stages, folder / "curves.png")
+    print(report(summary))
+    return 0
+
+
+def summarize_quickstart(folder: Path) -> dict[str, Any]:
+    """Per model the greedy scores with the ``sampled`` ones nested, and the seconds of each phase."""
+    summary: dict[str, Any] = {}
+    for model in MODELS:
+        scores = _read_json(folder / model / "scores.json")
+        if "greedy" not in scores:
+            raise InputError(
+                f"{folder / model / 'scores.json'} holds no greedy scores, found {sorted(scores)}"
+            )
+        summary[model] = _block(scores["greedy"])
+        if "sampled" in scores:
+            summary[model]["sampled"] = _block(scores["sampled"])
+    summary["seconds"] = _read_json(folder / "seconds.json")
+    return summary
+
+
+def read_stages(folder: Path, summary: Mapping[str, Any]) -> Stages:
+    """The training curves, with the held-out scores of the same decoding where all models have them."""
+    metrics = []
+    for run in RUNS:
+        path = folder / run / "metrics.jsonl"
+        if not path.is_file():
+            raise InputError(f"training metrics not found: {path}")
+        metrics.append(read_metrics(path))
+    evaluations = [summary[model]["sampled"] for model in MODELS if "sampled" in summary[model]]
+    return Stages(metrics, evaluations if len(evaluations) == len(MODELS) else ())
+
+
+def report(summary: Mapping[str, Any]) -> str:
+    """Before and after on the held-out questions, by decoding, and where the time went; as text."""
+    parts = []
+    for decoding in ("greedy", "sampled"):
+        blocks = {model: _decoded(summary[model], decoding) for model in MODELS}
+        found = {model: block for model, block in blocks.items() if block}
+        if found:
+            parts.append(f"held-out questions, {decoding}\n\n{scores_table(found)}")
+            parts += [f"F1 % by hops, {decoding}\n\n{_hops_table(found)}"] * any(map(_hops, found.values()))
+    times = [[phase, f"{value:.0f}"] for phase, value in summary["seconds"].items()]
+    parts.append(format_table(["phase", "seconds"], times))
+    return "\n\n\n".join(parts)
+
+
+def _decoded(scores: Mapping[str, Any], decoding: str) -> Mapping[str, Any]:
+    return scores if decoding == "greedy" else scores.get(decoding, {})
+
+
+def _hops(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    return block.get("by_hops", {})
+
+
+def _hops_table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
+    hops = sorted({number for block in blocks.values() for number in _hops(block)}, key=int)
+    return format_table(
+        ["", *(f"{number}-hop" for number in hops)],
+        [
+            [
+                model,
+                *(percent(_hops(block)[number]["f1"]) if number in _hops(block) else "-" for number in hops),
+            ]
+            for model, block in blocks.items()
+        ],
+    )
+
+
+def _block(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: scores[name] for name in ("n", *SCORES, "interval_95", "by_hops") if name in scores}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"not found: {path}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

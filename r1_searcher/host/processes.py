@@ -1,0 +1,70 @@
+"""The processes of a run on this machine, however far they have got from the one that started them.
+
+Ray's and vLLM's processes outlive their parents when those are killed, and rewrite their titles and environment.
+They stay in the driver's session, which is therefore how they are found.  The session is noted in the run folder,
+so that the next attempt can end what a killed one has left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session of processes, by its leader."""
+
+    sid: int
+    started: float
+    """When its leader started, s since the epoch: process numbers are used again."""
+
+    @classmethod
+    def led_by(cls, pid: int) -> Session:
+        """The session of a process that was started as its leader."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def write(self, path: Path) -> None:
+        """Note the session for a later attempt."""
+        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Session | None:
+        """The session that was noted, or None."""
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def processes(self) -> list[psutil.Process]:
+        """Those of its processes that live; none where its number has gone to another session."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(self.sid).create_time() != self.started:
+                return []
+        return [process for process in psutil.process_iter() if _session_of(process.pid) == self.sid]
+
+    def end(self, *, grace_seconds: float = 5.0) -> int:
+        """End all of them: first asked, then killed.  Returns how many there were."""
+        left = self.processes()
+        for process in left:
+            _unless_gone(process.terminate)
+        _, alive = psutil.wait_procs(left, timeout=grace_seconds)
+        for process in alive:
+            _unless_gone(process.kill)
+        psutil.wait_procs(alive, timeout=grace_seconds)
+        return len(left)
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _unless_gone(action: Callable[[], None]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        action()

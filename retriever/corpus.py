@@ -1,0 +1,90 @@
+"""Corpora on disk: JSONL, one passage a line with `id`, `title` and `text`; other fields are ignored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from retriever.passage import Passage
+
+
+class CorpusError(ValueError):
+    """A corpus file that cannot be read; the message names file and line."""
+
+
+def iter_corpus(path: str | Path) -> Iterator[Passage]:
+    """Stream the passages of a JSONL file in order, one line in memory at a time; blank lines are skipped.
+
+    Raises:
+        CorpusError: the file cannot be opened, or a line is not UTF-8, not JSON, or lacks a field.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _passage_of_line(line, f"{path}, line {number}")
+    except OSError as error:
+        raise CorpusError(f"cannot read corpus {path}: {error.strerror or error}") from error
+
+
+def read_corpus(path: str | Path) -> list[Passage]:
+    """Read a whole corpus into memory; position i is line i (blank lines not counted).
+
+    Raises:
+        CorpusError: as `iter_corpus`; also for an id that occurs twice and for a corpus without passages.
+    """
+    passages: list[Passage] = []
+    seen: dict[str, int] = {}
+    for position, passage in enumerate(iter_corpus(path)):
+        first = seen.setdefault(passage.id, position)
+        if first != position:
+            raise CorpusError(
+                f"corpus {path}: id {passage.id!r} occurs twice, as passage {first + 1} "
+                f"and passage {position + 1}; ids must be unique"
+            )
+        passages.append(passage)
+    if not passages:
+        raise CorpusError(
+            f"corpus {path} is empty: expected one JSON object with id, title and text per line"
+        )
+    return passages
+
+
+def write_corpus(path: str | Path, passages: Iterable[Passage]) -> None:
+    """Write passages as JSONL, readable by `read_corpus`."""
+    with Path(path).open("w", encoding="utf-8") as out:
+        for passage in passages:
+            row = {"id": passage.id, "title": passage.title, "text": passage.text}
+            out.write(json.dumps(row) + "\n")
+
+
+def corpus_hash(passages: Iterable[Passage]) -> str:
+    """SHA-256 (hex) over ids, titles and texts in order: two corpora agree exactly when their hashes do."""
+    digest = hashlib.sha256()
+    for passage in passages:
+        digest.update(json.dumps([passage.id, passage.title, passage.text]).encode())
+    return digest.hexdigest()
+
+
+def _passage_of_line(line: bytes, where: str) -> Passage:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{where}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise CorpusError(f"{where}: expected a JSON object, got {type(row).__name__}")
+    missing = [key for key in ("id", "title", "text") if key not in row]
+    if missing:
+        raise CorpusError(f"{where}: field {', '.join(missing)} is missing; the line has {sorted(row)}")
+    identifier = row["id"]
+    if isinstance(identifier, int) and not isinstance(identifier, bool):
+        identifier = str(identifier)
+    for key, value in (("id", identifier), ("title", row["title"]), ("text", row["text"])):
+        if not isinstance(value, str):
+            raise CorpusError(f"{where}: field {key} must be a string, got {value!r:.80}")
+    return Passage(identifier, row["title"], row["text"])

@@ -1,0 +1,63 @@
+"""The two interfaces: what an episode talks to (`Retriever`) and what a service holds (`Index`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from retriever.passage import Hits, SearchRequest
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages for one episode at a time; concurrency is asyncio's.
+
+    Remote, in-process, simulated and scripted retrievers differ only behind these two methods, and wrappers
+    (fail-over over several endpoints, a circuit breaker, a cache) are retrievers themselves.
+    """
+
+    async def search(self, request: SearchRequest) -> Hits:
+        """Find at most `request.top_k` passages, best first.
+
+        Raises:
+            RetrieverError: an outside failure (down, slow, garbage, refused). Anything else is a bug.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections of the running event loop. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Passages that can be searched, synchronously and from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """Short description for logs and the health answer, such as `bm25` or `dense:e5-base-v2`."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        ...
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[Hits]:
+        """Result i answers query i: at most `top_k` hits, best first, equal scores in corpus order."""
+        ...
+
+
+class LocalRetriever:
+    """An `Index` in this process, as a `Retriever`; searches run in the loop's default thread pool."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    async def search(self, request: SearchRequest) -> Hits:
+        """Find at most `request.top_k` passages; an exception of the index is a bug and is passed on."""
+        results = await asyncio.to_thread(self._index.search, [request.query], request.top_k)
+        return results[0]
+
+    async def close(self) -> None:
+        """Nothing to release: the index belongs to whoever built it."""

@@ -1,0 +1,111 @@
+"""The server as a process: usage errors in one line, signals, the parent's end, the port, the ready file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.3
+_STUCK_S = 15.0
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose error is one line on stderr, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line instead of the whole usage text."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
+class StopSignal:
+    """SIGTERM and SIGINT, for a process that first prepares and then serves.
+
+    While preparing, a signal leaves the process at once with code 0. After `serve_with(wake)` it sets
+    `stopping` and calls `wake`, and a second signal leaves at once.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._wake: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def serve_with(self, wake: Callable[[], None]) -> None:
+        """From now on a signal asks for a graceful stop; `wake` must be safe inside a signal handler."""
+        self._wake = wake
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._wake is None or self.stopping:
+            sys.exit(0)
+        self.stopping = True
+        self._wake()
+
+
+def stop_with_parent(parent: int | None) -> None:
+    """Send this process a SIGTERM when its parent is gone, from a daemon thread that polls.
+
+    Polling, because Linux's parent-death signal fires when the parent's *thread* ends, and because it works on
+    every Unix. `parent` is the pid expected; None takes the present parent, which cannot tell a parent that
+    died before the call from a real one unless init (pid 1) has taken over.
+
+    Raises:
+        ValueError: the parent is gone already.
+    """
+    now = os.getppid()
+    if now != parent if parent is not None else now == 1:
+        raise ValueError(
+            f"--exit-with-parent: the parent is gone already (its pid is {now}, expected "
+            f"{'any but 1' if parent is None else parent}); if {now} is right, pass --exit-with-parent {now}"
+        )
+    threading.Thread(target=_watch, args=(now,), name="exit-with-parent", daemon=True).start()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port (0: a free one) without listening yet, so that a busy one is noticed before any slow work.
+
+    Raises:
+        OSError: no such address, not permitted, or in use; the message names host and port.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    return listener
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    """Address of a bound socket for clients on this machine."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
+
+
+def write_ready_file(path: Path, content: str) -> None:
+    """Write one line so that a reader sees either nothing or all of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(content + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    logger.info("parent %d is gone, stopping", parent)
+    os.kill(os.getpid(), signal.SIGTERM)
+    # The main thread may sit in a long library call and never see the signal.
+    time.sleep(_STUCK_S)
+    os._exit(0)

@@ -1,0 +1,143 @@
+"""The CPU patches: inert where they are not wanted, still needed by the pinned host, and doing what they say."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import multiprocessing
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from r1_searcher.host.cpu import PATCHES, GlooWeights
+from r1_searcher.host.device import Device, worker_environment
+
+STATE = """
+import json, sys
+before = list(map(repr, sys.meta_path))
+{prepare}
+from r1_searcher.host import cpu
+cpu.install(); cpu.install()
+import torch, torch.cuda
+print(json.dumps(dict(
+    patched=torch.cuda.synchronize.__name__ == "<lambda>", finders=len(sys.meta_path) - len(before),
+    flash_attn="flash_attn" in sys.modules, heavy=sorted({{"vllm", "ray", "openrlhf", "deepspeed"}} & set(sys.modules)),
+)))
+"""
+WITH_CUDA = "import torch; torch.cuda.is_available = lambda: True"
+
+
+def source_of(module: str) -> Path:
+    """Its file, found without importing the module's parents."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]).joinpath(*rest).with_suffix(".py")
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.module)
+def test_the_installed_host_still_needs_the_patch(patch):
+    """Red after an upgrade of the host: drop the patch, or follow the line."""
+    assert patch.answers in source_of(patch.stands_in or patch.module).read_text(encoding="utf-8")
+
+
+def test_the_installed_host_still_imports_flash_attn_at_its_top():
+    source = source_of("openrlhf.models.ring_attn_utils").read_text(encoding="utf-8")
+    assert "\nfrom flash_attn.bert_padding import" in source or "\n    from flash_attn.bert_padding import" in source
+
+
+def state(run, environment, variable: str | None, prepare: str = "") -> dict[str, object]:
+    env = environment if variable is None else {**environment, "R1_SEARCHER_CPU": variable}
+    done = run([sys.executable, "-W", "ignore", "-c", STATE.format(prepare=prepare)], env=env)
+    assert done.status == 0, done.err
+    return json.loads(done.out)
+
+
+INERT = {"patched": False, "finders": 0, "flash_attn": False, "heavy": []}
+
+
+@pytest.mark.parametrize("variable", [None, "0", ""])
+def test_without_the_variable_nothing_happens(run, environment, variable):
+    assert state(run, environment, variable) == INERT
+
+
+def test_with_cuda_nothing_happens(run, environment):
+    assert state(run, environment, "1", WITH_CUDA) == INERT
+
+
+def test_without_cuda_it_patches_and_imports_nothing_for_it(run, environment):
+    assert state(run, environment, "1") == {**INERT, "patched": True, "finders": 1, "flash_attn": True}
+
+
+def test_torch_is_patched_although_somebody_asked_for_it_first(run, environment):
+    prepare = "from r1_searcher.host import cpu; cpu.install()\nimport importlib.util; importlib.util.find_spec('torch')"
+    assert state(run, environment, "1", prepare)["patched"] is True
+
+
+def test_flash_attn_stand_in_says_what_to_do(run, environment):
+    program = (
+        "from r1_searcher.host import cpu; cpu.install()\n"
+        "from flash_attn.bert_padding import index_first_axis, pad_input, rearrange, unpad_input\n"
+        "from flash_attn.utils.distributed import all_gather\npad_input(1)"
+    )
+    done = run([sys.executable, "-c", program], env={**environment, "R1_SEARCHER_CPU": "1"})
+    assert done.err.strip().splitlines()[-1].startswith("RuntimeError: packed samples need flash-attn")
+
+
+def test_vllm_finds_the_plugin():
+    points = importlib.metadata.entry_points(group="vllm.general_plugins")
+    assert "r1_searcher.host.cpu:install" in {point.value for point in points}
+
+
+def test_a_workers_environment(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "R1_SEARCHER_CPU", "DS_ACCELERATOR"):
+        monkeypatch.delenv(name, raising=False)
+    cpu = worker_environment(Device.CPU)
+    assert cpu["R1_SEARCHER_CPU"] == "1" and cpu["DS_ACCELERATOR"] == "cpu" and cpu["OMP_NUM_THREADS"] == "1"
+    assert not {"R1_SEARCHER_CPU", "DS_ACCELERATOR", "OMP_NUM_THREADS"} & set(worker_environment(Device.CUDA))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert worker_environment(Device.CPU)["OMP_NUM_THREADS"] == "7", "what the user has set wins"
+
+
+def _take_part(rank: int, port: int, results: multiprocessing.Queue) -> None:
+    import torch
+
+    group = GlooWeights("127.0.0.1", port, rank, 2)
+    for dtype in (torch.float32, torch.bfloat16):
+        sent = torch.arange(12, dtype=torch.float32).reshape(3, 4).div(8).to(dtype)
+        tensor = sent.clone() if rank == 0 else torch.empty(3, 4, dtype=dtype)
+        group.broadcast(tensor, src=0, stream=None)
+        results.put((rank, str(dtype), torch.equal(tensor, sent)))
+
+
+def test_weights_cross_from_process_to_process():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [context.Process(target=_take_part, args=(rank, port, results)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = {results.get(timeout=60) for _ in range(4)}
+    for process in processes:
+        process.join(timeout=30)
+        assert process.exitcode == 0
+    assert found == {(rank, f"torch.{dtype}", True) for rank in range(2) for dtype in ("float32", "bfloat16")}
+
+
+@pytest.mark.slow
+def test_a_linear_layer_of_vllm_keeps_its_weight_and_sees_new_ones(run, environment):
+    program = (
+        "from r1_searcher.host import cpu; cpu.install()\nimport torch, vllm.model_executor.layers.utils as utils\n"
+        "layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16)\nlayer.weight.requires_grad_(False)\n"
+        "utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)\nassert layer.weight.shape == (64, 64)\n"
+        "layer.weight.data.fill_(2.0)\nx = torch.ones(1, 64, dtype=torch.bfloat16)\n"
+        "assert (layer.cpu_linear(x, layer.weight, None) == 128).all()\nprint('kept')"
+    )
+    env = {**environment, "R1_SEARCHER_CPU": "1"}
+    done = run([sys.executable, "-c", program], env=env, timeout=200)
+    assert done.status == 0 and "kept" in done.out, done.err[-2000:]

@@ -1,0 +1,43 @@
+# Sourced: starts what a script needs beside the trainer, and stops it when the script ends, also on Ctrl-C.
+# Needs ROOT and PYTHON (preset.sh).
+
+SERVICE_PIDS=()
+SERVICE_DIR="$(mktemp -d)"
+
+stop_services() {
+    local pid
+    for pid in ${SERVICE_PIDS[@]+"${SERVICE_PIDS[@]}"}; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$SERVICE_DIR"
+}
+trap stop_services EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# wait_for_service PID READY_FILE LOG: prints the URL that a service has written, or its log where it has died.
+wait_for_service() {
+    local pid="$1" ready="$2" log="$3"
+    while [[ ! -s "$ready" ]]; do
+        kill -0 "$pid" 2>/dev/null || { cat "$log" >&2; return 1; }
+        sleep 0.2
+    done
+    cat "$ready"
+}
+
+# start_retriever CORPUS: sets RETRIEVER_URL.
+start_retriever() {
+    local ready="$SERVICE_DIR/retriever.url" log="$SERVICE_DIR/retriever.log"
+    "$PYTHON" -m retriever.server --corpus "$1" --backend bm25 --port 0 --ready-file "$ready" \
+        --exit-with-parent $$ >"$log" 2>&1 &
+    SERVICE_PIDS+=("$!")
+    RETRIEVER_URL="$(wait_for_service "$!" "$ready" "$log")"
+    echo "retriever: $RETRIEVER_URL" >&2
+}
+
+# use_tiny_world SEED: makes the world where it is missing; sets WORLD.
+use_tiny_world() {
+    WORLD="${R1_SEARCHER_WORLD:-$ROOT/runs/tiny_world_seed$1}"
+    "$PYTHON" -m data_prep.tiny_world --out "$WORLD" --seed "$1" >&2
+}
