@@ -115,15 +115,15 @@ class VllmEngine:
         """The model under a decoding.  With a seed, a context always goes on the same way, in any batch."""
         from vllm import SamplingParams
 
-        async def generate(ids: list[int], params: Any) -> Any:
+        async def seeded(ids: list[int], params: Any) -> Any:
             if decoding.temperature > 0:
                 params.seed = _seed_of(decoding.seed, ids)
-            return await self._generate(ids, params)
+            return await self.generate(ids, params)
 
-        return EnginePolicy(generate, SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p))
+        return EnginePolicy(seeded, SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p))
 
-    async def _generate(self, ids: list[int], params: Any) -> Any:
-        """The finished request, as vLLM reports it."""
+    async def generate(self, ids: list[int], params: Any) -> Any:
+        """One request from its ids to its end: vLLM's output of the finished request."""
         name = next(self._names)
         self._replies[name] = reply = asyncio.get_running_loop().create_future()
         self._new.append((name, ids, params))
@@ -139,7 +139,8 @@ class VllmEngine:
                 finished = await loop.run_in_executor(self._thread, _step, self._engine, new)
             except Exception as error:  # the engine is broken: every waiting episode raises it
                 for reply in self._replies.values():
-                    reply.set_exception(error)
+                    if not reply.cancelled():
+                        reply.set_exception(error)
                 self._replies.clear()
                 return
             for output in finished:
@@ -160,10 +161,8 @@ def _load(arguments: dict[str, Any]) -> Any:
 
 def _step(engine: Any, new: Sequence[tuple[str, list[int], Any]]) -> list[Any]:
     """Add the new requests, compute one token of every running one, give those that are finished."""
-    from vllm.inputs import TokensPrompt
-
     for name, ids, params in new:
-        engine.add_request(name, TokensPrompt(prompt_token_ids=ids), params)
+        engine.add_request(name, {"prompt_token_ids": ids}, params)
     return [output for output in engine.step() if output.finished]
 
 

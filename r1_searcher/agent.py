@@ -20,7 +20,7 @@ from r1_searcher.episode_metrics import episode_metrics
 from r1_searcher.question import QARow
 from r1_searcher.retrieval_guard import RetrievalGuard
 from r1_searcher.reward_source import reward_source
-from r1_searcher.rewards import RewardResult
+from r1_searcher.rewards import RewardResult, neutral
 from r1_searcher.rollout import Environment, run_episode
 from r1_searcher.run_config import RunConfig
 from r1_searcher.tokenization import HFTokenizer
@@ -107,9 +107,8 @@ class AgentExecutor(AgentExecutorBase):
         return step
 
     async def _reward(self, trajectory: Trajectory) -> RewardResult:
-        if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:  # neutral, in-process: nothing to ask a server
-            return await reward_source(self.recipe, "").score(trajectory)
-        return await self.reward.score(trajectory)
+        reward = await self.reward.score(trajectory)
+        return neutral(reward) if trajectory.stop_reason is StopReason.RETRIEVER_ERROR else reward
 
     def _response(
         self, trajectory: Trajectory, reward: RewardResult, failed_attempts: int, **echo: Any

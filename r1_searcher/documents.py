@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from r1_searcher.protocol import Protocol
 from retriever.passage import Passage
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
+# Control characters, line ends, and halves of surrogate pairs (legal in JSON, refused by tokenizers).
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\u0085\u2028\u2029\ud800-\udfff]+")
 
 
 class PassageSanitizer:
@@ -27,7 +28,7 @@ class PassageSanitizer:
 
     def __call__(self, text: str) -> str:
         """The text as it may stand in a context."""
-        text = _CONTROL.sub(" ", text)
+        text = _UNPRINTABLE.sub(" ", text)
         if self._forbidden is None:
             return text
         while self._forbidden.search(text):  # breaking one tag can join its neighbours into another
@@ -63,25 +64,26 @@ def fit_documents(
     """The block of as many of the best passages as fit in ``budget`` tokens; None where not even the tags fit.
 
     Whole passages are left out, the tags are never cut.  A passage that is too long by itself does not push the
-    shorter ones behind it out.  A token covers at least one character of a tokenizer's longest piece, so a passage of more
-    than :data:`_MAX_CHARS_PER_TOKEN` characters per token of budget is left out unencoded.
+    shorter ones behind it out.
     """
-    shown = [p for p in passages if len(p.text) + len(p.title) <= max(budget, 0) * _MAX_CHARS_PER_TOKEN]
-    block = _encoded(protocol, shown, encode, sanitize)
+    passages = [p for p in passages if len(p.text) + len(p.title) <= max(budget, 0) * _MAX_CHARS_PER_TOKEN]
+    block = _encoded(protocol, passages, encode, sanitize)
     if len(block.ids) <= budget:
         return block
     kept: list[Passage] = []
     best = _encoded(protocol, kept, encode, sanitize)
     if len(best.ids) > budget:
         return None
-    for passage in shown:
+    for passage in passages:
         block = _encoded(protocol, [*kept, passage], encode, sanitize)
         if len(block.ids) <= budget:
             kept, best = [*kept, passage], block
     return best
 
 
-_MAX_CHARS_PER_TOKEN = 16
+# Spares the event loop from encoding megabytes that cannot fit; the longest pieces of real vocabularies are runs of
+# 128 equal characters.
+_MAX_CHARS_PER_TOKEN = 256
 
 
 def _encoded(

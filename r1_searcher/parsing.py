@@ -8,6 +8,10 @@ from r1_searcher.policy import Finish
 from r1_searcher.protocol import Protocol, Tags
 
 
+MAX_QUERY_CHARS = 2000
+"""A longer query is no query; search services refuse such."""
+
+
 @dataclass(frozen=True)
 class Search:
     """The policy asks for documents."""
@@ -66,6 +70,8 @@ def _parse_query(protocol: Protocol, text: str) -> Action:
         return Invalid(f"{protocol.query.close} without {protocol.query.open} before it")
     query = text[start + len(protocol.query.open) : end]
     query = " ".join(query.translate({ord(char): None for char in protocol.query_strip}).split())
+    if len(query) > MAX_QUERY_CHARS:
+        return Invalid(f"query of {len(query)} characters")
     return Search(query) if query else Invalid("empty query")
 
 

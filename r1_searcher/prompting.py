@@ -23,4 +23,6 @@ def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
         {"role": "system", "content": _prompt_text(protocol.system_prompt)},
         {"role": "user", "content": user},
     ]
-    return tokenizer.apply_chat_template(messages) + protocol.prefill
+    text = tokenizer.apply_chat_template(messages)
+    # Templates of reasoning models open the thinking themselves.
+    return text if text.rstrip().endswith(protocol.prefill) else text + protocol.prefill

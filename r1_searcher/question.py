@@ -46,12 +46,14 @@ class QARow:
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"'question' must be a non-empty string, found {question!r}")
         hops = row.get("hops")
+        if hops is not None and not isinstance(hops, int):
+            raise ValueError(f"'hops' must be a whole number, found {hops!r}")
         return cls(
-            id=str(row.get("id", question)),
+            id=question if row.get("id") is None else str(row["id"]),
             question=question,
             answers=_gold_answers(row),
             source=str(row.get("source", "")),
-            hops=None if hops is None else int(hops),
+            hops=hops,
         )
 
 
@@ -74,12 +76,12 @@ def iter_rows(path: str | Path) -> Iterator[QARow]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"dataset not found: {path} (expected a JSONL file of questions)")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                yield QARow.from_json(line)
+                yield QARow.from_json(line.decode("utf-8"))
             except ValueError as error:
                 raise InputError(f"{path}, line {number}: {error}") from error
 

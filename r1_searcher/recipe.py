@@ -53,8 +53,8 @@ class Recipe:
         return cls(**{**mapping, "limits": Limits(**mapping["limits"])})
 
 
-# R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3 (systems.md 1.1, 1.6).  Its code checks no
-# total length; 8 blocks of documents and 9 turns have to fit somewhere.
+# R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3.  Its code checks no total length; 8 blocks of
+# documents and 9 turns have to fit somewhere.
 _R1_SEARCHER = Limits(max_searches=8, turn_tokens=512, max_length=12288, top_k=3, answer_tokens=256)
 # The limits that the tiny world was measured with; at most two facts have to be combined.
 _TINY = Limits(max_searches=4, turn_tokens=48, max_length=384, top_k=2, answer_tokens=32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -81,11 +82,12 @@ class HttpReward:
         payload = {"query": [query], "prompts": [prompt], "labels": [label]}
         failure: Exception | None = None
         for attempt in range(HTTP_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(0.5 * 2**attempt)
             try:
                 return _result(await self._post(payload))
-            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError, KeyError) as error:
+            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
                 failure = error
-                await asyncio.sleep(0.5 * 2**attempt)
         raise RunAborted(
             f"the reward server {self._url} gave no usable answer in {HTTP_ATTEMPTS} tries; last: "
             f"{type(failure).__name__}: {failure}. Start it and run the same command again."
@@ -106,15 +108,28 @@ def _request(trajectory: Trajectory) -> tuple[str, str, str]:
     return prompt + trajectory.completion, prompt, label
 
 
-def _result(reply: Mapping[str, Any]) -> RewardResult:
-    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its ``extra_logs``."""
-    logs = {key: float(_only(value)) for key, value in (reply.get("extra_logs") or {}).items()}
+def _result(reply: Any) -> RewardResult:
+    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its ``extra_logs``.
+
+    Raises:
+        ValueError: the reply has no finite reward.
+    """
+    if not isinstance(reply, Mapping) or "rewards" not in reply:
+        raise ValueError(f"expected an object with 'rewards', found {str(reply)[:200]}")
+    logs = {key: _number(value) for key, value in (reply.get("extra_logs") or {}).items()}
     return RewardResult(
-        total=float(_only(reply["rewards"])),
+        total=_number(reply["rewards"]),
         parts={key.removeprefix("reward/"): value for key, value in logs.items() if key.startswith("reward/")},
         rules={key.removeprefix("rule/"): value >= 0.5 for key, value in logs.items() if key.startswith("rule/")},
     )
 
 
-def _only(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value.item() if hasattr(value, "item") else value
+def _number(value: Any) -> float:
+    """The one number of a reply's field: a number, a list of one, or a tensor of one."""
+    try:
+        number = float(value[0] if isinstance(value, list) else value)
+    except (TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"expected one number, found {str(value)[:200]}") from error
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, found {number}")
+    return number

@@ -72,6 +72,11 @@ def score(reward: Reward, trajectory: Trajectory, protocol: Protocol) -> RewardR
     return RewardResult(sum(parts.values()), parts, check(reward.rules, trajectory, protocol))
 
 
+def neutral(reward: RewardResult) -> RewardResult:
+    """The reward that says nothing about the policy, with the same parts and rules."""
+    return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
+
+
 def retrieved(trajectory: Trajectory, protocol: Protocol) -> float:
     """1 where at least one search brought documents back into the context."""
     return float(trajectory.n_searches >= 1)

@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
 
     @property
     def special_texts(self) -> frozenset[str]:
-        """Text of every special token."""
+        """Text of every token that was added to the vocabulary: what encoding a text could turn into one id."""
 
 
 class HFTokenizer:
@@ -51,4 +51,4 @@ class HFTokenizer:
     @cached_property
     def special_texts(self) -> frozenset[str]:
         added = getattr(self.hf, "added_tokens_decoder", {}).values()
-        return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.special}
+        return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.content.strip()}

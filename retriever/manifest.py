@@ -80,17 +80,20 @@ def read_manifest(folder: str | Path) -> dict[str, object]:
 def load_passages(folder: str | Path, manifest: Mapping[str, object]) -> list[Passage]:
     """The passages of a saved index, checked against its manifest's count and hash.
 
+    Other library versions than at the build are only warned of.
+
     Raises:
         IndexMismatch: the passages are not the ones that the index was built from.
         CorpusError: the passages file is damaged.
     """
     passages = read_corpus(Path(folder) / PASSAGES_NAME)
     check_facts(folder, manifest, {"count": len(passages), "corpus_sha256": corpus_hash(passages)})
+    _warn_of_other_versions(folder, manifest)
     return passages
 
 
 def check_facts(folder: str | Path, manifest: Mapping[str, object], expected: Mapping[str, object]) -> None:
-    """Compare what the manifest says with what is here; warn (only) when a library's version differs.
+    """Compare what the manifest says with what is here.
 
     Raises:
         IndexMismatch: naming every differing key with both values.
@@ -102,6 +105,9 @@ def check_facts(folder: str | Path, manifest: Mapping[str, object], expected: Ma
     ]
     if wrong:
         raise IndexMismatch(f"saved index {folder} does not fit ({'; '.join(wrong)}); build the index again")
+
+
+def _warn_of_other_versions(folder: str | Path, manifest: Mapping[str, object]) -> None:
     libraries = manifest.get("libraries")
     for name, built_with in (libraries if isinstance(libraries, dict) else {}).items():
         if built_with != _version(name):

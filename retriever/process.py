@@ -56,9 +56,9 @@ class StopSignal:
 def stop_with_parent(parent: int | None) -> None:
     """Send this process a SIGTERM when its parent is gone, from a daemon thread that polls.
 
-    Polling, because Linux's parent-death signal fires when the parent's *thread* ends, and because it works on
-    every Unix. `parent` is the pid expected; None takes the present parent, which cannot tell a parent that
-    died before the call from a real one unless init (pid 1) has taken over.
+    Polling, because Linux's parent-death signal fires when the parent's *thread* ends, and because it works
+    on every Unix. `parent` is the pid expected; None takes the present parent, which cannot tell a parent
+    that died before the call from a real one unless init (pid 1) has taken over.
 
     Raises:
         ValueError: the parent is gone already.

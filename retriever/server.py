@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # Waitress warns of every request that has to wait for a thread, which is the normal case under load.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     ready_file: Path | None = args.ready_file
     signals = StopSignal()
     try:

@@ -40,7 +40,9 @@ def clean_environment() -> dict[str, str]:
 def run_process(command: Sequence[object], *, timeout: float = 120, **options: object) -> Finished:
     options.setdefault("env", clean_environment())
     started = time.monotonic()
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout, **options)
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, **options
+    )
     return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
 
@@ -94,7 +96,15 @@ def dead_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def retriever_url(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ready = tmp_path_factory.mktemp("retriever") / "url"
-    command = [sys.executable, "-m", "retriever.server", "--corpus", world / "corpus.jsonl", "--backend", "bm25"]
+    command = [
+        sys.executable,
+        "-m",
+        "retriever.server",
+        "--corpus",
+        world / "corpus.jsonl",
+        "--backend",
+        "bm25",
+    ]
     command += ["--port", "0", "--ready-file", ready, "--exit-with-parent", os.getpid()]
     with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as server:
         give_up_at = time.monotonic() + 60

@@ -1,7 +1,7 @@
-"""Runs OpenRLHF's own command-line module up to the first statement of its ``train``; a program, not a test.
+"""A program, not a test: runs OpenRLHF's own command-line module up to the first statement of its ``train``.
 
-Reads a JSON list of argument lists on stdin; writes, for each, the flags of the module's parser and either the
-arguments that ``train`` was called with or what was raised before.
+Reads a JSON list of argument lists on stdin; writes, for each, the flags of the module's parser and either
+the arguments that ``train`` was called with or what was raised before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A supervisor over a stand-in for OpenRLHF's driver; a program, not a test: supervise.py RUN_DIR STAND_IN."""
+"""A program, not a test: a supervisor over a stand-in for OpenRLHF's driver. supervise.py RUN_DIR STAND_IN"""
 
 from __future__ import annotations
 

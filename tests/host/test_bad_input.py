@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +77,10 @@ def model_without_tokenizer(place: Place) -> None:
 GOOD = '{"id": "a", "question": "Who?", "answers": ["x"]}\n'
 
 CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
-    "dataset missing": (option("--data", "{folder}/nowhere.jsonl"), ["dataset not found", "nowhere.jsonl", "JSONL"]),
+    "dataset missing": (
+        option("--data", "{folder}/nowhere.jsonl"),
+        ["dataset not found", "nowhere.jsonl", "JSONL"],
+    ),
     "dataset is a folder": (option("--data", "{folder}"), ["dataset", "JSONL"]),
     "dataset empty": (data("\n \n"), ["dataset is empty", "bad.jsonl", "at least one"]),
     "not JSON": (data(GOOD + "\n" + "{'id': 1}\n"), ["bad.jsonl", "line 3", "JSON"]),
@@ -87,8 +88,10 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "row without question": (data('{"answer": "x"}\n'), ["line 1", "question"]),
     "hops is no number": (data('{"question": "q", "answer": "x", "hops": [2]}\n'), ["line 1", "hops"]),
     "dataset is binary": (
-        lambda place: (place.folder / "bad.jsonl").write_bytes(b"\xff\xfe\x00")
-        and place.options.update({"--data": str(place.folder / "bad.jsonl")}),
+        lambda place: (
+            (place.folder / "bad.jsonl").write_bytes(b"\xff\xfe\x00")
+            and place.options.update({"--data": str(place.folder / "bad.jsonl")})
+        ),
         ["bad.jsonl"],
     ),
     "unknown recipe": (option("--recipe", "tiny.stage3"), ["unknown recipe 'tiny.stage3'", "tiny.stage1"]),
@@ -98,20 +101,32 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "no attempts": (option("--retriever-attempts", "0"), ["--retriever-attempts", "0"]),
     "option without value": (option("--max-searches", None), ["--max-searches", "expected one argument"]),
     "no model": (lambda place: place.flags.pop("--actor.model_name_or_path"), ["--actor.model_name_or_path"]),
-    "model missing": (flag("--actor.model_name_or_path", "{folder}/nowhere"), ["model path not found", "nowhere"]),
+    "model missing": (
+        flag("--actor.model_name_or_path", "{folder}/nowhere"),
+        ["model path not found", "nowhere"],
+    ),
     "model without config": (model_without_config, ["half_model", "config.json"]),
     "model without tokenizer": (model_without_tokenizer, ["no_tokenizer", "tokenizer"]),
     "retriever dead": (option("--retriever-url", "DEAD"), ["retriever does not answer", "127.0.0.1"]),
     "retriever nonsense": (option("--retriever-url", "nonsense"), ["nonsense", "http://host:port"]),
-    "reward file missing": (option("--reward-url", "{folder}/no.py"), ["reward function file not found", "no.py"]),
-    "reward server dead": (option("--reward-url", "DEAD/get_reward"), ["reward server does not answer", "127.0.0.1"]),
+    "reward file missing": (
+        option("--reward-url", "{folder}/no.py"),
+        ["reward function file not found", "no.py"],
+    ),
+    "reward server dead": (
+        option("--reward-url", "DEAD/get_reward"),
+        ["reward server does not answer", "127.0.0.1"],
+    ),
     "reward url broken": (option("--reward-url", "http://[::1/x"), ["reward", "http://[::1/x"]),
     "another run": (another_run, ["holds another run", "--run-dir"]),
     "foreign folder": (foreign_folder, ["is not a run folder", "--run-dir"]),
     "unknown flag": (flag("--train.batchsize", "8"), ["OpenRLHF", "--train.batchsize"]),
     "stray word": (lambda place: place.flags.update({"stray": None}), ["stray"]),
     "prompt too long": (flag("--data.max_len", "40"), ["question", "tokens", "--data.max_len", "40"]),
-    "too few questions": (flag("--rollout.batch_size", "1000"), ["200 questions", "1000", "--rollout.batch_size"]),
+    "too few questions": (
+        flag("--rollout.batch_size", "1000"),
+        ["200 questions", "1000", "--rollout.batch_size"],
+    ),
     "batch does not divide": (flag("--train.batch_size", "48"), ["64", "48", "--train.batch_size"]),
     "batch of zero": (flag("--train.batch_size", "0"), ["--train.batch_size", "0"]),
     "rollout of zero": (flag("--rollout.batch_size", "0"), ["--rollout.batch_size", "0"]),
@@ -120,12 +135,27 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
 """Name -> (what spoils the command line, words that the message must hold)."""
 
 AS_PROCESS = (
-    *("dataset missing", "dataset empty", "not JSON", "row without answer", "unknown recipe", "model missing"),
-    *("model without config", "retriever dead", "retriever nonsense", "reward file missing", "reward server dead"),
+    *(
+        "dataset missing",
+        "dataset empty",
+        "not JSON",
+        "row without answer",
+        "unknown recipe",
+        "model missing",
+    ),
+    *(
+        "model without config",
+        "retriever dead",
+        "retriever nonsense",
+        "reward file missing",
+        "reward server dead",
+    ),
     *("another run", "foreign folder", "unknown flag", "prompt too long", "too few questions"),
     *("batch does not divide", "no CUDA"),
 )
 """Run as processes too; a process costs the import of torch."""
+AT_ONCE = ("dataset missing", "unknown recipe", "unknown flag", "retriever dead", "foreign folder")
+"""Those of them that the default run starts."""
 
 
 @pytest.fixture
@@ -144,7 +174,11 @@ def good_command(folder: Path, world: Path, model: Path, retriever_url: str) -> 
         },
         {
             "--actor.model_name_or_path": str(model),
-            **{"--rollout.batch_size": "8", "--rollout.n_samples_per_prompt": "8", "--train.batch_size": "64"},
+            **{
+                "--rollout.batch_size": "8",
+                "--rollout.n_samples_per_prompt": "8",
+                "--train.batch_size": "64",
+            },
             **{"--algo.advantage.estimator": "reinforce_baseline", "--algo.kl.init_coef": "0"},
         },
     )
@@ -169,14 +203,15 @@ def one_line(case: str, stderr: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_one_line_and_leaves_no_trace(case, place, dead_url, capfd):
-    from r1_searcher.train import main
+def test_bad_input_is_one_line_and_leaves_no_trace(case, place, dead_url, capfd, monkeypatch):
+    from r1_searcher import train
 
+    monkeypatch.setattr(train, "_launch", lambda *_: pytest.fail("this was taken, and training would start"))
     argv = spoil(case, place, dead_url)
     before = listing(place.folder)
     capfd.readouterr()
     try:
-        status = main(argv)
+        status = train.main(argv)
     except SystemExit as left:
         status = left.code
     captured = capfd.readouterr()
@@ -185,29 +220,17 @@ def test_bad_input_is_one_line_and_leaves_no_trace(case, place, dead_url, capfd)
     assert listing(place.folder) == before
 
 
-@pytest.fixture(scope="module")
-def processes(request, train, world, model, retriever_url, dead_url, tmp_path_factory):
-    """case -> (finished process, listing before, listing after), for the selected cases, a few at a time."""
-    selected = [item for item in request.session.items if item.name.startswith("test_the_process_")]
-    cases = [item.callspec.params["case"] for item in selected]
-
-    def start(case: str):
-        place = good_command(tmp_path_factory.mktemp("case"), world, model, retriever_url)
-        argv = spoil(case, place, dead_url)
-        before = listing(place.folder)
-        return train(*argv, cwd=place.folder), before, listing(place.folder)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(cases, pool.map(start, cases), strict=True))
-
-
-@pytest.mark.parametrize("case", AS_PROCESS)
-def test_the_process_ends_at_once_with_one_line(case, processes):
-    done, before, after = processes[case]
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in AT_ONCE else pytest.mark.slow) for case in AS_PROCESS]
+)
+def test_the_process_ends_at_once_with_one_line(case, place, dead_url, train):
+    argv = spoil(case, place, dead_url)
+    before = listing(place.folder)
+    done = train(*argv, cwd=place.folder, timeout=60)
     line = one_line(case, done.err)
     print(f"{done.seconds:.1f} s: {line}")
     assert done.status == 2 and done.out == ""
-    assert after == before
+    assert listing(place.folder) == before
     assert done.seconds < SECONDS
 
 
@@ -216,7 +239,9 @@ def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):
     from r1_searcher import train
 
     launched = []
-    monkeypatch.setattr(train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0)
+    monkeypatch.setattr(
+        train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0
+    )
     assert train.main(place.argv()) == 0 and launched == [place.run_dir]
     assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 200
     assert train.main(place.argv()) == 0 and len(launched) == 2, "the same command goes on"

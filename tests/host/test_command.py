@@ -46,7 +46,9 @@ def test_only_the_cpu_gets_the_cpu_flags():
     words = {word for word in CPU_FLAGS if word.startswith("--")} - {"--vllm.num_engines"}
     assert not words & set(command().argv)
     cpu = command(device=Device.CPU)
-    assert words <= set(cpu.argv) and cpu.get("vllm.sync_backend") == "gloo" and cpu.gpus == 4  # actor, engine, reference, critic
+    assert (
+        words <= set(cpu.argv) and cpu.get("vllm.sync_backend") == "gloo" and cpu.gpus == 4
+    )  # actor, engine, reference, critic
 
 
 @pytest.mark.parametrize("device", Device)
@@ -84,7 +86,14 @@ NO_KL = ("--algo.kl.init_coef", "0")
         ((*REINFORCE, *NO_KL, "--actor.num_nodes", "2", "--vllm.num_engines", "4"), 16 + 4),
         ((*REINFORCE, "--actor.num_gpus_per_node", "5", "--ref.num_gpus_per_node", "5"), 5 + 1 + 5),
         (
-            (*REINFORCE, "--actor.num_gpus_per_node", "5", "--ref.num_gpus_per_node", "5", "--train.colocate_actor_ref"),
+            (
+                *REINFORCE,
+                "--actor.num_gpus_per_node",
+                "5",
+                "--ref.num_gpus_per_node",
+                "5",
+                "--train.colocate_actor_ref",
+            ),
             5 + 1,
         ),
         ((*REINFORCE, "--train.colocate_all", "--vllm.num_engines", "8", "--vllm.enable_sleep"), 8),
@@ -102,7 +111,14 @@ def test_gpus_of_a_placement(flags, gpus):
     [("1", 64), ("2", 32), ("3", 21), ("100", 1)],
 )
 def test_episodes_per_engine(engines, episodes):
-    flags = ("--rollout.batch_size", "8", "--rollout.n_samples_per_prompt", "8", "--vllm.num_engines", engines)
+    flags = (
+        "--rollout.batch_size",
+        "8",
+        "--rollout.n_samples_per_prompt",
+        "8",
+        "--vllm.num_engines",
+        engines,
+    )
     assert command(*flags).episodes_per_engine_and_step == episodes
 
 
@@ -111,10 +127,12 @@ def test_episodes_per_engine(engines, episodes):
 
 @pytest.fixture
 def dry_run(arguments_of_script, capsys):
-    """What ``bash train_scripts/stageS.sh --preset P --dry-run`` prints, as words; the trainer runs in this process."""
+    """The words that ``stageS.sh --preset P --dry-run`` prints; the trainer runs in this process."""
 
     def words(preset: str, stage: int, *arguments: str) -> list[str]:
-        dash_m, module, *argv = arguments_of_script(f"stage{stage}.sh", "--preset", preset, "--dry-run", *arguments)
+        dash_m, module, *argv = arguments_of_script(
+            f"stage{stage}.sh", "--preset", preset, "--dry-run", *arguments
+        )
         assert (dash_m, module) == ("-m", "r1_searcher.train")
         assert train.main(argv) == 0
         return shlex.split(capsys.readouterr().out)
@@ -175,7 +193,10 @@ def test_a_wandb_key_is_never_shown(dry_run, words, monkeypatch):
         ["--data.input_key", "question"],
         ["--data.label_key", "answer"],
         ["--train.agent_func_path", "/elsewhere/agent.py"],
-        ["--reward.remote_url", "http://127.0.0.1:1"],  # OpenRLHF ignores it beside an agent; ours is --reward-url
+        [
+            "--reward.remote_url",
+            "http://127.0.0.1:1",
+        ],  # OpenRLHF ignores it beside an agent; ours is --reward-url
     ],
     ids=lambda flags: flags[0],
 )

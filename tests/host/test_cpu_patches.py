@@ -1,4 +1,4 @@
-"""The CPU patches: inert where they are not wanted, still needed by the pinned host, and doing what they say."""
+"""The CPU patches: inert where they are not wanted, still needed by the host, and doing what they say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ cpu.install(); cpu.install()
 import torch, torch.cuda
 print(json.dumps(dict(
     patched=torch.cuda.synchronize.__name__ == "<lambda>", finders=len(sys.meta_path) - len(before),
-    flash_attn="flash_attn" in sys.modules, heavy=sorted({{"vllm", "ray", "openrlhf", "deepspeed"}} & set(sys.modules)),
+    flash_attn="flash_attn" in sys.modules,
+    heavy=sorted({{"vllm", "ray", "openrlhf", "deepspeed"}} & set(sys.modules)),
 )))
 """
 WITH_CUDA = "import torch; torch.cuda.is_available = lambda: True"
@@ -46,7 +47,10 @@ def test_the_installed_host_still_needs_the_patch(patch):
 
 def test_the_installed_host_still_imports_flash_attn_at_its_top():
     source = source_of("openrlhf.models.ring_attn_utils").read_text(encoding="utf-8")
-    assert "\nfrom flash_attn.bert_padding import" in source or "\n    from flash_attn.bert_padding import" in source
+    assert (
+        "\nfrom flash_attn.bert_padding import" in source
+        or "\n    from flash_attn.bert_padding import" in source
+    )
 
 
 def state(run, environment, variable: str | None, prepare: str = "") -> dict[str, object]:
@@ -73,7 +77,10 @@ def test_without_cuda_it_patches_and_imports_nothing_for_it(run, environment):
 
 
 def test_torch_is_patched_although_somebody_asked_for_it_first(run, environment):
-    prepare = "from r1_searcher.host import cpu; cpu.install()\nimport importlib.util; importlib.util.find_spec('torch')"
+    prepare = (
+        "from r1_searcher.host import cpu; cpu.install()\n"
+        "import importlib.util; importlib.util.find_spec('torch')"
+    )
     assert state(run, environment, "1", prepare)["patched"] is True
 
 
@@ -132,9 +139,11 @@ def test_weights_cross_from_process_to_process():
 @pytest.mark.slow
 def test_a_linear_layer_of_vllm_keeps_its_weight_and_sees_new_ones(run, environment):
     program = (
-        "from r1_searcher.host import cpu; cpu.install()\nimport torch, vllm.model_executor.layers.utils as utils\n"
-        "layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16)\nlayer.weight.requires_grad_(False)\n"
-        "utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)\nassert layer.weight.shape == (64, 64)\n"
+        "from r1_searcher.host import cpu; cpu.install()\n"
+        "import torch, vllm.model_executor.layers.utils as utils\n"
+        "layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16).requires_grad_(False)\n"
+        "utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)\n"
+        "assert layer.weight.shape == (64, 64)\n"
         "layer.weight.data.fill_(2.0)\nx = torch.ones(1, 64, dtype=torch.bfloat16)\n"
         "assert (layer.cpu_linear(x, layer.weight, None) == 128).all()\nprint('kept')"
     )

@@ -61,7 +61,9 @@ def test_what_the_host_does_not_take_is_bad_input(argv, named):
 
 
 def test_parsed_values_have_the_hosts_types():
-    flags = vars(parse_flags(["--actor.adam.betas", "0.8", "0.9", "--train.async_enable", "--eval.steps", "-1"]))
+    flags = vars(
+        parse_flags(["--actor.adam.betas", "0.8", "0.9", "--train.async_enable", "--eval.steps", "-1"])
+    )
     assert flags["actor.adam.betas"] == [0.8, 0.9]
     assert flags["train.async_enable"] is True and flags["eval.steps"] == -1
 
@@ -73,7 +75,10 @@ def test_parsed_values_have_the_hosts_types():
         ([["--a", "1"], ["--a", "2"]], ["--a", "2"]),
         ([["--a", "1"], [], ["--a", "3"], ["--b", "x"]], ["--a", "3", "--b", "x"]),
         ([["--a", "1", "--b", "2"], ["--a", "3"]], ["--b", "2", "--a", "3"]),
-        ([["--betas", "0.9", "0.95", "--a", "1"], ["--betas", "0.8", "0.9"]], ["--a", "1", "--betas", "0.8", "0.9"]),
+        (
+            [["--betas", "0.9", "0.95", "--a", "1"], ["--betas", "0.8", "0.9"]],
+            ["--a", "1", "--betas", "0.8", "0.9"],
+        ),
         ([["--a", "1"], ["--a=2"]], ["--a", "2"]),
         ([["--a=2"], ["--a", "1"]], ["--a", "1"]),
         ([["--url=http://h/?x=1"]], ["--url", "http://h/?x=1"]),

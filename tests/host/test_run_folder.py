@@ -12,7 +12,10 @@ from r1_searcher.host.run_folder import RunFolder, identity_of
 from r1_searcher.question import QARow
 from r1_searcher.recipe import find_recipe
 
-ROWS = [QARow("q1", "Who was Alû?", ("a spirit",), source="tiny", hops=2), QARow("q2", 'A "b"\nc?', ("x", "y"))]
+ROWS = [
+    QARow("q1", "Who was Alû?", ("a spirit",), source="tiny", hops=2),
+    QARow("q2", 'A "b"\nc?', ("x", "y")),
+]
 RECIPE = find_recipe("tiny.stage1").to_mapping()
 FLAGS = ["--train.seed", "42", "--actor.adam.lr", "7e-4"]
 
@@ -61,7 +64,10 @@ def test_a_file_is_refused(tmp_path, identity):
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        (identity_of({**RECIPE, "reward": "r1_searcher.stage2"}, ROWS, FLAGS), ["recipe", "r1_searcher.stage2"]),
+        (
+            identity_of({**RECIPE, "reward": "r1_searcher.stage2"}, ROWS, FLAGS),
+            ["recipe", "r1_searcher.stage2"],
+        ),
         (identity_of(RECIPE, ROWS[:1], FLAGS), ["questions"]),
         (identity_of(RECIPE, ROWS[::-1], FLAGS), ["questions_sha256"]),
         (identity_of(RECIPE, ROWS, [*FLAGS[:3], "1e-6"]), ["--actor.adam.lr", "7e-4", "1e-6"]),

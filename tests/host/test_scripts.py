@@ -35,9 +35,13 @@ def test_a_stage_fills_in_what_the_user_left_out(arguments_of_script, scripts):
     assert "--preset" not in argv and "--seed=3" not in argv
 
 
-@pytest.mark.parametrize("given", [["--run-dir", "/a b/run", "--data=/x y.jsonl"], ["--data=/x y.jsonl", "--run-dir=/a"]])
+@pytest.mark.parametrize(
+    "given", [["--run-dir", "/a b/run", "--data=/x y.jsonl"], ["--data=/x y.jsonl", "--run-dir=/a"]]
+)
 def test_a_users_options_come_last_and_whole(arguments_of_script, given):
-    argv = arguments_of_script("stage2.sh", "--preset", "tiny", "--dry-run", *given, "--data.input_template", "a $b 'c' {}")
+    argv = arguments_of_script(
+        "stage2.sh", "--preset", "tiny", "--dry-run", *given, "--data.input_template", "a $b 'c' {}"
+    )
     assert argv[-len(given) - 3 :] == ["--dry-run", *given, "--data.input_template", "a $b 'c' {}"]
     assert "--data" not in argv
 
@@ -49,15 +53,20 @@ def test_stage_2_starts_from_stage_1s_model(scripts, run, environment):
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
-    [(["--preset", "huge"], 2, "unknown preset 'huge'; known: tiny qwen7b llama8b"), (["--preset"], 1, "needs a name")],
+    [
+        (["--preset", "huge"], 2, "unknown preset 'huge'; known: tiny qwen7b llama8b"),
+        (["--preset"], 1, "needs a name"),
+    ],
 )
 def test_a_bad_preset(scripts, run, environment, arguments, status, said):
-    done = run(["bash", scripts / "stage1.sh", *arguments, "--dry-run"], env=environment)
+    done = run(["bash", scripts / "stage1.sh", "--dry-run", *arguments], env=environment)
     assert done.status == status and said in done.err
 
 
 def test_a_bad_seed_is_refused(scripts, run, environment):
-    done = run(["bash", scripts / "stage1.sh", "--preset", "tiny", "--seed", "x", "--dry-run"], env=environment)
+    done = run(
+        ["bash", scripts / "stage1.sh", "--preset", "tiny", "--seed", "x", "--dry-run"], env=environment
+    )
     assert done.status == 2 and "--seed" in done.err and "unbound" not in done.err
 
 
@@ -148,7 +157,16 @@ def test_a_signal_to_the_stage_script_alone_reaches_the_trainer(scripts, environ
     python.write_text(f"#!/usr/bin/env bash\ntrap 'exit 143' TERM\necho $$ >{note}\nsleep 15 & wait\n")
     python.chmod(0o755)
     env = {**environment, "TEST_PYTHON": str(python)}
-    command = ["bash", str(scripts / "stage1.sh"), "--preset", "qwen7b", "--data", "d", "--retriever-url", "u"]
+    command = [
+        "bash",
+        str(scripts / "stage1.sh"),
+        "--preset",
+        "qwen7b",
+        "--data",
+        "d",
+        "--retriever-url",
+        "u",
+    ]
     process = subprocess.Popen(command, env=env, start_new_session=True)
     try:
         wait_for(lambda: note.exists() and note.read_text())

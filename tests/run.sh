@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Sets up the environment and runs every check and test.  --fast leaves out the end-to-end tests.
+# Other arguments go to pytest: bash tests/run.sh --fast -k protocols
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+FAST=0
+if [[ "${1:-}" == --fast ]]; then
+  FAST=1
+  shift
+fi
+
+FAILED=()
+
+# part TITLE COMMAND...: runs it under its title; a failure is noted and the next part still runs
+part() {
+  local title="$1" from=$SECONDS
+  shift
+  printf '\n================ %s\n' "$title"
+  if "$@"; then
+    printf -- '---------------- %s: passed in %d s\n' "$title" $((SECONDS - from)) >&2
+  else
+    FAILED+=("$title")
+    printf -- '---------------- %s: FAILED after %d s\n' "$title" $((SECONDS - from)) >&2
+  fi
+}
+
+printf '================ set-up\n'
+PY="$(bash train_scripts/setup.sh --dev --print-python)"
+export PYTHONUNBUFFERED=1
+
+part "ruff check" "$PY" -m ruff check .
+part "ruff format" "$PY" -m ruff format --check .
+part "mypy" "$PY" -m mypy
+part "unit tests" "$PY" -m pytest "$@" </dev/null
+if [[ "$FAST" == 0 ]]; then
+  part "end-to-end tests" "$PY" -m pytest -m "e2e and not gpu and not network" "$@" </dev/null
+fi
+
+if ((${#FAILED[@]})); then
+  printf '\n%d part(s) FAILED in %d s:' "${#FAILED[@]}" "$SECONDS" >&2
+  printf ' %s;' "${FAILED[@]}" >&2
+  printf '\n' >&2
+  exit 1
+fi
+printf '\neverything passed in %d s\n' "$SECONDS" >&2
