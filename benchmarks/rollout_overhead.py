@@ -104,10 +104,8 @@ async def play(
 def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
     """Medians and ranges over the repeats (one warm-up pass before them is not counted)."""
     from eval.engine import VllmEngine, prepare_environment
-    from r1_searcher.host.device import Device, detect
 
-    device, _ = detect()
-    prepare_environment(device)
+    device = prepare_environment()
     from transformers import AutoTokenizer
 
     recipe = find_recipe("tiny.stage2")
@@ -118,7 +116,7 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
         LocalRetriever(Bm25Index.build(list(read_corpus(world / "corpus.jsonl")))),
         HFTokenizer(AutoTokenizer.from_pretrained(model)),
     )
-    engine = VllmEngine.start(model, max_length=recipe.limits.max_length, device=Device(device))
+    engine = VllmEngine.start(model, max_length=recipe.limits.max_length, device=device)
     passes = []
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(repeats + 1), desc="passes"):

@@ -72,9 +72,7 @@ def build(out: Path, seed: int) -> dict[str, object]:
     started = time.perf_counter()
     tokenizer = build_tokenizer()
     good, weak = draw_demos(tokenizer, seed)
-    logger.info(
-        "%d good and %d weak demonstrations, %.0f s", len(good), len(weak), time.perf_counter() - started
-    )
+    logger.info("%d good and %d weak demonstrations, %.0f s", len(good), len(weak), time.perf_counter() - started)
     model = new_model(tokenizer, seed)
     metrics: dict[str, object] = {"seed": seed, "parameters": model.num_parameters()}
     skill = Schedule(steps=220, adamw_lr=3e-3, muon_lr=0.02)
@@ -113,9 +111,7 @@ def evaluate(
     results = {}
     for mode in modes:
         policy = BatchedPolicy(model, tokenizer, temperature=1.0 if mode == "sampled" else 0.0, seed=seed)
-        results[mode] = summary(
-            play(policy, tokenizer, index, questions, force=mode.endswith("right_search"))
-        )
+        results[mode] = summary(play(policy, tokenizer, index, questions, force=mode.endswith("right_search")))
     return results
 
 
@@ -139,13 +135,9 @@ def load(folder: Path) -> Qwen2ForCausalLM:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.tiny_base", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m data_prep.tiny_base", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, demonstrations and their order (default 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, demonstrations and their order (default 0)")
     parser.add_argument("--tokenizer-only", action="store_true", help="leave the weights alone")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -102,9 +102,7 @@ def _weak_searches(question: Question, world: World, random: Random) -> list[Fac
     asked: list[Fact] = []
     for hop, wanted in enumerate(question.facts):
         subject = asked[-1].value if asked else wanted.subject
-        if hop and (
-            random.random() < P_STOP_AFTER_ONE or wanted.relation not in world.by_subject.get(subject, {})
-        ):
+        if hop and (random.random() < P_STOP_AFTER_ONE or wanted.relation not in world.by_subject.get(subject, {})):
             break
         if random.random() < P_WRONG_ENTITY:
             subject = random.choice(world.by_kind[wanted.kind])

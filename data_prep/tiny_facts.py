@@ -83,9 +83,7 @@ class World:
     @cached_property
     def by_kind(self) -> dict[str, list[str]]:
         """Kind to the entities of that kind, in the order of the facts."""
-        return {
-            kind: list(dict.fromkeys(f.subject for f in self.facts if f.kind == kind)) for kind in RELATIONS
-        }
+        return {kind: list(dict.fromkeys(f.subject for f in self.facts if f.kind == kind)) for kind in RELATIONS}
 
     def questions(self, hops: int) -> list[Question]:
         """Every question of so many hops (1 or 2), in the order of the facts."""
@@ -108,9 +106,7 @@ def draw_world(names: Sequence[str], random: Random) -> World:
     shuffled = list(names)
     random.shuffle(shuffled)
     rivers, others = shuffled[: len(names) // RIVERS_SHARE], shuffled[len(names) // RIVERS_SHARE :]
-    members = {kind: others[place :: len(RELATIONS)] for place, kind in enumerate(RELATIONS)} | {
-        "river": rivers
-    }
+    members = {kind: others[place :: len(RELATIONS)] for place, kind in enumerate(RELATIONS)} | {"river": rivers}
     facts = [
         Fact(kind, subject, relation, _other_than(subject, members[value_kind], random))
         for kind, relations in RELATIONS.items()

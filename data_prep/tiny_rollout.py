@@ -48,9 +48,7 @@ class BatchedPolicy:
         seed: of the sampling.
     """
 
-    def __init__(
-        self, model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, temperature: float, seed: int
-    ) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, temperature: float, seed: int) -> None:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._temperature = temperature
@@ -70,9 +68,7 @@ class BatchedPolicy:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         stop_id = self._tokenizer.get_vocab()[waiting[0][1]]
-        sampled = self._sample(
-            [ids for ids, *_ in waiting], stop_id, max(budget for _, _, budget, _ in waiting)
-        )
+        sampled = self._sample([ids for ids, *_ in waiting], stop_id, max(budget for _, _, budget, _ in waiting))
         for (_, _, budget, future), ids in zip(waiting, sampled, strict=True):
             future.set_result(self._completion(ids[:budget], stop_id))
 
@@ -105,9 +101,7 @@ class BatchedPolicy:
 class ForcedFirstSearch:
     """Writes the right first search itself and leaves the rest to the policy: is the skill still there?"""
 
-    def __init__(
-        self, policy: Policy, tokenizer: Tokenizer, first_turns: Mapping[tuple[int, ...], str]
-    ) -> None:
+    def __init__(self, policy: Policy, tokenizer: Tokenizer, first_turns: Mapping[tuple[int, ...], str]) -> None:
         self._policy = policy
         self._tokenizer = tokenizer
         self._first_turns = first_turns
@@ -142,9 +136,7 @@ def play(
 
 def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Means over the episodes, F1 and exact match also by hops."""
-    groups = {"": trajectories} | {
-        f"_{hops}hop": [t for t in trajectories if t.row.hops == hops] for hops in (1, 2)
-    }
+    groups = {"": trajectories} | {f"_{hops}hop": [t for t in trajectories if t.row.hops == hops] for hops in (1, 2)}
     numbers = {
         "retrieval": [float(t.n_searches > 0) for t in trajectories],
         "searches": [float(t.n_searches) for t in trajectories],

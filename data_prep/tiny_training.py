@@ -84,9 +84,7 @@ def _look_back(attention: Any, head: int, distance: int) -> None:
         attention.q_proj.bias[middle:end] = PREVIOUS_TOKEN_STRENGTH * angles.sin()
 
 
-def train(
-    model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: Schedule, pad_id: int, seed: int
-) -> float:
+def train(model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: Schedule, pad_id: int, seed: int) -> float:
     """Train in place on ``schedule.steps`` batches of demonstrations; the mean loss of the last tenth."""
     optimisers = _optimisers(model, schedule)
     base_rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]

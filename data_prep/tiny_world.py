@@ -68,9 +68,7 @@ def draw_questions_apart(world: World, counts: Sequence[int], random: Random) ->
     by_hops = [[question for question in drawn if len(question.facts) == hops] for hops in (1, 2)]
     lists = []
     for count in counts:
-        chosen = [by_hops[0].pop() for _ in range(count - count // 2)] + [
-            by_hops[1].pop() for _ in range(count // 2)
-        ]
+        chosen = [by_hops[0].pop() for _ in range(count - count // 2)] + [by_hops[1].pop() for _ in range(count // 2)]
         random.shuffle(chosen)
         lists.append(chosen)
     return lists
@@ -82,30 +80,22 @@ def _rows(name: str, questions: Iterable[Question]) -> list[QARow]:
 
 def _filler(count: int, seed: int, own: int) -> list[Passage]:
     if count < 0:
-        raise InputError(
-            f"--passages {own + count} is too few: the RL and evaluation worlds alone have {own}"
-        )
+        raise InputError(f"--passages {own + count} is too few: the RL and evaluation worlds alone have {own}")
     if count == 0:
         return []
     # Enough names that nine tenths of them, two facts each, cover the count, and no kind is empty.
-    names = background_names(
-        max(50, count * RIVERS_SHARE // (FACTS_PER_ENTITY * (RIVERS_SHARE - 1)) + RIVERS_SHARE)
-    )
+    names = background_names(max(50, count * RIVERS_SHARE // (FACTS_PER_ENTITY * (RIVERS_SHARE - 1)) + RIVERS_SHARE))
     return draw_world(names, Random(f"background {seed}")).passages("background")[:count]
 
 
-def write_files(
-    files: WorldFiles, out: Path, settings: dict[str, int | None], overwrite: bool = False
-) -> None:
+def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], overwrite: bool = False) -> None:
     """Write the JSONL files and ``manifest.json`` (settings, counts, SHA-256 of each file).
 
     Raises:
         InputError: ``out`` holds another world and ``overwrite`` is not set.
     """
     texts = {
-        "corpus.jsonl": _lines(
-            json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in files.corpus
-        ),
+        "corpus.jsonl": _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in files.corpus),
         "stage1.jsonl": _lines(row.to_json() for row in files.stage1),
         "stage2.jsonl": _lines(row.to_json() for row in files.stage2),
         "heldout.jsonl": _lines(row.to_json() for row in files.heldout),
@@ -136,9 +126,7 @@ def _lines(lines: Iterable[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0, or 2 after an error of the user's."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.tiny_world", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m data_prep.tiny_world", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="draws facts and questions (default 0)")
     parser.add_argument("--passages", type=int, help="size of the corpus; default: the two worlds' own 1800")

@@ -87,9 +87,7 @@ def _panel(axes: Any, stages: Stages, curves: Sequence[Curve], title: str) -> No
     axes.set_xlim(0, 1.01 * borders[-1])
     for number, (start, end) in enumerate(zip(borders, borders[1:], strict=False), start=1):
         middle = (start + end) / 2
-        axes.text(
-            middle, 1.02, f"stage {number}", transform=axes.get_xaxis_transform(), ha="center", color=_QUIET
-        )
+        axes.text(middle, 1.02, f"stage {number}", transform=axes.get_xaxis_transform(), ha="center", color=_QUIET)
         if start:
             axes.axvline(start, color=_QUIET, linestyle=(0, (4, 3)), linewidth=1.2)
     for curve in curves:
@@ -101,9 +99,7 @@ def _draw(axes: Any, stages: Stages, curve: Curve) -> None:
         values = [_number(step.get(curve.metric)) for step in steps]
         places = range(start + 1, start + len(values) + 1)
         axes.plot(places, values, color=curve.color, linewidth=1, alpha=0.3)
-        axes.plot(
-            places, _moving_mean(values), color=curve.color, linewidth=curve.width, solid_capstyle="round"
-        )
+        axes.plot(places, _moving_mean(values), color=curve.color, linewidth=curve.width, solid_capstyle="round")
     for place, scores in zip(stages.borders, stages.evaluations, strict=False):
         if curve.held_out:
             marker = {
@@ -119,14 +115,13 @@ def _legend(axes: Any, stages: Stages) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=c.color, linewidth=2.6, label=c.label) for c in (RETRIEVAL, FORMAT, ANSWER_F1)
+        Line2D([], [], color=curve.color, linewidth=curve.width, label=curve.label)
+        for curve in (RETRIEVAL, FORMAT, ANSWER_F1)
     ]
     if stages.evaluations:
         dot: dict[str, Any] = {"marker": "o", "markersize": 8, "linestyle": "none", "color": _QUIET}
         handles.append(Line2D([], [], **dot, label="on held-out questions"))
-    axes.legend(
-        handles=handles, loc="lower right", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9
-    )
+    axes.legend(handles=handles, loc="lower right", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9)
 
 
 def _number(value: object) -> float:

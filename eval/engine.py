@@ -27,7 +27,7 @@ from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.policy import Policy
 
 
-def prepare_process(device: Device | None = None) -> Device:
+def prepare_environment(device: Device | None = None) -> Device:
     """Set what torch and vLLM read when they are imported; what the user has set wins.
 
     Call it before anything imports torch.  Gives the device: the one asked for, or what is there.
@@ -85,7 +85,7 @@ class VllmEngine:
     def start(
         cls, model: str, *, max_length: int, device: Device, tensor_parallel_size: int = 1, seed: int = 0
     ) -> VllmEngine:
-        """Load a model.  Call :func:`prepare_process` first.
+        """Load a model.  Call :func:`prepare_environment` first.
 
         Raises:
             InputError: vLLM cannot run this model here; the traceback is printed (to the engine's log).
@@ -109,7 +109,7 @@ class VllmEngine:
             return cls(thread.submit(_load, arguments).result(), thread)
         except Exception as error:
             traceback.print_exc()
-            raise InputError(f"vLLM cannot run {model}: {_first_line(error)}") from error
+            raise InputError(f"vLLM cannot run {model}: {_first_line(error)} (more in its log)") from error
 
     def policy(self, decoding: Decoding) -> Policy:
         """The model under a decoding.  With a seed, a context always goes on the same way, in any batch."""

@@ -66,8 +66,7 @@ class EvaluationFolder:
         if differing:
             was, now = ({key: each.get(key) for key in differing} for each in (found, settings))
             raise InputError(
-                f"{self.path} holds another evaluation: it has {was}, this command has {now}; "
-                "choose another --out"
+                f"{self.path} holds another evaluation: it has {was}, this command has {now}; choose another --out"
             )
 
     def claim(self, settings: Mapping[str, Any]) -> None:

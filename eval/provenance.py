@@ -57,9 +57,7 @@ def model_fingerprint(model: str) -> str:
     return digest.hexdigest()
 
 
-def provenance_of(
-    settings: Mapping[str, Any], model: str, data: Path, seconds: Mapping[str, float]
-) -> dict[str, Any]:
+def provenance_of(settings: Mapping[str, Any], model: str, data: Path, seconds: Mapping[str, float]) -> dict[str, Any]:
     """What stands beside the scores: the settings, what they came from, what computed them, how long it took.
 
     ``seconds`` are of the last attempt, where an evaluation was resumed.

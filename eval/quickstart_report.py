@@ -4,7 +4,7 @@ Reads a quickstart's folder and writes ``summary.json`` and ``curves.png`` into 
 
     base/scores.json  stage1/scores.json  stage2/scores.json     evaluations by eval.run
     stage1_run/metrics.jsonl  stage2_run/metrics.jsonl           of the training runs
-    seconds.json                                                 {phase: wall seconds}
+    seconds.tsv (or .json)                                       wall seconds of each phase
 """
 
 from __future__ import annotations
@@ -50,13 +50,11 @@ def summarize_quickstart(folder: Path) -> dict[str, Any]:
     for model in MODELS:
         scores = _read_json(folder / model / "scores.json")
         if "greedy" not in scores:
-            raise InputError(
-                f"{folder / model / 'scores.json'} holds no greedy scores, found {sorted(scores)}"
-            )
+            raise InputError(f"{folder / model / 'scores.json'} holds no greedy scores, found {sorted(scores)}")
         summary[model] = _block(scores["greedy"])
         if "sampled" in scores:
             summary[model]["sampled"] = _block(scores["sampled"])
-    summary["seconds"] = _read_json(folder / "seconds.json")
+    summary["seconds"] = _read_seconds(folder)
     return summary
 
 
@@ -110,6 +108,18 @@ def _hops_table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _block(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {name: scores[name] for name in ("n", *SCORES, "interval_95", "by_hops") if name in scores}
+
+
+def _read_seconds(folder: Path) -> dict[str, float]:
+    """Seconds by phase; lines ``phase<TAB>seconds`` of interrupted and resumed phases add up."""
+    lines = folder / "seconds.tsv"
+    if not lines.is_file():
+        return _read_json(folder / "seconds.json")
+    seconds: dict[str, float] = {}
+    for line in lines.read_text(encoding="utf-8").splitlines():
+        phase, value = line.split("\t")
+        seconds[phase] = seconds.get(phase, 0.0) + float(value)
+    return seconds
 
 
 def _read_json(path: Path) -> dict[str, Any]:

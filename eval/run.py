@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from eval.engine import VllmEngine, console_apart, prepare_process
+from eval.engine import VllmEngine, console_apart, prepare_environment
 from eval.evaluation import Decoding
 from eval.folder import EvaluationFolder, Predictions, write_json
 from eval.provenance import provenance_of, settings_of
@@ -26,39 +26,32 @@ from r1_searcher.limits import Limits
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
 from retriever.client import HttpRetriever
+from retriever.errors import RetrieverError
 from retriever.process import OneLineParser
 from retriever.wire import Health
 
 ABORTED = 3
 """Exit status where the search service ended the evaluation."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval.run", description=__doc__, allow_abbrev=False)
     parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
-    parser.add_argument(
-        "--model", required=True, help="Hugging Face model: a folder, or a hub name org/model"
-    )
+    parser.add_argument("--model", required=True, help="Hugging Face model: a folder, or a hub name org/model")
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument("--retriever-url", required=True, help="search service, e.g. http://127.0.0.1:8000")
-    parser.add_argument(
-        "--out", required=True, type=Path, help="folder of this evaluation; a killed one goes on"
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (default)"
-    )
-    parser.add_argument(
-        "--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples"
-    )
+    parser.add_argument("--out", required=True, type=Path, help="folder of this evaluation; a killed one goes on")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (default)")
+    parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--limit", type=int, help="only the first N questions")
     parser.add_argument("--concurrency", type=int, default=64, help="episodes at a time")
     for limit in fields(Limits):
         flag, meaning = limit.name.replace("_", "-"), limit.name.replace("_", " ")
         parser.add_argument(f"--{flag}", type=int, metavar="N", help=f"{meaning} instead of the recipe's")
-    parser.add_argument(
-        "--device", choices=[device.value for device in Device], help="default: what is there"
-    )
+    parser.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
     parser.add_argument("--tensor-parallel-size", type=int, default=1, help="GPUs that share the model")
     return parser
 
@@ -71,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, RunAborted) as error:
         print(f"eval: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else ABORTED
+    except KeyboardInterrupt:
+        print("eval: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -133,14 +129,17 @@ def _health(url: str) -> Health:
         async with HttpRetriever(url) as client:
             return await client.health()
 
-    return asyncio.run(ask())
+    try:
+        return asyncio.run(ask())
+    except RetrieverError as error:
+        raise InputError(f"the retriever does not say what it serves: {error}") from error
 
 
 def _answer(options: argparse.Namespace, session: Session, folder: EvaluationFolder) -> None:
     """Start the engine and ask what is missing."""
     recipe = session.recipe
     with console_apart(folder.log_file) as console:
-        device = prepare_process(Device(options.device) if options.device else None)
+        device = prepare_environment(Device(options.device) if options.device else None)
         tokenizer = preflight.load_tokenizer(options.model)
         preflight.check_prompt_lengths(recipe, session.rows, tokenizer)
         print(f"starting vLLM on {device.value}; its output is in {folder.log_file}", file=console)

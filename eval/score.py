@@ -52,9 +52,7 @@ class Prediction:
                 failed=line["stop_reason"] == StopReason.RETRIEVER_ERROR.value,
             )
         if "pred_ans" not in line:
-            raise ValueError(
-                f"expected 'spans' (eval.run) or 'pred_ans' (published form), found {sorted(line)}"
-            )
+            raise ValueError(f"expected 'spans' (eval.run) or 'pred_ans' (published form), found {sorted(line)}")
         golds = QARow.from_mapping(line).answers
         return cls(golds=golds, found=_text(line["pred_ans"]), judged=_verdict(line.get("judge")))
 
@@ -103,8 +101,7 @@ def score_predictions(predictions: Iterable[Prediction]) -> dict[str, Any]:
     if not scored:
         raise InputError(f"none of {len(everything)} predictions can be scored: every search failed")
     means = {
-        name: sum(metric(each.found, each.golds) for each in scored) / len(scored)
-        for name, metric in METRICS.items()
+        name: sum(metric(each.found, each.golds) for each in scored) / len(scored) for name, metric in METRICS.items()
     }
     scores: dict[str, Any] = {"n": len(scored)}
     scores |= {key: round(means[name], 6) for key, name in DEFAULT_METRICS.items()}
@@ -155,12 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval.score", description=__doc__)
-    parser.add_argument(
-        "file", type=Path, help="predictions.jsonl of eval.run, or lines in the published form"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="OUT", help="write the scores, as fractions, to this file"
-    )
+    parser.add_argument("file", type=Path, help="predictions.jsonl of eval.run, or lines in the published form")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the scores, as fractions, to this file")
     return parser
 
 

@@ -49,16 +49,12 @@ class Session:
         """Whether every question is answered under every decoding."""
         return not any(self.predictions.missing(decoding.name, self.rows) for decoding in self.decodings)
 
-    async def ask(
-        self, source: PolicySource, retriever: Retriever, tokenizer: Tokenizer, console: TextIO
-    ) -> None:
+    async def ask(self, source: PolicySource, retriever: Retriever, tokenizer: Tokenizer, console: TextIO) -> None:
         """Ask what is missing, one decoding after the other, with a progress bar on ``console``."""
         environment = Environment(self.recipe.protocol_spec, self.recipe.limits, retriever, tokenizer)
         for decoding in self.decodings:
-            rows, earlier = (
-                self.predictions.missing(decoding.name, self.rows),
-                self.predictions.of(decoding.name),
-            )
+            earlier = self.predictions.of(decoding.name)
+            rows = self.predictions.missing(decoding.name, self.rows)
             if not rows:
                 continue
             with Progress(decoding.name, len(self.rows), console, earlier) as progress:

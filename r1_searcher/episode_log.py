@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,16 @@ class EpisodeLog:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab", buffering=0)
-        if self.path.stat().st_size:
-            self._file.write(b"\n")  # a killed process of the same name may have left half a line
+        self._file = self.path.open("a+b", buffering=0)
+        if self._ends_in_half_a_line():
+            self._file.write(b"\n")
+
+    def _ends_in_half_a_line(self) -> bool:
+        """Whether a killed process has left the last line of this file incomplete."""
+        if not self._file.seek(0, os.SEEK_END):
+            return False
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1) != b"\n"
 
     def write(self, trajectory: Trajectory, reward: RewardResult | None, **extra: Any) -> None:
         """Add one episode; ``extra`` are further keys of its line (step, attempt, …)."""
@@ -39,6 +47,12 @@ def read_episodes(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """The episodes of a log; an incomplete line (of a killed run, or one being written) is left out."""
     with Path(path).open("rb") as lines:
         for line in lines:
-            with contextlib.suppress(ValueError):
-                episode = json.loads(line)
+            episode = _parsed(line) if line.endswith(b"\n") else None
+            if episode is not None:
                 yield episode
+
+
+def _parsed(line: bytes) -> Mapping[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        return json.loads(line)
+    return None

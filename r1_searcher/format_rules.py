@@ -53,9 +53,7 @@ def queries_searched(trajectory: Trajectory, protocol: Protocol) -> bool:
     text = trajectory.model_text
     opened, closed = text.count(protocol.query.open), text.count(protocol.query.close)
     unanswered = closed - trajectory.n_searches
-    return opened == closed and (
-        unanswered == 0 or (unanswered == 1 and trajectory.stop_reason in _ENDS_ON_QUERY)
-    )
+    return opened == closed and (unanswered == 0 or (unanswered == 1 and trajectory.stop_reason in _ENDS_ON_QUERY))
 
 
 def no_role_words(trajectory: Trajectory, protocol: Protocol) -> bool:

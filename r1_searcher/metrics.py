@@ -66,21 +66,15 @@ def normalize_answer(text: str, normalizer: Normalizer = R1_SEARCHER) -> str:
     return " ".join(text.split())
 
 
-def exact_match(
-    prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = R1_SEARCHER
-) -> float:
+def exact_match(prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = R1_SEARCHER) -> float:
     """1 where the normalised answers are equal."""
     return _best(lambda found, gold: found == gold, prediction, golds, normalizer)
 
 
-def cover_exact_match(
-    prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = R1_SEARCHER
-) -> float:
+def cover_exact_match(prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = R1_SEARCHER) -> float:
     """1 where every word of the gold is a word of the prediction, in any order (R1-Searcher's "cover-EM")."""
     # split(" ") as published: a gold without words is covered by a prediction without words only.
-    return _best(
-        lambda found, gold: set(gold.split(" ")) <= set(found.split(" ")), prediction, golds, normalizer
-    )
+    return _best(lambda found, gold: set(gold.split(" ")) <= set(found.split(" ")), prediction, golds, normalizer)
 
 
 def substring_match(prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = SQUAD) -> float:
@@ -152,9 +146,7 @@ METRICS: dict[str, Metric] = {
     "squad.substring": substring_match,
     "squad.f1": lambda found, golds: f1(found, golds, SQUAD, yes_no_rule=False),
     "squad.f1_yes_no": lambda found, golds: f1(found, golds, SQUAD),
-    "deep_researcher.set_f1": lambda found, golds: f1(
-        found, golds, DEEP_RESEARCHER, yes_no_rule=False, as_sets=True
-    ),
+    "deep_researcher.set_f1": lambda found, golds: f1(found, golds, DEEP_RESEARCHER, yes_no_rule=False, as_sets=True),
 }
 """Metrics under the name to state with a number.  Search-R1 trains on ``squad.em``, ReSearch on
 ``squad.f1_yes_no``, ZeroSearch on ``squad.f1``."""

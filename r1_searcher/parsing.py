@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from r1_searcher.policy import Finish
 from r1_searcher.protocol import Protocol, Tags
 
-
 MAX_QUERY_CHARS = 2000
 """A longer query is no query; search services refuse such."""
 

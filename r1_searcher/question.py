@@ -35,7 +35,11 @@ class QARow:
     @classmethod
     def from_json(cls, line: str) -> QARow:
         """Read one line.  Raises ``ValueError`` saying what is wrong with it."""
-        return cls.from_mapping(json.loads(line))
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON ({error.msg} at column {error.colno}); expected one object per line") from error
+        return cls.from_mapping(row)
 
     @classmethod
     def from_mapping(cls, row: object) -> QARow:
@@ -46,14 +50,14 @@ class QARow:
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"'question' must be a non-empty string, found {question!r}")
         hops = row.get("hops")
-        if hops is not None and not isinstance(hops, int):
+        if hops is not None and not str(hops).isdecimal():
             raise ValueError(f"'hops' must be a whole number, found {hops!r}")
         return cls(
             id=question if row.get("id") is None else str(row["id"]),
             question=question,
             answers=_gold_answers(row),
             source=str(row.get("source", "")),
-            hops=hops,
+            hops=None if hops is None else int(str(hops)),
         )
 
 

@@ -50,8 +50,7 @@ def score_batch(
             f"found {len(queries)}, {len(prompts)} and {len(labels)}"
         )
     results = [
-        score(reward, _trajectory(*item, protocol), protocol)
-        for item in zip(queries, prompts, labels, strict=True)
+        score(reward, _trajectory(*item, protocol), protocol) for item in zip(queries, prompts, labels, strict=True)
     ]
     logs = [result.logs() for result in results]
     totals = _one_or_all([result.total for result in results])
@@ -86,9 +85,7 @@ def _trajectory(query: str, prompt: str, label: str, protocol: Protocol) -> Traj
     try:
         mapping = json.loads(label)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"a label must be JSON, of a row or of a trajectory; found {_short(label)}"
-        ) from error
+        raise InputError(f"a label must be JSON, of a row or of a trajectory; found {_short(label)}") from error
     try:
         if isinstance(mapping, Mapping) and "spans" in mapping:
             return from_mapping(mapping)

@@ -86,7 +86,7 @@ class HttpReward:
                 await asyncio.sleep(0.5 * 2**attempt)
             try:
                 return _result(await self._post(payload))
-            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+            except (TimeoutError, aiohttp.ClientError, ValueError) as error:
                 failure = error
         raise RunAborted(
             f"the reward server {self._url} gave no usable answer in {HTTP_ATTEMPTS} tries; last: "
@@ -127,7 +127,8 @@ def _result(reply: Any) -> RewardResult:
 def _number(value: Any) -> float:
     """The one number of a reply's field: a number, a list of one, or a tensor of one."""
     try:
-        number = float(value[0] if isinstance(value, list) else value)
+        value = value[0] if isinstance(value, list) else value
+        number = float(value.item() if hasattr(value, "item") else value)
     except (TypeError, IndexError, ValueError) as error:
         raise ValueError(f"expected one number, found {str(value)[:200]}") from error
     if not math.isfinite(number):

@@ -66,8 +66,7 @@ def score(reward: Reward, trajectory: Trajectory, protocol: Protocol) -> RewardR
         return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
     # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
     parts = {
-        name: weighted.weight * weighted.part(trajectory, protocol) + 0.0
-        for name, weighted in reward.parts.items()
+        name: weighted.weight * weighted.part(trajectory, protocol) + 0.0 for name, weighted in reward.parts.items()
     }
     return RewardResult(sum(parts.values()), parts, check(reward.rules, trajectory, protocol))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from r1_searcher.errors import InputError, R1SearcherError
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
-from r1_searcher.host.flags import TRAINER_MODULE
+from r1_searcher.host.flags import TRAINER_MODULE, split_flags
 from r1_searcher.host.run_folder import RunFolder, identity_of
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
@@ -35,6 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retriever-url", required=True, help="search service, e.g. http://127.0.0.1:8000")
     parser.add_argument("--retriever-timeout", type=float, default=RetrieverConfig.read_timeout, help="s per request")
     parser.add_argument("--retriever-attempts", type=int, default=RetrieverConfig.attempts, help="tries per search")
+    parser.add_argument(
+        "--retriever-deadline",
+        type=float,
+        default=RetrieverConfig.deadline,
+        help="s per search, all tries together",
+    )
     parser.add_argument(
         "--outage-seconds",
         type=float,
@@ -69,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options, host_flags = _parser().parse_known_args(argv)
     try:
+        _check_options(options)
         plan = _plan(options, _hide_wandb_key(host_flags))
         if options.dry_run:
             print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
@@ -77,6 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except R1SearcherError as error:
         print(f"r1_searcher: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    for name in ("retriever_timeout", "retriever_attempts", "retriever_deadline", "outage_seconds"):
+        if getattr(options, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} must be above 0, found {getattr(options, name):g}")
+    if options.reward_url.endswith(".py"):
+        options.reward_url = str(Path(options.reward_url).resolve())
 
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
@@ -105,12 +122,13 @@ def _hide_wandb_key(flags: Sequence[str]) -> list[str]:
 
     OpenRLHF prints and logs all its flags; its logger takes the key from the environment where there is one.
     """
-    flags = list(flags)
-    if "--logger.wandb.key" in flags[:-1]:
-        position = flags.index("--logger.wandb.key") + 1
-        os.environ.setdefault("WANDB_API_KEY", flags[position])
-        flags[position] = "from-environment"
-    return flags
+    hidden: list[str] = []
+    for flag, values in split_flags(flags):
+        if flag == "--logger.wandb.key" and values:
+            os.environ["WANDB_API_KEY"] = values[0]
+            values = ["from-environment"]
+        hidden += [flag, *values]
+    return hidden
 
 
 def _train(options: argparse.Namespace, plan: Plan) -> int:
@@ -151,6 +169,7 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
             url=options.retriever_url,
             read_timeout=options.retriever_timeout,
             attempts=options.retriever_attempts,
+            deadline=options.retriever_deadline,
             outage_seconds=options.outage_seconds,
         ),
         reward_url=options.reward_url,

@@ -131,9 +131,7 @@ class TrajectoryRecorder:
     has_logprobs: bool = True
     engine_seconds: float = 0.0
 
-    def append(
-        self, kind: SpanKind, ids: Iterable[int], text: str, logprobs: Iterable[float] | None = None
-    ) -> None:
+    def append(self, kind: SpanKind, ids: Iterable[int], text: str, logprobs: Iterable[float] | None = None) -> None:
         """Add a span.  ``logprobs`` belongs to sampled ids only; other ids get 0.0."""
         start = len(self.ids)
         self.ids.extend(ids)

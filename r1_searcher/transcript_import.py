@@ -35,9 +35,7 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
     spans = tuple(_spans(completion, protocol))
     reason, answer = _end(spans[-1], protocol)
     searches = tuple(
-        _search(before.text, protocol)
-        for before, after in pairwise(spans)
-        if after.kind is SpanKind.DOCUMENTS
+        _search(before.text, protocol) for before, after in pairwise(spans) if after.kind is SpanKind.DOCUMENTS
     )
     return Trajectory(row=row, ids=(), spans=spans, stop_reason=reason, answer=answer, searches=searches)
 

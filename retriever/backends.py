@@ -49,9 +49,7 @@ def load_index(
     saved = read_manifest(folder)
     found = saved.get("backend")
     if found not in BACKENDS or (backend is not None and backend != found):
-        raise IndexMismatch(
-            f"saved index {folder} is of backend {found!r}, asked for is {backend or BACKENDS!r}"
-        )
+        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {backend or BACKENDS!r}")
     if found == "bm25":
         _refuse_encoder(encoder or encoder_path)
         from retriever.bm25 import Bm25Index

@@ -56,15 +56,10 @@ class Bm25Index:
             ValueError: no passage has a word, or a parameter is out of range.
         """
         if title_weight < 0 or k1 < 0 or not 0 <= b <= 1:
-            raise ValueError(
-                f"BM25 needs title_weight >= 0, k1 >= 0 and 0 <= b <= 1, got {title_weight}, {k1} and {b}"
-            )
+            raise ValueError(f"BM25 needs title_weight >= 0, k1 >= 0 and 0 <= b <= 1, got {title_weight}, {k1} and {b}")
         vocabulary: dict[str, int] = {}
         rows = [
-            [
-                vocabulary.setdefault(word, len(vocabulary))
-                for word in words(p.title) * title_weight + words(p.text)
-            ]
+            [vocabulary.setdefault(word, len(vocabulary)) for word in words(p.title) * title_weight + words(p.text)]
             for p in passages
         ]
         if not vocabulary:

@@ -47,9 +47,7 @@ def read_corpus(path: str | Path) -> list[Passage]:
             )
         passages.append(passage)
     if not passages:
-        raise CorpusError(
-            f"corpus {path} is empty: expected one JSON object with id, title and text per line"
-        )
+        raise CorpusError(f"corpus {path} is empty: expected one JSON object with id, title and text per line")
     return passages
 
 

@@ -55,9 +55,7 @@ class DenseIndex:
         except RuntimeError as error:
             raise ValueError(f"faiss does not know the factory string {factory!r}: {error}") from error
         batches = (passages[start : start + batch_size] for start in range(0, len(passages), batch_size))
-        matrix = np.concatenate(
-            [encoder.encode_passages([p.titled_text for p in batch]) for batch in batches]
-        )
+        matrix = np.concatenate([encoder.encode_passages([p.titled_text for p in batch]) for batch in batches])
         if not vectors.is_trained:
             vectors.train(matrix)
         vectors.add(matrix)

@@ -182,9 +182,7 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
             passage_prefix="passage: ",
             max_length=256,
         ),
-        "all-MiniLM-L6-v2": _model_row(
-            "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", max_length=256
-        ),
+        "all-MiniLM-L6-v2": _model_row("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", max_length=256),
         "hashing": HashingEncoder,
     }
 )

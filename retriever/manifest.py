@@ -64,16 +64,12 @@ def read_manifest(folder: str | Path) -> dict[str, object]:
     try:
         manifest: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise IndexMismatch(
-            f"{folder} is not a saved index: cannot read {MANIFEST_NAME} ({error.strerror})"
-        ) from error
+        raise IndexMismatch(f"{folder} is not a saved index: cannot read {MANIFEST_NAME} ({error.strerror})") from error
     except ValueError as error:
         raise IndexMismatch(f"{path} is not JSON ({error}); build the index again") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
-        raise IndexMismatch(
-            f"{path} has format {found!r}, this version reads {FORMAT}; build the index again"
-        )
+        raise IndexMismatch(f"{path} has format {found!r}, this version reads {FORMAT}; build the index again")
     return manifest
 
 
@@ -111,9 +107,7 @@ def _warn_of_other_versions(folder: str | Path, manifest: Mapping[str, object]) 
     libraries = manifest.get("libraries")
     for name, built_with in (libraries if isinstance(libraries, dict) else {}).items():
         if built_with != _version(name):
-            logger.warning(
-                "index %s was built with %s %s, here is %s", folder, name, built_with, _version(name)
-            )
+            logger.warning("index %s was built with %s %s, here is %s", folder, name, built_with, _version(name))
 
 
 def _version(library: str) -> str | None:

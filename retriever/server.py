@@ -111,9 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
     parser = _parser()
     args = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Waitress warns of every request that has to wait for a thread, which is the normal case under load.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     ready_file: Path | None = args.ready_file

@@ -76,9 +76,7 @@ class AiohttpTransport:
         aiohttp = _aiohttp()
         shown = display_url(url)
         total = min(limit_s, self._connect_timeout + self._read_timeout)
-        timeout = aiohttp.ClientTimeout(
-            total=total, sock_connect=self._connect_timeout, sock_read=self._read_timeout
-        )
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         try:
             async with self._session().request(
                 method, url, data=body, timeout=timeout, allow_redirects=False
@@ -93,9 +91,7 @@ class AiohttpTransport:
         except aiohttp.ClientResponseError as error:
             raise RetrieverBadResponse(f"{shown} did not answer in HTTP: {error.message}") from error
         except aiohttp.ClientConnectorError as error:
-            raise RetrieverUnavailable(
-                f"cannot connect to {shown} ({_reason(error)}); is the server up?"
-            ) from error
+            raise RetrieverUnavailable(f"cannot connect to {shown} ({_reason(error)}); is the server up?") from error
         except (aiohttp.ClientError, OSError) as error:
             raise RetrieverUnavailable(f"{shown} broke the connection off ({_reason(error)})") from error
 
@@ -147,7 +143,5 @@ def _aiohttp() -> Any:
     try:
         import aiohttp
     except ImportError as error:
-        raise ImportError(
-            "the HTTP retriever client needs the aiohttp library: pip install aiohttp"
-        ) from error
+        raise ImportError("the HTTP retriever client needs the aiohttp library: pip install aiohttp") from error
     return aiohttp

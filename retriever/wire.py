@@ -81,9 +81,7 @@ def decode_r1_request(body: bytes, limits: RequestLimits) -> tuple[list[str], in
 
 def encode_r1_results(queries: Sequence[str], results: Sequence[Hits]) -> bytes:
     """Answer of POST /queries: every hit is one line, without scores."""
-    return _dump(
-        {"queries": list(queries), "answers": [[r1_line(hit.passage) for hit in hits] for hits in results]}
-    )
+    return _dump({"queries": list(queries), "answers": [[r1_line(hit.passage) for hit in hits] for hits in results]})
 
 
 def r1_line(passage: Passage) -> str:
@@ -133,8 +131,7 @@ def _queries_and_count(
             raise WireError(f"'queries[{position}]' must be a string, got {_show(query)}")
         if len(query) > limits.max_query_chars:
             raise WireError(
-                f"'queries[{position}]' may have {limits.max_query_chars} characters at most, "
-                f"got {len(query)}"
+                f"'queries[{position}]' may have {limits.max_query_chars} characters at most, got {len(query)}"
             )
         if not query.isascii() and any("\ud800" <= c <= "\udfff" for c in query):
             raise WireError(f"'queries[{position}]' holds half a surrogate pair, which is not text")

@@ -232,9 +232,7 @@ def check_invariants(played: Played) -> None:
     else:
         assert trajectory.logprobs is None or not actions
     for place, asked in enumerate(policy.asked):
-        assert asked.ids == trajectory.ids[: actions[place].start], (
-            "the policy saw something else than is recorded"
-        )
+        assert asked.ids == trajectory.ids[: actions[place].start], "the policy saw something else than is recorded"
         assert 1 <= asked.max_tokens <= limits.turn_tokens
         assert len(asked.ids) + asked.max_tokens <= limits.max_length
     if trajectory.token_count(SpanKind.PROMPT) <= limits.max_length:
@@ -243,8 +241,6 @@ def check_invariants(played: Played) -> None:
     assert len(played.retriever.requests) == len(trajectory.searches) <= limits.max_searches
     protocol = played.environment.protocol
     for block in trajectory.of_kind(SpanKind.DOCUMENTS):
-        assert block.text.startswith(protocol.before_documents) and block.text.endswith(
-            protocol.after_documents
-        )
+        assert block.text.startswith(protocol.before_documents) and block.text.endswith(protocol.after_documents)
         assert block.text.count(protocol.documents.open) == block.text.count(protocol.documents.close) == 1
         assert limits.max_length - block.end >= limits.answer_tokens

@@ -35,5 +35,6 @@ if [[ -z "$PRESET" ]]; then
         echo "no GPU found: taking the tiny preset (a 0.6 M parameter model in a small invented world)" >&2
     fi
 fi
+[[ "$SEED" =~ ^[0-9]+$ ]] || { echo "--seed must be a whole number, found '$SEED'" >&2; exit 2; }
 [[ " $PRESETS " == *" $PRESET "* ]] || { echo "unknown preset '$PRESET'; known: $PRESETS" >&2; exit 2; }
 source "$ROOT/train_scripts/presets/$PRESET.sh"

@@ -223,7 +223,8 @@ follow_move() {
   grep -rIlF "$old/.venv/" "$ENVIRONMENT/bin" | xargs -r sed -i "s|$old/.venv|$ROOT/.venv|g"
 }
 
-pip_install() { logged "$PY" -m pip install --disable-pip-version-check --no-input --no-compile "$@"; }
+# With bytecode, which takes a minute: where PYTHONDONTWRITEBYTECODE is set, each worker would compile 30 s worth of imports again.
+pip_install() { logged "$PY" -m pip install --disable-pip-version-check --no-input "$@"; }
 
 # failed WHAT: a step that only the log can explain
 failed() {
@@ -293,7 +294,7 @@ import torch
 if sys.argv[1] == "cpu" and torch.version.cuda is not None:
     sys.exit(print(f"a CUDA build of torch ({torch.__version__})"))
 import deepspeed, faiss, flask, openrlhf, ray, transformers, vllm  # noqa: E401
-import vllm.v1.engine.async_llm  # compiled to bytecode here, not in the first run
+import vllm.v1.engine.async_llm  # imports what `import vllm` puts off
 import r1_searcher
 
 print("ok")

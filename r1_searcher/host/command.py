@@ -18,9 +18,21 @@ AGENT_FILE = Path(r1_searcher.__file__).with_name("agent.py")
 CPU_FLAGS = (
     *("--actor.num_gpus_per_node", "1", "--ref.num_gpus_per_node", "1", "--critic.num_gpus_per_node", "1"),
     *("--vllm.num_engines", "1", "--vllm.sync_backend", "gloo", "--vllm.enforce_eager"),
-    *("--ds.attn_implementation", "eager"),
+    *("--ds.attn_implementation", "sdpa"),
 )
 """What OpenRLHF's defaults of eight GPUs, NCCL and flash attention become without a GPU."""
+
+
+OURS = {
+    "--train.agent_func_path": "--recipe",
+    "--data.prompt_dataset": "--data",
+    "--data.input_key": "--data",
+    "--data.label_key": "--data",
+    "--reward.remote_url": "--reward-url",
+    "--ckpt.path": "--run-dir",
+    "--logger.tensorboard_dir": "--run-dir",
+}
+"""OpenRLHF flags that an option of ours stands for; given as they are, they would be ignored or break a resume."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,9 @@ class Command:
         actors = self.number("actor.num_nodes") * self.number("actor.num_gpus_per_node")
         references = self.number("ref.num_nodes") * self.number("ref.num_gpus_per_node")
         critics = self.number("critic.num_nodes") * self.number("critic.num_gpus_per_node")
-        total = actors if self.get("train.colocate_all") else actors + engines
+        # Asynchronous training keeps the engines apart even where everything else shares its GPUs.
+        shared = self.get("train.colocate_all") and not self.get("train.async_enable")
+        total = actors if shared else actors + engines
         if self.get("algo.kl.init_coef") and not (
             self.get("train.colocate_actor_ref") or self.get("train.colocate_all")
         ):
@@ -63,6 +77,10 @@ class Command:
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:
     """The whole command line.  Raises ``InputError`` for flags that the installed OpenRLHF does not take."""
+    if taken := [flag for flag in OURS if any(word.partition("=")[0] == flag for word in user_flags)]:
+        raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
+    if set(str(run_dir)) & set(",@"):
+        raise InputError(f"--run-dir must not contain ',' or '@' (OpenRLHF splits dataset paths there): {run_dir}")
     seam = (
         *("--train.agent_func_path", str(AGENT_FILE)),
         *("--data.prompt_dataset", str(run_dir / "data" / "train.jsonl")),

@@ -41,13 +41,18 @@ class HostPatch:
 
 def install() -> None:
     """Patch this process, if it belongs to a run without CUDA.  Calling it again changes nothing."""
-    if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False):
+    if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False) or _has_nvidia_device():
         return
     install.done = True  # type: ignore[attr-defined]
     if importlib.util.find_spec("flash_attn") is None:
         _stand_in_for_flash_attn()
     for patch in PATCHES:
         after_import(patch.module, _without_cuda(patch.apply))
+
+
+def _has_nvidia_device() -> bool:
+    """Cheap enough for every worker's start; torch, which would know for sure, takes seconds to import."""
+    return os.path.exists("/proc/driver/nvidia/version")
 
 
 def _without_cuda(apply: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
@@ -174,7 +179,11 @@ PATCHES: tuple[HostPatch, ...] = (
         '"cuda", (dp_size, self.ring_attn_size, self.ds_tensor_parallel_size)',
         _patch_device_mesh,
     ),
-    HostPatch("openrlhf.utils.distributed_util", "pynccl = PyNcclCommunicator(pg, device=device)", _patch_weight_group),
+    HostPatch(
+        "openrlhf.utils.distributed_util",
+        "pynccl = PyNcclCommunicator(pg, device=device)",
+        _patch_weight_group,
+    ),
     HostPatch(
         "openrlhf.trainer.ray.vllm_worker_wrap",
         'weight = torch.empty(shape, dtype=dtype, device="cuda")',

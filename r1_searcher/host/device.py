@@ -35,5 +35,7 @@ def worker_environment(device: Device) -> dict[str, str]:
             "OMP_NUM_THREADS": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            # vLLM compiles its sampler at the first request: 10 s that a run on few cores does not earn back.
+            "TORCH_COMPILE_DISABLE": "1",
         }
     return {key: os.environ.get(key, value) for key, value in wanted.items()}

@@ -49,8 +49,9 @@ def main(argv: Sequence[str]) -> int:
 def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
     import ray
 
+    passed_on = {name: os.environ[name] for name in ("WANDB_API_KEY", "WANDB_MODE", "HF_TOKEN") if name in os.environ}
     runtime_env = {
-        "env_vars": {**environment, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")},
+        "env_vars": {**environment, **passed_on, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")},
         "worker_process_setup_hook": "r1_searcher.host.cpu.install",
     }
     if os.environ.get("RAY_ADDRESS"):
@@ -62,20 +63,26 @@ def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
             num_gpus=gpus,
             num_cpus=max(os.cpu_count() or 1, 2 * gpus + 2),
             include_dashboard=False,
+            address="local",
         )
     else:
-        ray.init(runtime_env=runtime_env, include_dashboard=False)
+        ray.init(runtime_env=runtime_env, include_dashboard=False, address="local")
 
 
 def _find_abort(error: BaseException | None) -> str | None:
-    """The message of a ``RunAborted`` that a Ray actor raised, however deep it is wrapped."""
+    """The message of a ``RunAborted`` that a Ray actor raised, however deep it is wrapped.
+
+    Ray's wrapper is an instance of the error that it wraps, with the remote traceback as its message: the
+    innermost one is the error itself.
+    """
+    message = None
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, RunAborted):
-            return str(error)
+            message = str(error)
         error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return None
+    return message
 
 
 if __name__ == "__main__":

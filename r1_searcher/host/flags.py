@@ -57,18 +57,19 @@ def merge_flags(*layers: Sequence[str]) -> list[str]:
     """
     merged: dict[str, list[str]] = {}
     for layer in layers:
-        for flag, values in _split(layer):
+        for flag, values in split_flags(layer):
             merged.pop(flag, None)
             merged[flag] = values
     return [word for flag, values in merged.items() for word in (flag, *values)]
 
 
-def _split(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """An argument list as (flag, its values)."""
     flags: list[tuple[str, list[str]]] = []
     for word in argv:
         if word.startswith("--"):
-            flag, _, value = word.partition("=")
-            flags.append((flag, [value] if value else []))
+            flag, equals, value = word.partition("=")
+            flags.append((flag, [value] if equals else []))
         elif flags:
             flags[-1][1].append(word)
         else:

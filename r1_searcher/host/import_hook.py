@@ -37,13 +37,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Loader(spec.loader, self.patches.pop(name))
+                spec.loader = _Loader(spec.loader, self.patches)
                 return spec
         return None
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, inner: importlib.abc.Loader, patches: list[Patch]) -> None:
+    def __init__(self, inner: importlib.abc.Loader, patches: dict[str, list[Patch]]) -> None:
         self._inner = inner
         self._patches = patches
 
@@ -55,5 +55,5 @@ class _Loader(importlib.abc.Loader):
             module.__spec__.loader = self._inner
         module.__loader__ = self._inner
         self._inner.exec_module(module)
-        for patch in self._patches:
+        for patch in self._patches.pop(module.__name__, ()):
             patch(module)

@@ -22,13 +22,17 @@ class MetricsLog:
     def __init__(self, tensorboard_dir: Path, metrics_file: Path) -> None:
         self._events = tensorboard_dir
         self._file = metrics_file
+        self._sizes: dict[Path, int] = {}
         self.steps: dict[int, dict[str, Any]] = {}
 
     def refresh(self) -> Mapping[int, Mapping[str, Any]]:
         """Read what has been logged so far, rewrite the file where there is news, return step -> metrics."""
-        if not self._events.is_dir():
+        files = sorted(self._events.rglob("events.out.tfevents.*"))  # the name begins with the time of creation
+        sizes = {path: path.stat().st_size for path in files}
+        if sizes == self._sizes:
             return self.steps
-        steps = _read_scalars(self._events)
+        self._sizes = sizes
+        steps = {step: line for path in files for step, line in _read_scalars(path).items()}
         if steps != self.steps:
             self.steps = steps
             temporary = self._file.with_suffix(".partial")
@@ -37,18 +41,17 @@ class MetricsLog:
         return self.steps
 
 
-def _read_scalars(folder: Path) -> dict[int, dict[str, Any]]:
+def _read_scalars(path: Path) -> dict[int, dict[str, Any]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     steps: dict[int, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime):
-        events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 1})
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            if tag.startswith(PREFIX):
-                for event in events.Scalars(tag):
-                    line = steps.setdefault(event.step, {"step": event.step, "time": event.wall_time})
-                    line[tag.removeprefix(PREFIX)] = event.value if math.isfinite(event.value) else None
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 1})
+    events.Reload()
+    for tag in events.Tags()["scalars"]:
+        if tag.startswith(PREFIX):
+            for event in events.Scalars(tag):
+                line = steps.setdefault(event.step, {"step": event.step, "time": event.wall_time})
+                line[tag.removeprefix(PREFIX)] = event.value if math.isfinite(event.value) else None
     return steps
 
 

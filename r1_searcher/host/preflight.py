@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from r1_searcher.errors import InputError
 from r1_searcher.host.command import Command
@@ -37,13 +40,19 @@ def load_tokenizer(name: str) -> HFTokenizer:
     from transformers import AutoTokenizer
 
     try:
-        return HFTokenizer(AutoTokenizer.from_pretrained(name, trust_remote_code=True))
+        tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(name, trust_remote_code=True))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load a tokenizer for model {name}: {str(error).splitlines()[0]}") from error
+    if not tokenizer.encode("a question"):  # what transformers makes of a folder without tokenizer files
+        raise InputError(f"model {name} has no usable tokenizer; expected its tokenizer files beside config.json")
+    return tokenizer
 
 
 def check_batches(command: Command, rows: Sequence[QARow]) -> None:
     """The questions must fill at least one batch, and the optimiser's batch must divide a rollout's episodes."""
+    for name in ("rollout.batch_size", "rollout.n_samples_per_prompt", "train.batch_size"):
+        if command.number(name) < 1:
+            raise InputError(f"--{name} must be at least 1, found {command.get(name)}")
     batch, samples = command.number("rollout.batch_size"), command.number("rollout.n_samples_per_prompt")
     if len(rows) < batch:
         raise InputError(f"{len(rows)} questions do not fill one batch of {batch} (--rollout.batch_size)")
@@ -63,12 +72,14 @@ def check_prompt_lengths(recipe: Recipe, rows: Sequence[QARow], tokenizer: HFTok
         if length + limits.answer_tokens > limits.max_length:
             raise InputError(
                 f"the prompt of question {row.id!r} has {length} tokens, which leaves less than {limits.answer_tokens} "
-                f"of the maximum length {limits.max_length}; raise --data.max_len or drop the question"
+                f"of the maximum length {limits.max_length}; raise the maximum length or drop the question"
             )
 
 
 def check_gpus(command: Command, device: Device, devices: int, *, cluster: bool) -> None:
     """A machine on its own must have the GPUs that the placement asks for."""
+    if device is Device.CUDA and not cluster and not devices:
+        raise InputError("this machine has no GPU that torch can use; leave out --device, or take --preset tiny")
     if device is Device.CUDA and not cluster and command.gpus > devices:
         raise InputError(
             f"the flags ask for {command.gpus} GPUs and this machine has {devices}; lower --actor.num_gpus_per_node "
@@ -95,17 +106,26 @@ def check_retriever(url: str, *, timeout: float = 5.0) -> None:
 def check_reward_url(url: str) -> None:
     """A reward file must exist; a server is asked for its health."""
     if url.endswith(".py"):
-        if not Path(url).is_file():
-            raise InputError(f"reward function file not found: {url}")
+        _check_reward_file(Path(url))
         return
-    import urllib.error
-    import urllib.request
-    from urllib.parse import urlsplit, urlunsplit
-
-    parts: Any = urlsplit(url)
-    health = urlunsplit((parts.scheme, parts.netloc, "/health", "", ""))
     try:
+        parts = urlsplit(url)
+        health = urlunsplit((parts.scheme, parts.netloc, "/health", "", ""))
         with urllib.request.urlopen(health, timeout=5.0):
             pass
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise InputError(f"the reward server is not well: GET {health}: {error}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"the reward server does not answer: GET {health}: {error}") from error
+        raise InputError(f"the reward server {url} does not answer: {error}") from error
+
+
+def _check_reward_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"reward function file not found: {path}")
+    try:
+        module = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"reward function file {path} is not Python: {error}") from error
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "reward_func" for node in module.body):
+        raise InputError(f"{path} defines no reward_func(queries, prompts, labels)")

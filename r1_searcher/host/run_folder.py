@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_searcher.errors import InputError
+from r1_searcher.host.flags import split_flags
 from r1_searcher.question import QARow
 
 IDENTITY_FILE = "identity.json"
@@ -60,7 +61,8 @@ class RunFolder:
     def last_step(self) -> int:
         """Global step of the newest whole checkpoint; 0 without one."""
         latest = self.path / "checkpoints" / "_actor" / "latest"
-        return int(latest.read_text().strip().removeprefix("global_step")) if latest.is_file() else 0
+        step = latest.read_text().strip().removeprefix("global_step") if latest.is_file() else ""
+        return int(step) if step.isdecimal() else 0
 
     def mark_complete(self) -> None:
         """Record that the final model is there."""
@@ -72,23 +74,24 @@ class RunFolder:
         Raises:
             InputError: naming what differs.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists():
             return
+        if not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose another --run-dir")
         file = self.path / IDENTITY_FILE
         if not file.is_file():
-            raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
-        found = json.loads(file.read_text(encoding="utf-8"))
-        differing = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
-        if differing:
-            was, now = ({key: each.get(key) for key in differing} for each in (found, identity))
-            raise InputError(
-                f"{self.path} holds another run: it has {was}, this command has {now}; choose another --run-dir"
-            )
+            if any(left.name != f"{IDENTITY_FILE}.partial" for left in self.path.iterdir()):
+                raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
+            return
+        differences = _differences(json.loads(file.read_text(encoding="utf-8")), identity)
+        if differences:
+            raise InputError(f"{self.path} holds another run ({'; '.join(differences)}); choose another --run-dir")
 
     def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
         """Create the folder, its identity and the host's dataset."""
-        (self.path / "data").mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         _write_atomically(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
+        (self.path / "data").mkdir(exist_ok=True)
         lines = (json.dumps({"input": row.question, "label": row.to_json()}, ensure_ascii=False) for row in rows)
         _write_atomically(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
 
@@ -102,4 +105,21 @@ def _write_atomically(path: Path, text: str) -> None:
 def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:
     """What makes a run this run: its recipe, its questions in their order, and the host's flags."""
     digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest()
-    return {"recipe": dict(recipe), "questions": len(rows), "questions_sha256": digest, "flags": list(argv)}
+    return {
+        "recipe": dict(recipe),
+        "questions": len(rows),
+        "questions_sha256": digest,
+        "flags": {flag: " ".join(values) for flag, values in split_flags(argv)},
+    }
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``name: was …, now …`` of every value that differs."""
+    found: list[str] = []
+    for key in sorted({*was, *now}):
+        old, new = was.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{prefix}{key} ")
+        elif old != new:
+            found.append(f"{prefix}{key}: was {old!r}, now {new!r}")
+    return found

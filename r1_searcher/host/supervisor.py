@@ -51,7 +51,7 @@ class Supervisor:
         with self._output() as output, _Driver(self._command(), output) as driver:
             driver.session.write(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
-                while driver.process.poll() is None:
+                while driver.process.poll() is None and driver.stopped_by is None:
                     time.sleep(POLL_SECONDS)
                     _show(bar, metrics.refresh())
                 _show(bar, metrics.refresh())
@@ -78,6 +78,11 @@ class Supervisor:
 
     def _report(self, driver: _Driver) -> int:
         status = driver.process.returncode
+        if status < 0:
+            cause = "killed by " + signal.Signals(-status).name + (" (out of memory?)" if status == -9 else "")
+            status = 128 - status
+        else:
+            cause = f"ended with status {status}"
         if driver.stopped_by is not None:
             print(f"stopped by {driver.stopped_by.name}; run the same command again to resume", file=sys.stderr)
             return 128 + driver.stopped_by
@@ -85,7 +90,7 @@ class Supervisor:
             print(_last_line(self.folder.log_file, "r1_searcher: "), file=sys.stderr)
         elif status != 0 and not self.verbose:
             print(
-                f"r1_searcher: OpenRLHF ended with status {status}; the reason stands in {self.folder.log_file}:\n"
+                f"r1_searcher: OpenRLHF {cause}; the reason stands in {self.folder.log_file}:\n"
                 + _tail(self.folder.log_file),
                 file=sys.stderr,
             )
@@ -103,9 +108,7 @@ class _Driver:
         self.session = Session.led_by(self.process.pid)
 
     def __enter__(self) -> _Driver:
-        self._previous = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -81,9 +81,7 @@ def test_words_and_tags_are_single_tokens(shipped: Any) -> None:
     assert {shipped.eos_token, shipped.pad_token} == {EOS, "<|pad|>"} and shipped.bos_token is None
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "Zürich 東京\n\t<answer>x</answer>", "(1) Film A : b\r\n", "a  b   c"]
-)
+@pytest.mark.parametrize("text", ["", " ", "Zürich 東京\n\t<answer>x</answer>", "(1) Film A : b\r\n", "a  b   c"])
 def test_any_text_survives(shipped: Any, text: str) -> None:
     tokenizer = HFTokenizer(shipped)
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -152,15 +150,12 @@ def test_good_demonstrations_answer_and_keep_the_format(
     numbers = summary(episodes)
     assert numbers["f1"] == numbers["format"] == numbers["retrieval"] == 1.0 and numbers["searches"] == 1.5
     assert all(
-        question.facts[-1].text in episode.completion
-        for question, episode in zip(questions, episodes, strict=True)
+        question.facts[-1].text in episode.completion for question, episode in zip(questions, episodes, strict=True)
     )
     assert max(len(episode.ids) for episode in episodes) <= 160
 
 
-def test_names_weigh_more_and_documents_nothing(
-    shipped: Any, index: Bm25Index, questions: list[Question]
-) -> None:
+def test_names_weigh_more_and_documents_nothing(shipped: Any, index: Bm25Index, questions: list[Question]) -> None:
     tokenizer = HFTokenizer(shipped)
     question = questions[0]
     script = good_script(question)
@@ -178,9 +173,7 @@ def test_weak_mixture_is_bad_in_the_ways_intended(world: World) -> None:
     scripts = [weak_script(question, world, pool("evaluation"), random) for question in questions]
     assert 0.2 < sum(bool(script.queries) for script in scripts) / 1000 < 0.3
     malformed = [
-        s
-        for s in scripts
-        if not s.actions[-1].endswith(f"</answer>{EOS}") or "</think> <answer>" not in s.actions[-1]
+        s for s in scripts if not s.actions[-1].endswith(f"</answer>{EOS}") or "</think> <answer>" not in s.actions[-1]
     ]
     assert 0.1 < len(malformed) / 1000 < 0.25
     two_hop = [s for s, q in zip(scripts, questions, strict=True) if len(q.facts) == 2 and s.queries]
@@ -205,12 +198,8 @@ def test_shipped_model_is_a_weak_base_with_its_skill_intact(
     assert forced["retrieval"] == 1.0 and forced["f1_1hop"] > 0.9 and forced["f1_2hop"] > 0.75
 
 
-def test_playing_twice_is_the_same(
-    model: Any, shipped: Any, index: Bm25Index, questions: list[Question]
-) -> None:
-    one, two = (
-        play(BatchedPolicy(model, shipped, 1.0, seed=5), shipped, index, questions[:8]) for _ in range(2)
-    )
+def test_playing_twice_is_the_same(model: Any, shipped: Any, index: Bm25Index, questions: list[Question]) -> None:
+    one, two = (play(BatchedPolicy(model, shipped, 1.0, seed=5), shipped, index, questions[:8]) for _ in range(2))
     assert [episode.ids for episode in one] == [episode.ids for episode in two]
     assert {episode.stop_reason for episode in one} <= set(StopReason)
 

@@ -39,10 +39,7 @@ def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
 def test_bytes_are_those_of_the_first_release(folder: Path) -> None:
     """A change here is another world: raise FORMAT_VERSION."""
     first = (folder / "corpus.jsonl").read_text().splitlines()[0]
-    assert (
-        first
-        == '{"id": "rl-00350", "title": "Bodun Digan", "text": "Book Bodun Digan : author Konad Zikel ."}'
-    )
+    assert first == '{"id": "rl-00350", "title": "Bodun Digan", "text": "Book Bodun Digan : author Konad Zikel ."}'
     assert name_words()[0][:3] == ("Vekal", "Rebom", "Dafin")
 
 

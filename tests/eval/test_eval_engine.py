@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from eval.engine import VllmEngine, console_apart
+from eval.engine import VllmEngine
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -70,13 +75,18 @@ def test_a_broken_engine_raises_in_every_waiting_episode(thread):
     assert [str(error) for error in errors] == ["out of memory"] * 2
 
 
-def test_what_libraries_print_goes_to_the_log(tmp_path, capfd):
-    import os
-
-    with console_apart(tmp_path / "engine.log") as console:
-        print("noise")
-        os.write(2, b"noise of compiled code\n")
-        print("progress", file=console)
-    print("scores")
-    assert (tmp_path / "engine.log").read_text().splitlines() == ["noise", "noise of compiled code"]
-    assert capfd.readouterr() == ("scores\n", "progress\n")
+def test_what_libraries_print_goes_to_the_log(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from eval.engine import console_apart
+with console_apart(Path(sys.argv[1])) as console:
+    print("noise")
+    os.write(2, b"noise of compiled code\\n")
+    print("progress", file=console)
+print("scores")
+"""
+    log = tmp_path / "engine.log"
+    done = subprocess.run([sys.executable, "-c", code, log], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("scores\n", "progress\n")
+    assert sorted(log.read_text().splitlines()) == ["noise", "noise of compiled code"]

@@ -51,6 +51,12 @@ def test_summary_table_and_picture(folder, capsys):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_seconds_of_resumed_phases_add_up(folder):
+    (folder / "seconds.tsv").write_text("stage1\t10\nstage1\t5\nstage2\t7\n")
+    assert main([str(folder)]) == 0
+    assert json.loads((folder / "summary.json").read_text())["seconds"] == {"stage1": 15.0, "stage2": 7.0}
+
+
 def test_greedy_alone_is_enough(folder, capsys):
     for model in ("base", "stage1", "stage2"):
         file = folder / model / "scores.json"

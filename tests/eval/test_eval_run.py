@@ -34,8 +34,8 @@ def data(tmp_path) -> Path:
     return file
 
 
-def command(data: Path, out: Path, **changed: str) -> list[str]:
-    options = {"recipe": "tiny.stage2", "model": str(MODEL), "data": str(data), "out": str(out)}
+def command(questions: Path, out: Path, **changed: str) -> list[str]:
+    options = {"recipe": "tiny.stage2", "model": str(MODEL), "data": str(questions), "out": str(out)}
     options |= {"retriever-url": NOBODY, **{name.replace("_", "-"): value for name, value in changed.items()}}
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 
@@ -70,7 +70,8 @@ def test_bad_input_needs_no_heavy_library(data, tmp_path):
     code = (
         "import sys; from eval.run import main; "
         f"status = main({command(data, tmp_path / 'out')!r}); "
-        "heavy = {'torch', 'vllm', 'transformers'} & set(sys.modules); sys.exit(f'{heavy}' if heavy else status)"
+        "heavy = {'torch', 'vllm', 'transformers'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else status)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -129,9 +130,7 @@ def test_settings_are_json():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("eval") / "world"
-    subprocess.run(
-        [sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", "0"], cwd=ROOT, check=True
-    )
+    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", "0"], cwd=ROOT, check=True)
     return folder
 
 

@@ -40,9 +40,7 @@ def clean_environment() -> dict[str, str]:
 def run_process(command: Sequence[object], *, timeout: float = 120, **options: object) -> Finished:
     options.setdefault("env", clean_environment())
     started = time.monotonic()
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, **options
-    )
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout, **options)
     return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
 

@@ -239,9 +239,7 @@ def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):
     from r1_searcher import train
 
     launched = []
-    monkeypatch.setattr(
-        train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0
-    )
+    monkeypatch.setattr(train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0)
     assert train.main(place.argv()) == 0 and launched == [place.run_dir]
     assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 200
     assert train.main(place.argv()) == 0 and len(launched) == 2, "the same command goes on"
@@ -256,5 +254,9 @@ def test_a_keyboard_interrupt_while_checking_is_no_traceback(place, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_preflight", interrupted)
-    assert train.main(place.argv()) == 130
+    try:
+        status = train.main(place.argv())
+    except KeyboardInterrupt:  # would end pytest itself
+        pytest.fail("a traceback of KeyboardInterrupt")
+    assert status == 130
     assert "Traceback" not in capfd.readouterr().err

@@ -130,9 +130,7 @@ def dry_run(arguments_of_script, capsys):
     """The words that ``stageS.sh --preset P --dry-run`` prints; the trainer runs in this process."""
 
     def words(preset: str, stage: int, *arguments: str) -> list[str]:
-        dash_m, module, *argv = arguments_of_script(
-            f"stage{stage}.sh", "--preset", preset, "--dry-run", *arguments
-        )
+        dash_m, module, *argv = arguments_of_script(f"stage{stage}.sh", "--preset", preset, "--dry-run", *arguments)
         assert (dash_m, module) == ("-m", "r1_searcher.train")
         assert train.main(argv) == 0
         return shlex.split(capsys.readouterr().out)

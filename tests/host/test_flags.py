@@ -61,9 +61,7 @@ def test_what_the_host_does_not_take_is_bad_input(argv, named):
 
 
 def test_parsed_values_have_the_hosts_types():
-    flags = vars(
-        parse_flags(["--actor.adam.betas", "0.8", "0.9", "--train.async_enable", "--eval.steps", "-1"])
-    )
+    flags = vars(parse_flags(["--actor.adam.betas", "0.8", "0.9", "--train.async_enable", "--eval.steps", "-1"]))
     assert flags["actor.adam.betas"] == [0.8, 0.9]
     assert flags["train.async_enable"] is True and flags["eval.steps"] == -1
 

@@ -51,9 +51,7 @@ def test_what_json_cannot_say_is_null(log, tmp_path, value):
 
 
 def test_a_resumed_runs_repeated_steps_count_once_as_last_played(log, tmp_path):
-    old = write(
-        tmp_path / "tensorboard", {1: {"reward": 0.1}, 2: {"reward": 0.2}, 3: {"reward": 0.3, "gone": 1.0}}
-    )
+    old = write(tmp_path / "tensorboard", {1: {"reward": 0.1}, 2: {"reward": 0.2}, 3: {"reward": 0.3, "gone": 1.0}})
     os.utime(old, (1, 1))
     write(tmp_path / "tensorboard", {2: {"reward": 0.25}, 3: {"reward": 0.35}}, filename_suffix=".resumed")
     steps = log.refresh()

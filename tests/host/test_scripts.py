@@ -64,9 +64,7 @@ def test_a_bad_preset(scripts, run, environment, arguments, status, said):
 
 
 def test_a_bad_seed_is_refused(scripts, run, environment):
-    done = run(
-        ["bash", scripts / "stage1.sh", "--preset", "tiny", "--seed", "x", "--dry-run"], env=environment
-    )
+    done = run(["bash", scripts / "stage1.sh", "--preset", "tiny", "--seed", "x", "--dry-run"], env=environment)
     assert done.status == 2 and "--seed" in done.err and "unbound" not in done.err
 
 

@@ -1,4 +1,4 @@
-"""The supervisor over a stand-in driver: signals, exit codes, the one line of an aborted run, the log's tail."""
+"""The supervisor over a stand-in driver: signals, exit codes, an aborted run's one line, the log's tail."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def busy(tmp_path, environment):
     started = []
 
     def start(ignore: bool = False, child_ignores: bool = False):
-        source = BUSY.format(
-            ignore=IGNORE if ignore else "", child_ignores=f"{IGNORE}; " if child_ignores else ""
-        )
+        source = BUSY.format(ignore=IGNORE if ignore else "", child_ignores=f"{IGNORE}; " if child_ignores else "")
         (tmp_path / "stand_in.py").write_text(source)
         command = [sys.executable, str(PROGRAM), str(tmp_path), str(tmp_path / "stand_in.py")]
         process = subprocess.Popen(
@@ -138,9 +136,7 @@ def test_an_aborted_run_prints_its_one_line(over):
     )
     done = over(source)
     assert done.status == ABORTED
-    assert [line for line in done.err.splitlines() if "r1_searcher" in line] == [
-        "r1_searcher: the retriever is down"
-    ]
+    assert [line for line in done.err.splitlines() if "r1_searcher" in line] == ["r1_searcher: the retriever is down"]
     assert "noise" not in done.err and "earlier" not in done.err
 
 
@@ -174,9 +170,7 @@ def test_an_abort_that_crossed_ray_is_its_message_alone():
     """Ray makes an error of both classes, whose text is the remote traceback."""
     from ray.exceptions import RayTaskError
 
-    traceback = (
-        'Traceback (most recent call last):\n  File "agent.py", line 1\nRunAborted: the retriever is down'
-    )
+    traceback = 'Traceback (most recent call last):\n  File "agent.py", line 1\nRunAborted: the retriever is down'
 
     def crossed(cause):
         error = RayTaskError("execute", traceback, cause, proctitle="ray::engine", pid=1, ip="127.0.0.1")
@@ -201,9 +195,7 @@ def test_the_drivers_exit_statuses(tmp_path, run, environment, raises, status, l
     from r1_searcher.recipe import find_recipe
     from r1_searcher.run_config import RetrieverConfig, RunConfig
 
-    RunConfig(str(tmp_path), find_recipe("tiny.stage2"), RetrieverConfig("http://h")).write(
-        tmp_path / "run.json"
-    )
+    RunConfig(str(tmp_path), find_recipe("tiny.stage2"), RetrieverConfig("http://h")).write(tmp_path / "run.json")
     (tmp_path / "stand_in_host.py").write_text(
         "import os, sys\nassert sys.argv[1:] == ['--flag', 'a b'], sys.argv\n"
         "assert os.environ['R1_SEARCHER_REWARD'] == 'r1_searcher.stage2'\n"

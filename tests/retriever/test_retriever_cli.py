@@ -196,6 +196,4 @@ def test_requests_under_way_are_answered_before_stopping(serve_index, passages, 
 
 def test_the_ready_file_appears_whole(tmp_path):
     write_ready_file(tmp_path / "url", "http://x")
-    assert [file.name for file in tmp_path.iterdir()] == ["url"] and (
-        tmp_path / "url"
-    ).read_text() == "http://x\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["url"] and (tmp_path / "url").read_text() == "http://x\n"

@@ -163,11 +163,7 @@ def test_a_dripping_body_cannot_outlast_the_deadline(scripted_server, http_reply
 @pytest.mark.parametrize("zipped", [False, True])
 def test_an_oversized_answer_is_broken_off(scripted_server, http_reply, zipped):
     body = b" " * 3_000_000
-    step = (
-        http_reply(200, gzip.compress(body), "Content-Encoding: gzip\r\n")
-        if zipped
-        else http_reply(200, body)
-    )
+    step = http_reply(200, gzip.compress(body), "Content-Encoding: gzip\r\n") if zipped else http_reply(200, body)
     error, _, requests = run_against(scripted_server(step), max_response_bytes=1_000_000)
     assert isinstance(error, RetrieverBadResponse) and "max_response_bytes" in str(error) and requests == 1
 
@@ -286,9 +282,7 @@ def test_a_wrong_url_is_the_callers_bug(url):
         HttpRetriever(url)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"attempts": 0}, {"deadline": 0}, {"max_connections": 0}, {"read_timeout": -1}]
-)
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"deadline": 0}, {"max_connections": 0}, {"read_timeout": -1}])
 def test_wrong_limits_are_the_callers_bug(wrong):
     with pytest.raises(ValueError, match="above 0|attempts >= 1"):
         HttpRetriever("http://x", **wrong)

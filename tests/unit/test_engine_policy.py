@@ -17,12 +17,8 @@ def vllm():
 
 def output(ids=(1, 2), finish="stop", stop=None, logprobs="aligned"):
     if logprobs == "aligned":
-        logprobs = [
-            {token: SimpleNamespace(logprob=-token / 10), 99: SimpleNamespace(logprob=0.0)} for token in ids
-        ]
-    return SimpleNamespace(
-        token_ids=list(ids), finish_reason=finish, stop_reason=stop, logprobs=logprobs, text="!"
-    )
+        logprobs = [{token: SimpleNamespace(logprob=-token / 10), 99: SimpleNamespace(logprob=0.0)} for token in ids]
+    return SimpleNamespace(token_ids=list(ids), finish_reason=finish, stop_reason=stop, logprobs=logprobs, text="!")
 
 
 class Engine:
@@ -36,9 +32,7 @@ class Engine:
 
 def host_params(vllm, **changes):
     """As OpenRLHF's SamplesGenerator makes them."""
-    given = dict(
-        temperature=0.7, top_p=0.9, top_k=-1, max_tokens=None, min_tokens=1, skip_special_tokens=True
-    )
+    given = dict(temperature=0.7, top_p=0.9, top_k=-1, max_tokens=None, min_tokens=1, skip_special_tokens=True)
     return vllm.SamplingParams(**{**given, "logprobs": 1, **changes})
 
 

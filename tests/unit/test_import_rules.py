@@ -95,11 +95,7 @@ def test_only_the_engine_of_the_evaluation_imports_vllm():
 
 
 def core_modules() -> list[str]:
-    paths = [
-        path
-        for path in (ROOT / "r1_searcher").glob("*.py")
-        if path.stem not in ("agent", "__init__", "__main__")
-    ]
+    paths = [path for path in (ROOT / "r1_searcher").glob("*.py") if path.stem not in ("agent", "__init__", "__main__")]
     return sorted(f"r1_searcher.{path.stem}" for path in paths)
 
 

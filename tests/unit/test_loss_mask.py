@@ -39,9 +39,7 @@ def host():
 
 
 def good():
-    return play(
-        [ask("tower", "Hm. "), ask("city"), say("Paris")], passages("It is in Paris.", "A river.")
-    ).trajectory
+    return play([ask("tower", "Hm. "), ask("city"), say("Paris")], passages("It is in Paris.", "A river.")).trajectory
 
 
 def failed():
@@ -65,9 +63,7 @@ def experience(host, trajectory, **options):
 
 def positions(trajectory, *kinds) -> list[int]:
     """Places in the host's shifted tensors (token i is predicted at i - 1) of spans of these kinds."""
-    return [
-        place - 1 for span in trajectory.of_kind(*kinds) for place in range(span.start, span.end) if place
-    ]
+    return [place - 1 for span in trajectory.of_kind(*kinds) for place in range(span.start, span.end) if place]
 
 
 def loss_of(host, logits, sequences, mask, *, advantages=1.0, batch_num_tokens=None, token_level=True):
@@ -92,9 +88,7 @@ def loss_of(host, logits, sequences, mask, *, advantages=1.0, batch_num_tokens=N
 def sample(host):
     trajectory = good()
     made = experience(host, trajectory)
-    logits = (
-        host.torch.randn(1, len(trajectory.ids), 300, generator=host.torch.Generator().manual_seed(0)) * 0.1
-    )
+    logits = host.torch.randn(1, len(trajectory.ids), 300, generator=host.torch.Generator().manual_seed(0)) * 0.1
     return SimpleNamespace(trajectory=trajectory, made=made, logits=logits)
 
 
@@ -103,9 +97,7 @@ def test_the_hosts_mask_is_the_action_spans(host, sample):
     assert mask == positions(sample.trajectory, SpanKind.ACTION)
     assert sample.made.sequences[0].tolist() == list(sample.trajectory.ids)
     logprobs = sample.made.rollout_log_probs[0].tolist()
-    assert [logprobs[place] for place in mask] == pytest.approx(
-        [v for v in sample.trajectory.logprobs if v != 0.0]
-    )
+    assert [logprobs[place] for place in mask] == pytest.approx([v for v in sample.trajectory.logprobs if v != 0.0])
     assert all(value == 0.0 for place, value in enumerate(logprobs) if place not in set(mask))
 
 
@@ -157,11 +149,7 @@ def test_other_document_text_gives_the_same_loss(host):
 def test_a_failed_episode_in_a_batch_gets_no_gradient(host, token_level):
     torch = host.torch
     trajectories = [good(), failed()]
-    assert (
-        host.trained_ranges(trajectories[1])
-        == host.trained_ranges(trajectories[1], train_on_documents=True)
-        == []
-    )
+    assert host.trained_ranges(trajectories[1]) == host.trained_ranges(trajectories[1], train_on_documents=True) == []
     made = [experience(host, trajectory) for trajectory in trajectories]
     assert made[1].action_mask.sum() == 0 and made[1].response_length.item() == 0
     batch = host.Experience.concat_experiences(made, pad_token_id=0)

@@ -19,9 +19,7 @@ from r1_searcher.metrics import (
     substring_match,
 )
 
-WORDS = st.sampled_from(
-    ["yes", "no", "True", "the", "a", "Paris", "paris,", "U.S.", "l'été", "the_who", "東京", ""]
-)
+WORDS = st.sampled_from(["yes", "no", "True", "the", "a", "Paris", "paris,", "U.S.", "l'été", "the_who", "東京", ""])
 ANSWERS = st.one_of(st.lists(WORDS, max_size=6).map(" ".join), st.text(max_size=12))
 NORMALIZER = st.sampled_from(list(NORMALIZERS.values()))
 

@@ -33,9 +33,7 @@ def test_search(text, query):
     assert parse_action(BASE, text, Finish.STOP) == Search(query)
 
 
-@pytest.mark.parametrize(
-    "text", ["", E, f"a{E}", f"{E}{B}a", f"{B}{E}", f'{B}"" {E}', B, f"{B}a", f"{E}{B}a{E}"]
-)
+@pytest.mark.parametrize("text", ["", E, f"a{E}", f"{E}{B}a", f"{B}{E}", f'{B}"" {E}', B, f"{B}a", f"{E}{B}a{E}"])
 def test_invalid(text):
     assert isinstance(parse_action(BASE, text, Finish.STOP), Invalid)
 
@@ -87,9 +85,7 @@ def test_last_between(text, found):
 
 
 @given(
-    st.lists(
-        st.one_of(st.sampled_from([B, E, "<answer>", "</answer>", '"', " "]), st.text(max_size=4)), max_size=8
-    ),
+    st.lists(st.one_of(st.sampled_from([B, E, "<answer>", "</answer>", '"', " "]), st.text(max_size=4)), max_size=8),
     st.sampled_from(Finish),
 )
 def test_any_text_has_a_meaning_and_queries_are_clean(parts, finish):

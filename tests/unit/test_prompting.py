@@ -36,9 +36,7 @@ def test_a_plain_protocol_with_a_prefill_ends_in_it():
     assert prompt == "Question : Where is the tower?\n<think>Well,"
 
 
-@pytest.mark.parametrize(
-    "question", ["{question}", "{question}{question}", "a\nb", "100 % {x}", "<think>", "  "]
-)
+@pytest.mark.parametrize("question", ["{question}", "{question}{question}", "a\nb", "100 % {x}", "<think>", "  "])
 def test_the_question_is_inserted_once_and_literally(question):
     prompt = render_prompt(R1_SEARCHER_TINY, replace(ROW, question=question), ByteTokenizer())
     assert prompt == f"Question : {question}\n<think>"

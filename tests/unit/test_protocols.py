@@ -15,9 +15,7 @@ from r1_searcher.question import QARow
 from retriever.passage import Passage
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("r1_searcher_*.json"))
-EXCHANGES = [
-    (path.stem, exchange["name"]) for path in GOLDEN for exchange in json.loads(path.read_text())["exchanges"]
-]
+EXCHANGES = [(path.stem, exchange["name"]) for path in GOLDEN for exchange in json.loads(path.read_text())["exchanges"]]
 
 
 def load(stem: str) -> dict:
@@ -36,9 +34,7 @@ def test_exchange(stem, name):
     tokenizer = ByteTokenizer(golden["pieces"][1:], golden["pieces"][1:])
     row = QARow("g", exchange["question"], ("gold",))
     hits = [[Passage(**passage) for passage in found] for found in exchange["hits"]]
-    played = play(
-        exchange["turns"], *hits, protocol=PROTOCOLS[golden["protocol"]], tokenizer=tokenizer, row=row
-    )
+    played = play(exchange["turns"], *hits, protocol=PROTOCOLS[golden["protocol"]], tokenizer=tokenizer, row=row)
     check_invariants(played)
     trajectory = played.trajectory
     prompt, *rest = trajectory.spans
@@ -60,9 +56,7 @@ def test_a_protocol_is_coherent(protocol):
     assert protocol.documents.open in protocol.before_documents
     assert protocol.documents.close in protocol.after_documents
     assert protocol.stops == (protocol.query.close,)
-    assert len(set(protocol.tags)) == 8 and list(protocol.tags) == sorted(
-        protocol.tags, key=len, reverse=True
-    )
+    assert len(set(protocol.tags)) == 8 and list(protocol.tags) == sorted(protocol.tags, key=len, reverse=True)
     assert prompt_text(protocol.prompt).count("{question}") == 1
     rendered = protocol.passage_format.format(rank=1, title="t", text="x")
     assert rendered.startswith("(1)") and rendered.endswith("\n")
@@ -76,19 +70,11 @@ def test_the_prompt_leaves_the_think_tag_open():
 
 
 def published_blocks() -> list[str]:
-    path = (
-        Path(__file__).resolve().parents[2].parent
-        / "shared"
-        / "data"
-        / "trajectories"
-        / "hotpotqa_llama.jsonl"
-    )
+    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "trajectories" / "hotpotqa_llama.jsonl"
     if not path.is_file():
         pytest.skip(f"published trajectories are not here: {path}")
     completions = [json.loads(line)["completion"] for line in path.read_text(encoding="utf-8").splitlines()]
-    pattern = re.compile(
-        r"(?<=<\|end_of_query\|>)\n\n<\|begin_of_documents\|>.*?<\|end_of_documents\|>\n\n", re.DOTALL
-    )
+    pattern = re.compile(r"(?<=<\|end_of_query\|>)\n\n<\|begin_of_documents\|>.*?<\|end_of_documents\|>\n\n", re.DOTALL)
     return [block for completion in completions for block in pattern.findall(completion)]
 
 
@@ -102,11 +88,7 @@ def test_document_blocks_have_the_bytes_of_published_trajectories():
     line = re.compile(r"^\(\d+\)Title: (.*?) Text: (.*)$")
     checked = 0
     for block in blocks:
-        lines = (
-            block.removeprefix("\n\n<|begin_of_documents|>\n")
-            .removesuffix("<|end_of_documents|>\n\n")
-            .split("\n")
-        )
+        lines = block.removeprefix("\n\n<|begin_of_documents|>\n").removesuffix("<|end_of_documents|>\n\n").split("\n")
         parts = [line.match(text) for text in lines[:-1]]
         if not all(parts):
             continue

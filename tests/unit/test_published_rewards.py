@@ -46,8 +46,7 @@ def results(reward: str, run: str) -> list[RewardResult]:
 )
 def test_published_metrics(run: str, published: tuple[float, float, float]) -> None:
     found = [
-        sum(METRICS[f"r1_searcher.{name}"](row["pred_ans"], (row["answer"],)) for row in rows(run))
-        / SIZES[run]
+        sum(METRICS[f"r1_searcher.{name}"](row["pred_ans"], (row["answer"],)) for row in rows(run)) / SIZES[run]
         for name in ("em", "cover_em", "f1")
     ]
     assert tuple(round(100 * value, 1) for value in found) == published
@@ -74,11 +73,7 @@ def test_import_loses_no_character(run: str) -> None:
     for row, trajectory in zip(rows(run), trajectories(run), strict=True):
         assert trajectory.completion == row["completion"]
         assert trajectory.stop_reason is StopReason.ANSWERED
-        assert (
-            trajectory.n_searches
-            == len(trajectory.searches)
-            == row["completion"].count(PROTOCOL.documents.open)
-        )
+        assert trajectory.n_searches == len(trajectory.searches) == row["completion"].count(PROTOCOL.documents.open)
         assert all(search.query for search in trajectory.searches)
 
 
@@ -96,9 +91,7 @@ def test_rules_on_model_text_spare_innocent_passages() -> None:
 
 @pytest.mark.parametrize("run", SIZES)
 def test_stage2_is_the_servers_reward_but_for_the_passages(run: str) -> None:
-    for ours, theirs in zip(
-        results("r1_searcher.stage2", run), results("r1_searcher.base_code", run), strict=True
-    ):
+    for ours, theirs in zip(results("r1_searcher.stage2", run), results("r1_searcher.base_code", run), strict=True):
         spared = ours.rules["no_role_words"] and not theirs.rules["no_role_words"]
         bonus = 2.0 if spared and all(ours.rules.values()) else 0.0
         assert ours.total == pytest.approx(theirs.total + bonus)

@@ -111,9 +111,7 @@ def two_tries(monkeypatch):
 
 def ours(body, _count):
     spec = REWARDS[RECIPE.reward]
-    return 200, json.dumps(
-        score_batch(body["query"], body["prompts"], body["labels"], spec, RECIPE.protocol_spec)
-    )
+    return 200, json.dumps(score_batch(body["query"], body["prompts"], body["labels"], spec, RECIPE.protocol_spec))
 
 
 @pytest.mark.parametrize("name", EPISODES)
@@ -141,16 +139,10 @@ def test_a_server_that_fails_once_is_asked_again():
         (200, "not json"),
         (200, "{}"),
         (200, '{"rewards": "many"}'),
-        pytest.param((200, "[]"), marks=pytest.mark.xfail(strict=True, reason="BUG: AttributeError")),
-        pytest.param(
-            (200, '{"rewards": []}'), marks=pytest.mark.xfail(strict=True, reason="BUG: IndexError")
-        ),
-        pytest.param(
-            (200, '{"rewards": null}'), marks=pytest.mark.xfail(strict=True, reason="BUG: TypeError")
-        ),
-        pytest.param(
-            (200, '{"rewards": NaN}'), marks=pytest.mark.xfail(strict=True, reason="BUG: NaN is a reward")
-        ),
+        (200, "[]"),
+        (200, '{"rewards": []}'),
+        (200, '{"rewards": null}'),
+        (200, '{"rewards": NaN}'),
     ],
     ids=lambda reply: str(reply),
 )

@@ -204,12 +204,8 @@ def test_every_part_and_rule_is_logged_under_the_same_keys() -> None:
     for reward in REWARDS.values():
         logs = [score(reward, vector[0], PROTOCOL).logs() for vector in VECTORS.values()]
         assert {tuple(entry) for entry in logs} == {tuple(logs[0])}
-        assert set(logs[0]) == {f"reward/{name}" for name in reward.parts} | {
-            f"rule/{name}" for name in reward.rules
-        }
-        assert all(
-            isinstance(value, float) and str(value) != "-0.0" for entry in logs for value in entry.values()
-        )
+        assert set(logs[0]) == {f"reward/{name}" for name in reward.parts} | {f"rule/{name}" for name in reward.rules}
+        assert all(isinstance(value, float) and str(value) != "-0.0" for entry in logs for value in entry.values())
 
 
 def test_stage1_ignores_the_answer() -> None:
@@ -219,9 +215,9 @@ def test_stage1_ignores_the_answer() -> None:
 
 PASSAGE = st.one_of(
     st.text(max_size=40),
-    st.lists(
-        st.sampled_from([*PROTOCOL.tags, "Assistant", "assistant", "東", "Paris", "(1)", "\n"]), max_size=6
-    ).map("".join),
+    st.lists(st.sampled_from([*PROTOCOL.tags, "Assistant", "assistant", "東", "Paris", "(1)", "\n"]), max_size=6).map(
+        "".join
+    ),
 )
 
 
@@ -254,12 +250,8 @@ def test_tags_come_from_the_protocol() -> None:
 
 
 def test_the_core_imports_without_the_training_stack() -> None:
-    modules = (
-        "metrics, format_rules, rewards, published_rewards, transcript_import, reward_batch, reward_func"
-    )
-    blocked = (
-        "import sys; sys.modules.update(dict.fromkeys(('torch','ray','vllm','openrlhf','flask','waitress')))"
-    )
+    modules = "metrics, format_rules, rewards, published_rewards, transcript_import, reward_batch, reward_func"
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch','ray','vllm','openrlhf','flask','waitress')))"
     done = subprocess.run(
         [sys.executable, "-c", f"{blocked}\nfrom r1_searcher import {modules}, reward_server"],
         capture_output=True,

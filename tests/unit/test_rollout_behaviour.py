@@ -165,18 +165,14 @@ def test_06_budget_of_the_episode():
 @pytest.mark.parametrize("over", [0, 1, 100])
 def test_06_a_prompt_that_fills_the_episode_never_reaches_the_policy(over):
     prompt = play([say("x")]).trajectory.token_count(PROMPT)
-    played = play(
-        [], limits=replace(ROOMY, max_length=prompt - over if over < prompt else 2, answer_tokens=1)
-    )
+    played = play([], limits=replace(ROOMY, max_length=prompt - over if over < prompt else 2, answer_tokens=1))
     assert (played.trajectory.stop_reason, played.policy.asked) == (StopReason.LENGTH, [])
     assert played.trajectory.action_ranges == []
 
 
 def _room_behind_query(tokens: int, answer_tokens: int = 10):
     """Limits with exactly this many tokens free for documents after ``ask("q")``."""
-    used = len(play([ask("q"), say("x")]).policy.asked[1].ids) - len(
-        tag_tokenizer().encode(BLOCK.format("None"))
-    )
+    used = len(play([ask("q"), say("x")]).policy.asked[1].ids) - len(tag_tokenizer().encode(BLOCK.format("None")))
     return replace(ROOMY, max_length=used + tokens + answer_tokens, answer_tokens=answer_tokens)
 
 
@@ -272,16 +268,12 @@ def test_12_chat_prompt_goes_through_the_template_and_ends_in_the_prefill():
         f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nWhere is the tower?<|im_end|>\n"
         "<|im_start|>assistant\n<think>"
     ]
-    assert played.trajectory.action_ranges[0][0] == played.trajectory.spans[0].end, (
-        "the prefill is not trained"
-    )
+    assert played.trajectory.action_ranges[0][0] == played.trajectory.spans[0].end, "the prefill is not trained"
 
 
 def test_12_a_question_with_braces_and_a_placeholder_is_literal():
     row = replace(ROW, question="What does {question} or {0} or \\1 mean?")
-    assert (
-        "Question : What does {question} or {0} or \\1 mean?\n" in play([say("x")], row=row).texts(PROMPT)[0]
-    )
+    assert "Question : What does {question} or {0} or \\1 mean?\n" in play([say("x")], row=row).texts(PROMPT)[0]
 
 
 FEEDBACK_TEXT = "\nThat was no query. Try again.\n"
@@ -322,9 +314,7 @@ def test_14_concurrent_episodes_do_not_mix():
     policies = [ScriptedPolicy(tokenizer, [ask(f"a{n}")] * (n % 4) + [say(f"answer {n}")]) for n in range(64)]
 
     async def all_at_once():
-        return await asyncio.gather(
-            *(run_episode(environment, r, p) for r, p in zip(rows, policies, strict=True))
-        )
+        return await asyncio.gather(*(run_episode(environment, r, p) for r, p in zip(rows, policies, strict=True)))
 
     for n, trajectory in enumerate(asyncio.run(all_at_once())):
         assert trajectory.row is rows[n] and trajectory.answer == f"answer {n}"
@@ -390,9 +380,7 @@ def test_18_what_the_retriever_is_asked():
 
 
 def test_18_the_last_opening_tag_starts_the_query():
-    played = play(
-        ["<|begin_of_query|>draft <|begin_of_query|>final<|end_of_query|>", say("x")], passages("p")
-    )
+    played = play(["<|begin_of_query|>draft <|begin_of_query|>final<|end_of_query|>", say("x")], passages("p"))
     assert played.retriever.requests[0].query == "final"
 
 

@@ -27,9 +27,7 @@ from r1_searcher.trajectory import SpanKind, StopReason, TrajectoryRecorder
 from retriever.errors import RetrieverUnavailable
 
 TAGS = [*R1_SEARCHER_TINY.tags, "<|endoftext|>"]
-texts = st.lists(st.one_of(st.sampled_from([*TAGS, " ", "\n", '"']), st.text(max_size=6)), max_size=6).map(
-    "".join
-)
+texts = st.lists(st.one_of(st.sampled_from([*TAGS, " ", "\n", '"']), st.text(max_size=6)), max_size=6).map("".join)
 turns = st.one_of(
     texts,
     texts.map(ask),

@@ -30,9 +30,7 @@ def byte_level():
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
         TEXTS,
-        trainers.BpeTrainer(
-            vocab_size=400, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False),
     )
     return raw
 
@@ -66,9 +64,7 @@ def word_piece():
         TEXTS,
         trainers.WordPieceTrainer(vocab_size=300, special_tokens=[*SPECIALS, "<unk>"], show_progress=False),
     )
-    raw.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
-    )
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
     return raw
 
 
@@ -111,9 +107,7 @@ def tokenizer(request, built) -> HFTokenizer:
 
 
 def test_an_episode_keeps_every_invariant(tokenizer):
-    played = play(
-        [ask("tower", "Hm. "), say("Paris")], passages("A tower.", "In Paris."), tokenizer=tokenizer
-    )
+    played = play([ask("tower", "Hm. "), say("Paris")], passages("A tower.", "In Paris."), tokenizer=tokenizer)
     check_invariants(played)
     trajectory = played.trajectory
     assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWERED, "Paris")

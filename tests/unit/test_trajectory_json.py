@@ -51,9 +51,7 @@ def test_without_ids_the_reward_is_the_same(name):
         assert score(reward, again, protocol) == score(reward, played.trajectory, protocol)
 
 
-@pytest.mark.parametrize(
-    "broken", [{"spans": [["nobody", 0, 1, "x"]]}, {"stop_reason": "bored"}, {"row": {}}]
-)
+@pytest.mark.parametrize("broken", [{"spans": [["nobody", 0, 1, "x"]]}, {"stop_reason": "bored"}, {"row": {}}])
 def test_foreign_objects_are_refused(broken):
     mapping = to_mapping(EPISODES["answered"]().trajectory)
     with pytest.raises((ValueError, KeyError)):
