@@ -35,9 +35,6 @@ def prepare_environment(device: Device | None = None) -> Device:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # detect() imports torch
     device = detect()[0] if device is None else device
     wanted = worker_environment(device) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    if device is Device.CPU:
-        # Compiling the sampler takes longer (10 s) than it saves.
-        wanted["TORCH_COMPILE_DISABLE"] = "1"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     return device

@@ -16,6 +16,19 @@ trap stop_services EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# forward COMMAND...: runs it and passes a signal that reaches this script on to it, at once (bash alone would wait for the
+# command to end first).
+forward() {
+    "$@" &
+    local child=$! status=0
+    trap 'kill -TERM "$child" 2>/dev/null || true' INT TERM
+    wait "$child" || status=$?
+    while kill -0 "$child" 2>/dev/null; do wait "$child" || status=$?; done
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    return "$status"
+}
+
 # wait_for_service PID READY_FILE LOG: prints the URL that a service has written, or its log where it has died.
 wait_for_service() {
     local pid="$1" ready="$2" log="$3"
@@ -36,8 +49,8 @@ start_retriever() {
     echo "retriever: $RETRIEVER_URL" >&2
 }
 
-# use_tiny_world SEED: makes the world where it is missing; sets WORLD.
+# use_tiny_world NAME SEED [SIZES]: makes the world where it is missing; sets WORLD.
 use_tiny_world() {
-    WORLD="${R1_SEARCHER_WORLD:-$ROOT/runs/tiny_world_seed$1}"
-    "$PYTHON" -m data_prep.tiny_world --out "$WORLD" --seed "$1" >&2
+    WORLD="$ROOT/runs/tiny_world_seed$1"
+    "$PYTHON" -m data_prep.tiny_world --out "$WORLD" --seed "${@:2}" >&2
 }

@@ -7,7 +7,7 @@ if [[ "$PRESET" == tiny ]]; then
     if has_flag --dry-run; then
         WORLD="$ROOT/runs/tiny_world_seed$SEED" RETRIEVER_URL="${RETRIEVER_URL:-http://127.0.0.1:8000}"
     else
-        use_tiny_world "$SEED"
+        has_flag --data || use_tiny_world "$SEED" "$SEED"
         has_flag --retriever-url || start_retriever "$WORLD/corpus.jsonl"
     fi
     has_flag --data || FLAGS+=(--data "$WORLD/stage$STAGE.jsonl")
@@ -16,5 +16,5 @@ elif has_flag --dry-run; then
     has_flag --data || FLAGS+=(--data "stage_$STAGE.jsonl")
     has_flag --retriever-url || FLAGS+=(--retriever-url http://127.0.0.1:8000)
 fi
-"$PYTHON" -m r1_searcher.train --recipe "${RECIPES[STAGE - 1]}" --actor.model_name_or_path "$START_MODEL" \
+forward "$PYTHON" -m r1_searcher.train --recipe "${RECIPES[STAGE - 1]}" --actor.model_name_or_path "$START_MODEL" \
     "${COMMON_FLAGS[@]}" ${FLAGS[@]+"${FLAGS[@]}"} ${ARGS[@]+"${ARGS[@]}"}

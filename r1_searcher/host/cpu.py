@@ -41,7 +41,7 @@ class HostPatch:
 
 def install() -> None:
     """Patch this process, if it belongs to a run without CUDA.  Calling it again changes nothing."""
-    if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False) or _has_nvidia_device():
+    if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False) or _cuda_is_here():
         return
     install.done = True  # type: ignore[attr-defined]
     if importlib.util.find_spec("flash_attn") is None:
@@ -50,8 +50,10 @@ def install() -> None:
         after_import(patch.module, _without_cuda(patch.apply))
 
 
-def _has_nvidia_device() -> bool:
-    """Cheap enough for every worker's start; torch, which would know for sure, takes seconds to import."""
+def _cuda_is_here() -> bool:
+    """As torch says where it is imported already; importing it here would cost every worker seconds."""
+    if "torch" in sys.modules:
+        return bool(sys.modules["torch"].cuda.is_available())
     return os.path.exists("/proc/driver/nvidia/version")
 
 

@@ -85,7 +85,9 @@ class RunFolder:
             return
         differences = _differences(json.loads(file.read_text(encoding="utf-8")), identity)
         if differences:
-            raise InputError(f"{self.path} holds another run ({'; '.join(differences)}); choose another --run-dir")
+            more = f"; and {len(differences) - 2} more" if len(differences) > 2 else ""
+            named = "; ".join(differences[:2])
+            raise InputError(f"{self.path} holds another run ({named}{more}); choose another --run-dir")
 
     def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
         """Create the folder, its identity and the host's dataset."""

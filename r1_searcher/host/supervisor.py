@@ -55,7 +55,7 @@ class Supervisor:
                     time.sleep(POLL_SECONDS)
                     _show(bar, metrics.refresh())
                 _show(bar, metrics.refresh())
-            return self._report(driver)
+        return self._report(driver)
 
     def _command(self) -> list[str]:
         config = str(self.folder.config_file)

@@ -115,14 +115,14 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     ),
     "reward server dead": (
         option("--reward-url", "DEAD/get_reward"),
-        ["reward server does not answer", "127.0.0.1"],
+        ["reward server", "does not answer", "127.0.0.1"],
     ),
     "reward url broken": (option("--reward-url", "http://[::1/x"), ["reward", "http://[::1/x"]),
     "another run": (another_run, ["holds another run", "--run-dir"]),
     "foreign folder": (foreign_folder, ["is not a run folder", "--run-dir"]),
     "unknown flag": (flag("--train.batchsize", "8"), ["OpenRLHF", "--train.batchsize"]),
     "stray word": (lambda place: place.flags.update({"stray": None}), ["stray"]),
-    "prompt too long": (flag("--data.max_len", "40"), ["question", "tokens", "--data.max_len", "40"]),
+    "prompt too long": (flag("--data.max_len", "40"), ["question", "tokens", "maximum length", "40"]),
     "too few questions": (
         flag("--rollout.batch_size", "1000"),
         ["200 questions", "1000", "--rollout.batch_size"],
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "batch does not divide": (flag("--train.batch_size", "48"), ["64", "48", "--train.batch_size"]),
     "batch of zero": (flag("--train.batch_size", "0"), ["--train.batch_size", "0"]),
     "rollout of zero": (flag("--rollout.batch_size", "0"), ["--rollout.batch_size", "0"]),
-    "no CUDA": (option("--device", "cuda"), ["GPUs", "this machine has 0"]),
+    "no CUDA": (option("--device", "cuda"), ["no GPU", "--device"]),
 }
 """Name -> (what spoils the command line, words that the message must hold)."""
 

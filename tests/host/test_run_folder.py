@@ -57,7 +57,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path, identity, name):
 
 def test_a_file_is_refused(tmp_path, identity):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="is not a run folder"):
+    with pytest.raises(InputError, match="is a file; choose another --run-dir"):
         RunFolder(tmp_path / "file").check_owner(identity)
 
 

@@ -1,0 +1,136 @@
+"""The real stack on the tiny world: a retriever that can be killed, and training as a user starts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition, seconds: float, what: str) -> None:
+    """Poll until ``condition()`` is true; fail the test with ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.2)
+
+
+@dataclasses.dataclass
+class RetrieverProcess:
+    """``python -m retriever.server`` on a fixed port, which can be killed and started again."""
+
+    corpus: Path
+    port: int
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "retriever.server", "--corpus", self.corpus, "--backend", "bm25"]
+        self.process = subprocess.Popen(
+            [str(word) for word in (*command, "--port", self.port, "--exit-with-parent", os.getpid())],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._answers, 60, "the retriever")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training command; started twice, it is the same run."""
+
+    run_dir: Path
+    command: tuple[str, ...]
+
+    def start(self) -> subprocess.Popen:
+        with (self.run_dir.parent / f"{self.run_dir.name}.console").open("ab") as console:
+            return subprocess.Popen(self.command, stdout=console, stderr=console, start_new_session=True)
+
+    def finish(self, seconds: float = 600) -> int:
+        """Run to the end."""
+        return self.start().wait(seconds)
+
+    @property
+    def console(self) -> str:
+        return (self.run_dir.parent / f"{self.run_dir.name}.console").read_text(encoding="utf-8", errors="replace")
+
+    def metrics(self) -> list[dict]:
+        path = self.run_dir / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def steps(self) -> int:
+        return max((line["step"] for line in self.metrics()), default=0)
+
+    def checkpoint(self) -> int:
+        latest = self.run_dir / "checkpoints" / "_actor" / "latest"
+        return int(latest.read_text().removeprefix("global_step")) if latest.is_file() else 0
+
+    def attempts(self) -> dict[int, list[dict]]:
+        """First step of an attempt -> its episodes, in the order in which they ended."""
+        from r1_searcher.episode_log import read_episodes
+
+        found: dict[int, list[dict]] = {}
+        for path in sorted((self.run_dir / "trajectories").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
+            found.setdefault(int(path.name.split("-")[0]), []).extend(read_episodes(path))
+        return found
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    sizes = ["--stage1", "16", "--stage2", "80", "--heldout", "24"]
+    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, *sizes], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    return REPO / "data_prep" / "tiny_base"
+
+
+@pytest.fixture
+def retriever(world) -> Iterator[RetrieverProcess]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    service = RetrieverProcess(world / "corpus.jsonl", port)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def training(tmp_path, model):
+    """Builds a training command with the flags of the tiny preset."""
+
+    def build(stage: int, data: Path, url: str, *flags: str, options: Sequence[str] = ()) -> Training:
+        script = REPO / "train_scripts" / f"stage{stage}.sh"
+        run_dir = tmp_path / "run"
+        command = ["bash", str(script), "--preset", "tiny", "--run-dir", str(run_dir), "--data", str(data)]
+        command += ["--retriever-url", url, "--actor.model_name_or_path", str(model), *options, *flags]
+        return Training(run_dir, tuple(command))
+
+    return build

@@ -1,0 +1,50 @@
+"""The README's command, on a small world: every phase, the files that it leaves, and nothing left running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import psutil
+import pytest
+from conftest import REPO
+
+pytestmark = pytest.mark.e2e
+
+SCORES = {"n", "retrieval_rate", "format_rate", "em", "cover_em", "f1", "searches_per_question"}
+PHASES = {"setup", "world", "evaluate_base", "stage1", "evaluate_stage1", "stage2", "evaluate_stage2"}
+
+
+def test_quickstart_runs_from_set_up_to_summary(tmp_path):
+    out = tmp_path / "quickstart"
+    command = ["bash", str(REPO / "train_scripts" / "quickstart.sh"), "--small", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((out / "summary.json").read_text())
+    for model in ("base", "stage1", "stage2"):
+        assert SCORES <= set(summary[model]) and SCORES <= set(summary[model]["sampled"])
+        assert summary[model]["n"] == 24
+    assert set(summary["seconds"]) >= PHASES
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert summary["stage1"]["sampled"]["retrieval_rate"] > summary["base"]["sampled"]["retrieval_rate"]
+    check_the_engine_runs_the_trainers_weights(out)
+    left = [process for process in psutil.process_iter() if _belongs_to(process, str(out))]
+    assert not left, f"still running: {left}"
+
+    again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+    assert again.returncode == 0 and json.loads((out / "summary.json").read_text())["stage2"] == summary["stage2"]
+
+
+def check_the_engine_runs_the_trainers_weights(out) -> None:
+    """``vllm_kl``: mean difference between the log-probs of the engine and of the trainer, per step."""
+    for run, steps in (("stage1_run", 5), ("stage2_run", 6)):
+        metrics = [json.loads(line) for line in (out / run / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in metrics] == list(range(1, steps + 1))
+        assert all(abs(line["vllm_kl"]) <= 1e-3 for line in metrics), [line["vllm_kl"] for line in metrics]
+
+
+def _belongs_to(process: psutil.Process, folder: str) -> bool:
+    try:
+        return any(folder in word for word in process.cmdline())
+    except psutil.Error:
+        return False

@@ -1,0 +1,104 @@
+"""One run of stage 2 that meets, one after the other, what can happen to a night's work.
+
+1. The retriever is killed for 20 s and comes back: training goes on, and what failed is counted and masked.
+2. The retriever stays away: the run ends with one clear line, and its checkpoint is whole.
+3. The run is killed with -9 in mid-training.
+4. The same command, again, ends it: the right number of steps, no question repeated or skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from conftest import wait_until
+
+pytestmark = pytest.mark.e2e
+
+STEPS = 10  # 80 questions, 8 a step
+OPTIONS = ("--retriever-attempts", "2", "--retriever-deadline", "4", "--outage-seconds", "45")
+
+
+def test_a_run_survives_what_can_happen_to_it(training, world, retriever):
+    run = training(2, world / "stage2.jsonl", retriever.url, "--ckpt.save_steps", "2", options=OPTIONS)
+
+    process = run.start()
+    wait_until(lambda: run.steps() >= 1 or process.poll() is not None, 400, "the first step")
+    retriever.kill()
+    time.sleep(20)
+    retriever.start()
+    before = run.steps()
+    wait_until(lambda: run.steps() > before + 1 or process.poll() is not None, 120, "training to go on")
+    wait_until(lambda: run.checkpoint() >= 2, 60, "a checkpoint")
+    retriever.kill()
+    assert process.wait(240) == 3, run.console[-2000:]
+    last = [line for line in run.console.splitlines() if line.startswith("r1_searcher: ")][-1]
+    assert "the search service has been down for" in last and "run the same command again" in last
+    interrupted = run.checkpoint()
+    assert 2 <= interrupted < STEPS and not (run.run_dir / "complete").exists()
+    check_failures_are_counted_and_masked(run)
+
+    retriever.start()
+    process = run.start()
+    wait_until(lambda: run.checkpoint() > interrupted or process.poll() is not None, 400, "a checkpoint after resuming")
+    left = family(process.pid)
+    os.kill(supervisor_of(process.pid), signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    killed_at = run.checkpoint()
+    assert killed_at < STEPS, "the run was over before it could be killed; make it longer"
+
+    assert run.finish() == 0, run.console[-2000:]
+    assert run.steps() == STEPS and run.checkpoint() == STEPS and (run.run_dir / "complete").exists()
+    check_no_question_is_repeated_or_skipped(run, world, killed_at)
+    assert not [pid for pid in left if psutil.pid_exists(pid)], "processes of the killed attempt are left"
+    check_model_loads(run.run_dir / "model")
+
+
+def family(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def supervisor_of(pid: int) -> int:
+    """The ``r1_searcher.train`` process under a stage script."""
+    for child in psutil.Process(pid).children(recursive=True):
+        if "r1_searcher.train" in child.cmdline():
+            return child.pid
+    raise AssertionError("no trainer under the script")
+
+
+def check_failures_are_counted_and_masked(run) -> None:
+    episodes = [episode for attempt in run.attempts().values() for episode in attempt]
+    failed = [episode for episode in episodes if episode["stop_reason"] == "retriever_error"]
+    assert failed and all(episode["searches"][-1]["error"] for episode in failed)
+    assert all(episode["reward"]["total"] == 0 for episode in failed)
+    counted = sum(line["retrieval/failed_attempts"] * 64 for line in run.metrics())
+    assert counted >= 1, "no failed attempt reached the metrics"
+    assert all(line["policy_loss"] is not None and line["actor_grad_norm"] is not None for line in run.metrics())
+
+
+def check_no_question_is_repeated_or_skipped(run, world, killed_at: int) -> None:
+    """The steps that count are those of an attempt up to the checkpoint that the next one started from."""
+    starts = sorted(run.attempts())
+    asked: dict[str, set[int]] = {}
+    for start, end in zip(starts, [*starts[1:], STEPS], strict=True):
+        for episode in run.attempts()[start]:
+            if start < episode["step"] <= end:
+                asked.setdefault(episode["row"]["id"], set()).add(episode["step"])
+    assert starts[-1] == killed_at
+    assert all(len(steps) == 1 for steps in asked.values()), "a question was trained on twice"
+    questions = (world / "stage2.jsonl").read_text().splitlines()
+    assert len(asked) == len(questions) == 8 * STEPS, "a question was skipped"
+
+
+def check_model_loads(folder) -> None:
+    """In plain transformers; vLLM loads it in the evaluation of the quickstart's test."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer("Question : What is the home of the person ", return_tensors="pt")["input_ids"]
+    assert model.generate(ids, max_new_tokens=4, do_sample=False).shape[1] == ids.shape[1] + 4
