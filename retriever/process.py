@@ -78,6 +78,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         OSError: no such address, not permitted, or in use; the message names host and port.
     """
+    if not 0 <= port <= 65535:
+        raise OSError(f"cannot listen on port {port}; expected 0 (a free one) to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)

@@ -112,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # A line for each request that waits for a thread, which is the ordinary case under a step's worth of episodes.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # Waitress warns of every request that has to wait for a thread, which is the normal case under load.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     ready_file: Path | None = args.ready_file

@@ -1,0 +1,151 @@
+"""Table and picture of several quickstarts with and without the document mask.
+
+``python -m benchmarks.seeds_report DIR --markdown FILE --picture FILE``; DIR is filled by ``quickstart_seeds.sh``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1_searcher.host.metrics_log import read_metrics
+
+MODELS = ("base", "stage1", "stage2")
+DECODINGS = ("greedy", "sampled")
+ARMS = {"mask": "documents masked out of the loss", "nomask": "documents in the loss"}
+CURVES = {"answer/f1": "answer F1", "format/rate": "format rate", "retrieval/rate": "retrieval rate"}
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """One seed of one arm."""
+
+    arm: str
+    seed: int
+    scores: Mapping[str, Mapping[str, Any]]
+    """Model -> ``scores.json`` of its evaluation."""
+    metrics: Sequence[Mapping[str, Any]]
+    """Training metrics of both stages, in order."""
+    stage1_steps: int
+
+
+def read_quickstart(folder: Path, arm: str) -> Quickstart:
+    """A finished quickstart's folder."""
+    stages = [read_metrics(folder / run / "metrics.jsonl") for run in ("stage1_run", "stage2_run")]
+    scores = {model: json.loads((folder / model / "scores.json").read_text(encoding="utf-8")) for model in MODELS}
+    return Quickstart(arm, int(folder.name.removeprefix(arm)), scores, [*stages[0], *stages[1]], len(stages[0]))
+
+
+def markdown(runs: Sequence[Quickstart], picture: str) -> str:
+    """The whole of ``docs/results.md``."""
+    parts = ["# Results\n", _INTRODUCTION, f"![Training curves with and without the document mask]({picture})\n"]
+    for arm, meaning in ARMS.items():
+        chosen = [run for run in runs if run.arm == arm]
+        if chosen:
+            parts += [f"## {meaning[0].upper()}{meaning[1:]}\n", _table(chosen), _weights_line(chosen)]
+    return "\n".join(parts)
+
+
+def _table(runs: Sequence[Quickstart]) -> str:
+    lines = [
+        "| model | decoding | seed | retrieval | format | EM | F1 | F1 one hop | F1 two hops | searches |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model in MODELS:
+        for decoding in DECODINGS:
+            rows = [_figures(run.scores[model][decoding]) for run in runs]
+            for run, row in zip(runs, rows, strict=True):
+                lines.append(_line(model, decoding, str(run.seed), row))
+            means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+            lines.append(_line(f"**{model}**", f"**{decoding}**", "**mean**", means))
+    return "\n".join(lines) + "\n"
+
+
+def _figures(block: Mapping[str, Any]) -> list[float]:
+    hops = block["by_hops"]
+    names = ("retrieval_rate", "format_rate", "em", "f1")
+    return [*(block[name] for name in names), hops["1"]["f1"], hops["2"]["f1"], block["searches_per_question"]]
+
+
+def _line(model: str, decoding: str, seed: str, figures: Sequence[float]) -> str:
+    return f"| {model} | {decoding} | {seed} | " + " | ".join(f"{value:.2f}" for value in figures) + " |"
+
+
+def _weights_line(runs: Sequence[Quickstart]) -> str:
+    found = [abs(line["vllm_kl"]) for run in runs for line in run.metrics if line.get("vllm_kl") is not None]
+    if not found:
+        return ""
+    over = sum(value > 1e-3 for value in found)
+    return (
+        f"`vllm_kl`, the mean difference of the log-probs of engine and trainer, over {len(found)} steps: median "
+        f"{statistics.median(found):.5f}, largest {max(found):.5f}, above 0.001 in {over}.\n"
+    )
+
+
+def draw(runs: Sequence[Quickstart], path: Path) -> None:
+    """Training curves of both arms, one panel per metric: a thin line per seed, the mean in bold."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(12, 4), sharey=True, layout="constrained")
+    for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
+        for colour, (arm, meaning) in zip(("#0072B2", "#D55E00"), ARMS.items(), strict=True):
+            curves = [_smooth([line[metric] for line in run.metrics]) for run in runs if run.arm == arm]
+            for curve in curves:
+                axis.plot(range(1, len(curve) + 1), curve, color=colour, alpha=0.3, linewidth=1)
+            if curves:
+                mean = [statistics.mean(values) for values in zip(*curves, strict=False)]
+                axis.plot(range(1, len(mean) + 1), mean, color=colour, linewidth=2.2, label=meaning)
+        for border in {run.stage1_steps for run in runs}:
+            axis.axvline(border + 0.5, color="0.6", linestyle="--", linewidth=1)
+        axis.set(title=title, xlabel="training step (stage 2 right of the line)", ylim=(-0.02, 1.04))
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(loc="upper left", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=100)
+
+
+def _smooth(values: Sequence[float], window: int = 5) -> list[float]:
+    return [statistics.mean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
+
+
+_INTRODUCTION = """\
+Three seeds of the quickstart on two CPU cores (`bash benchmarks/quickstart_seeds.sh` makes this page again). A seed
+draws the world's facts, the questions, their order and the samples; the base model is the shipped one. 25 steps of
+stage 1 and 75 of stage 2, 8 questions x 8 samples each; evaluation on 250 held-out questions about entities that the
+base model has never seen.
+Greedy is temperature 0, sampled temperature 1.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, required=True)
+    parser.add_argument("--picture", type=Path, required=True)
+    options = parser.parse_args(argv)
+    runs = [
+        read_quickstart(folder, arm)
+        for arm in ARMS
+        for folder in sorted(options.folder.glob(f"{arm}[0-9]*"))
+        if (folder / "stage2" / "scores.json").is_file()
+    ]
+    if not runs:
+        print(f"seeds_report: no finished quickstart in {options.folder}", file=sys.stderr)
+        return 2
+    draw(runs, options.picture)
+    options.markdown.write_text(markdown(runs, options.picture.name), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
