@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Three seeds of the quickstart, and the same three without the document mask; then docs/results.md and its picture.
-# Six runs of about seven minutes each on two cores. A finished run is not repeated.
+# Six runs of about six minutes each on two cores. A finished run is not repeated.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="${1:-$ROOT/runs/seeds}"

@@ -119,7 +119,7 @@ def _smooth(values: Sequence[float], window: int = 5) -> list[float]:
 
 _INTRODUCTION = """\
 Three seeds of the quickstart on two CPU cores (`bash benchmarks/quickstart_seeds.sh` makes this page again). A seed
-draws the world's facts, the questions, their order and the samples; the base model is the shipped one. 25 steps of
+draws the world's facts, the questions, their order and the samples; the base model is the shipped one. 12 steps of
 stage 1 and 75 of stage 2, 8 questions x 8 samples each; evaluation on 250 held-out questions about entities that the
 base model has never seen.
 Greedy is temperature 0, sampled temperature 1.

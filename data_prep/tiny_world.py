@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="draws facts and questions (default 0)")
     parser.add_argument("--passages", type=int, help="size of the corpus; default: the two worlds' own 1800")
-    parser.add_argument("--stage1", type=int, default=200, help="training questions of stage 1 (default 200)")
+    parser.add_argument("--stage1", type=int, default=96, help="training questions of stage 1 (default 96)")
     parser.add_argument("--stage2", type=int, default=600, help="training questions of stage 2 (default 600)")
     parser.add_argument("--heldout", type=int, default=250, help="evaluation questions (default 250)")
     parser.add_argument("--overwrite", action="store_true", help="replace another world in --out")

@@ -62,7 +62,7 @@ def test_refuses_to_replace_another_world(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_sizes_and_manifest(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    sizes = {"corpus.jsonl": 1800, "stage1.jsonl": 200, "stage2.jsonl": 600, "heldout.jsonl": 250}
+    sizes = {"corpus.jsonl": 1800, "stage1.jsonl": 96, "stage2.jsonl": 600, "heldout.jsonl": 250}
     assert manifest["lines"] == sizes and manifest["seed"] == 0
     assert all(len((folder / name).read_text().splitlines()) == lines for name, lines in sizes.items())
 

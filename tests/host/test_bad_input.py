@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "prompt too long": (flag("--data.max_len", "40"), ["question", "tokens", "maximum length", "40"]),
     "too few questions": (
         flag("--rollout.batch_size", "1000"),
-        ["200 questions", "1000", "--rollout.batch_size"],
+        ["96 questions", "1000", "--rollout.batch_size"],
     ),
     "batch does not divide": (flag("--train.batch_size", "48"), ["64", "48", "--train.batch_size"]),
     "batch of zero": (flag("--train.batch_size", "0"), ["--train.batch_size", "0"]),
@@ -241,7 +241,7 @@ def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):
     launched = []
     monkeypatch.setattr(train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0)
     assert train.main(place.argv()) == 0 and launched == [place.run_dir]
-    assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 200
+    assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 96
     assert train.main(place.argv()) == 0 and len(launched) == 2, "the same command goes on"
     (place.run_dir / "complete").touch()
     assert train.main(place.argv()) == 0 and len(launched) == 2, "a complete run is left alone"

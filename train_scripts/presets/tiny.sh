@@ -3,7 +3,9 @@
 MODEL="$ROOT/data_prep/tiny_base"
 RECIPES=(tiny.stage1 tiny.stage2)
 COMMON_FLAGS=(
-    # rollout: 8 questions x 8 samples; 200 questions make the 25 steps of stage 1, 600 the 75 of stage 2
+    # rollout: 8 questions x 8 samples; 96 questions make the 12 steps of stage 1, 600 the 75 of stage 2. Stage 1 has
+    # done its work after 8: it does not look at what is asked, and further steps let the queries drift
+    # (docs/architecture.md, "Stage 1 is short").
     --rollout.batch_size 8 --rollout.n_samples_per_prompt 8 --rollout.micro_batch_size 64
     --rollout.temperature 1.0 --rollout.top_p 1.0
     # one update per step
