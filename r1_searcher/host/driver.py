@@ -49,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
 def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
     import ray
 
-    passed_on = {name: os.environ[name] for name in ("WANDB_API_KEY", "WANDB_MODE", "HF_TOKEN") if name in os.environ}
+    # Workers that Ray starts on other machines do not inherit the user's environment.
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(("WANDB_", "HF_"))}
     runtime_env = {
         "env_vars": {**environment, **passed_on, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")},
         "worker_process_setup_hook": "r1_searcher.host.cpu.install",

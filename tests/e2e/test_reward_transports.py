@@ -43,9 +43,17 @@ def check(run) -> None:
         assert line["reward"] == pytest.approx(line["reward/retrieval"] + line["reward/format"], abs=1e-5)
 
 
-def test_from_a_reward_func_file(training, world, retriever):
+def test_from_a_reward_func_file_with_wandb(training, world, retriever, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    key = "0123456789" * 4
     file = REPO / "r1_searcher" / "reward_func.py"
-    check(training(1, world / "stage1.jsonl", retriever.url, options=("--reward-url", str(file))))
+    flags = ("--logger.wandb.key", key)
+    run = training(1, world / "stage1.jsonl", retriever.url, *flags, options=("--reward-url", str(file)))
+    check(run)
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb")), "wandb has logged nothing"
+    seen = [path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert not seen, f"the key was written to {seen}"
 
 
 def test_from_a_reward_server(training, world, retriever, reward_server):
