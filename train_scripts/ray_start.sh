@@ -4,7 +4,7 @@
 #   bash train_scripts/ray_start.sh head                     on the first machine; prints its address
 #   bash train_scripts/ray_start.sh worker ADDRESS:PORT      on each of the others
 #   RAY_ADDRESS=auto bash train_scripts/stage1.sh --actor.num_nodes 2 ...
-#   bash train_scripts/ray_start.sh stop                     on every machine, at the end
+#   bash train_scripts/ray_start.sh stop                     on every machine, at the end; stops every Ray there
 #
 # Further arguments go to `ray start` (e.g. --num-gpus, --node-ip-address). The project must be set up at the same
 # path on every machine, and the run folder must be on a file system that all of them share.

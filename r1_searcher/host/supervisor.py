@@ -141,4 +141,6 @@ def _last_line(path: Path, prefix: str) -> str:
 
 
 def _tail(path: Path, lines: int = 25) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    """The last lines, without the tables in which Ray describes itself when it dies."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return "\n".join([line for line in text.splitlines() if "[state-dump]" not in line][-lines:])

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
@@ -24,6 +25,14 @@ def wait_until(condition, seconds: float, what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.2)
+
+
+def belongs_to(process: psutil.Process, folder: str) -> bool:
+    """Whether a process was started with this folder in its command line."""
+    try:
+        return any(folder in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def check_engine_follows_trainer(metrics: Sequence[dict]) -> None:

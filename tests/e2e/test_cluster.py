@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 
+import psutil
 import pytest
-from conftest import REPO
+from conftest import REPO, belongs_to
 
 pytestmark = pytest.mark.e2e
 
@@ -16,11 +19,19 @@ RESOURCES = ("--num-gpus", "2", "--num-cpus", "8", "--include-dashboard", "false
 
 @pytest.fixture
 def cluster():
-    script = ["bash", str(REPO / "train_scripts" / "ray_start.sh")]
-    port = {**os.environ, "RAY_PORT": "6399"}
-    subprocess.run([*script, "head", *RESOURCES], check=True, env=port, stdout=subprocess.DEVNULL)
+    """A cluster of one node in a folder of its own, by which its processes are found.
+
+    ``ray stop`` would end every Ray of this machine, a training run beside this test included.
+    """
+    folder = tempfile.mkdtemp(prefix="r1ray")  # short: Ray's sockets are below it
+    command = ["bash", str(REPO / "train_scripts" / "ray_start.sh"), "head", "--temp-dir", folder, *RESOURCES]
+    subprocess.run(command, check=True, env={**os.environ, "RAY_PORT": "6399"}, stdout=subprocess.DEVNULL)
     yield "127.0.0.1:6399"
-    subprocess.run([*script, "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
+    nodes = [process for process in psutil.process_iter() if belongs_to(process, folder)]
+    for process in nodes:
+        process.kill()
+    psutil.wait_procs(nodes, timeout=20)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_training_joins_a_running_cluster(training, world, retriever, cluster, monkeypatch):

@@ -7,7 +7,7 @@ import subprocess
 
 import psutil
 import pytest
-from conftest import REPO, check_engine_follows_trainer
+from conftest import REPO, belongs_to, check_engine_follows_trainer
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +28,7 @@ def test_quickstart_runs_from_set_up_to_summary(tmp_path):
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert summary["stage1"]["sampled"]["retrieval_rate"] > summary["base"]["sampled"]["retrieval_rate"]
     check_the_engine_runs_the_trainers_weights(out)
-    left = [process for process in psutil.process_iter() if _belongs_to(process, str(out))]
+    left = [process for process in psutil.process_iter() if belongs_to(process, str(out))]
     assert not left, f"still running: {left}"
 
     again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
@@ -41,10 +41,3 @@ def check_the_engine_runs_the_trainers_weights(out) -> None:
         metrics = [json.loads(line) for line in (out / run / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in metrics] == list(range(1, steps + 1))
         check_engine_follows_trainer(metrics)
-
-
-def _belongs_to(process: psutil.Process, folder: str) -> bool:
-    try:
-        return any(folder in word for word in process.cmdline())
-    except psutil.Error:
-        return False
