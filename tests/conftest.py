@@ -1,1 +1,7 @@
 """Puts this folder on the import path, so that every test folder can say ``from fakes import ...``."""
+
+from hypothesis import settings
+
+# A deadline would make every property a test of how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

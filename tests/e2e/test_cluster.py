@@ -9,7 +9,7 @@ import tempfile
 
 import psutil
 import pytest
-from conftest import REPO, belongs_to
+from e2e_stack import REPO, belongs_to
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ import subprocess
 
 import psutil
 import pytest
-from conftest import REPO, belongs_to, check_engine_follows_trainer
+from e2e_stack import REPO, belongs_to, check_engine_follows_trainer
 
 pytestmark = pytest.mark.e2e
 

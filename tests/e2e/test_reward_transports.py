@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPO, check_engine_follows_trainer, wait_until
+from e2e_stack import REPO, check_engine_follows_trainer, wait_until
 
 pytestmark = pytest.mark.e2e
 
