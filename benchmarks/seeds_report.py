@@ -109,7 +109,7 @@ def draw(runs: Sequence[Quickstart], path: Path) -> None:
         axis.set(title=title, xlabel="training step (stage 2 right of the line)", ylim=(-0.02, 1.04))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(loc="upper left", frameon=False, fontsize=9)
+    axes[0].legend(loc="lower right", frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
 
 
