@@ -74,7 +74,7 @@ async def play(
     ours, theirs = Stopwatch(), Stopwatch()
 
     async def generate(ids: list[int], params: Any) -> Any:
-        return await theirs.time(engine._generate(ids, params))
+        return await theirs.time(engine.generate(ids, params))
 
     async def episode(row: QARow) -> int:
         policy = EnginePolicy(generate, SamplingParams(temperature=1.0, logprobs=1))

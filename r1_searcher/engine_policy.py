@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ class EnginePolicy:
 
         self._generate = generate
         # The host gives all samples of a prompt the same object.
-        self._params = sampling_params.clone()
+        # A shallow copy: only whole fields are set here, and vLLM makes its own deep one of every request.
+        self._params = copy.copy(sampling_params)
         self._params.output_kind = RequestOutputKind.FINAL_ONLY
         self._params.include_stop_str_in_output = True
         self._params.detokenize = True
@@ -33,7 +35,7 @@ class EnginePolicy:
         self._params.min_tokens = 0
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        params = self._params.clone()
+        params = copy.copy(self._params)
         params.stop = list(stops)
         params.max_tokens = max_tokens
         reply = await self._generate(list(ids), params)
