@@ -71,13 +71,14 @@ async def play(
     """All questions once, at most ``concurrency`` at a time."""
     from vllm import SamplingParams
 
+    parameters = SamplingParams(temperature=1.0, logprobs=1)  # in training the host makes them, once per batch
     ours, theirs = Stopwatch(), Stopwatch()
 
     async def generate(ids: list[int], params: Any) -> Any:
         return await theirs.time(engine.generate(ids, params))
 
     async def episode(row: QARow) -> int:
-        policy = EnginePolicy(generate, SamplingParams(temperature=1.0, logprobs=1))
+        policy = EnginePolicy(generate, parameters)
         trajectory = await run_episode(timed, row, policy)
         reward = score(recipe.reward_spec, trajectory, recipe.protocol_spec)
         episode_metrics(trajectory, reward)
