@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +15,11 @@ def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, An
     Without ids (and log-probs) it is what a reward needs, and a tenth of the size.
     """
     mapping: dict[str, Any] = {
-        "row": {**dataclasses.asdict(trajectory.row), "answers": list(trajectory.row.answers)},
+        "row": {**vars(trajectory.row), "answers": list(trajectory.row.answers)},
         "spans": [[span.kind.value, span.start, span.end, span.text] for span in trajectory.spans],
         "stop_reason": trajectory.stop_reason.value,
         "answer": trajectory.answer,
-        "searches": [dataclasses.asdict(search) for search in trajectory.searches],
+        "searches": [dict(vars(search)) for search in trajectory.searches],
         "seconds": round(trajectory.seconds, 4),
         "engine_seconds": round(trajectory.engine_seconds, 4),
     }
