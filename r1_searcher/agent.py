@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from openrlhf.utils.agent import AgentExecutorBase
 from r1_searcher.engine_policy import EnginePolicy
 from r1_searcher.episode_log import EpisodeLog
 from r1_searcher.episode_metrics import episode_metrics
+from r1_searcher.host.progress_actor import SharedProgress
 from r1_searcher.question import QARow
 from r1_searcher.retrieval_guard import RetrievalGuard
 from r1_searcher.reward_source import reward_source
 from r1_searcher.rewards import RewardResult, neutral
 from r1_searcher.rollout import Environment, run_episode
 from r1_searcher.run_config import RunConfig
+from r1_searcher.schedule import Ticket
 from r1_searcher.tokenization import HFTokenizer
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
-from retriever.client import HttpRetriever
 from retriever.errors import RetrieverError
+from retriever.interface import Retriever
+from retriever.sources import CheckedRetriever, open_retriever
 
 
 class AgentExecutor(AgentExecutorBase):
@@ -36,16 +39,30 @@ class AgentExecutor(AgentExecutorBase):
         self.run = RunConfig.of_this_process()
         self.recipe = self.run.recipe
         self.reward = reward_source(self.recipe, self.run.reward_url)
-        self.episodes = 0
+        self._episodes = 0
         self._environment: Environment | None = None
 
     @cached_property
-    def retriever(self) -> HttpRetriever:
+    def retriever(self) -> CheckedRetriever:
         """The search service's client, shared by all episodes of this engine."""
+        return self._open(self.run.retriever.url)
+
+    @cached_property
+    def tools(self) -> dict[str, Retriever]:
+        """What answers the protocol's tools beside the search."""
+        browse = self.run.retriever.browse
+        return {"browse": self._open(browse)} if browse else {}
+
+    def _open(self, source: str) -> CheckedRetriever:
         config = self.run.retriever
-        return HttpRetriever(
-            config.url, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline
+        return open_retriever(
+            source, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline
         )
+
+    @cached_property
+    def progress(self) -> SharedProgress | None:
+        """The run's count of episodes, where the recipe's episodes depend on it."""
+        return SharedProgress() if self.run.counts_progress else None
 
     @cached_property
     def guard(self) -> RetrievalGuard:
@@ -69,7 +86,7 @@ class AgentExecutor(AgentExecutorBase):
         """The recipe's environment around the host's tokenizer; built once (the host sends a copy per prompt)."""
         if self._environment is None:
             self._environment = Environment(
-                self.recipe.protocol_spec, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer)
+                self.recipe.protocol_spec, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer), self.tools
             )
         return self._environment
 
@@ -91,27 +108,35 @@ class AgentExecutor(AgentExecutorBase):
         row = QARow.from_json(label)
         environment = self.environment(hf_tokenizer)
         policy = EnginePolicy(llm_engine.generate, sampling_params)
-        step = self._next_step()
+        ticket = await self._ticket()
         failed = -1
-        async for trajectory in self.guard.attempts(lambda: run_episode(environment, row, policy)):
+        play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
+        async for trajectory in self.guard.attempts(play):
             failed += 1
-            reward = await self._reward(trajectory)
-            self.log.write(trajectory, reward, step=step, attempt=failed)
+            reward = await self._reward(trajectory, ticket.stage)
+            self.log.write(trajectory, reward, step=ticket.step, stage=ticket.stage, attempt=failed)
         failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
-        return self._response(trajectory, reward, failed, prompt=prompt, label=label, images=images)
+        metrics = episode_metrics(trajectory, reward, failed_attempts=failed)
+        if self.progress is not None:
+            metrics |= {"schedule/stage": float(ticket.stage), "schedule/progress": ticket.fraction}
+            retrieved, in_format = bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])
+            self.progress.finish(ticket, retrieved=retrieved, in_format=in_format)
+        return self._response(trajectory, reward, metrics, prompt=prompt, label=label, images=images)
 
-    def _next_step(self) -> int:
-        """Global step that the next episode belongs to, in synchronous training."""
-        step = self.run.first_step + 1 + self.episodes // max(self.run.episodes_per_step, 1)
-        self.episodes += 1
-        return step
+    async def _ticket(self) -> Ticket:
+        """Where the next episode stands in the run; its step is exact in synchronous training."""
+        if self.progress is not None:
+            return await self.progress.begin()
+        step = self.run.first_step + 1 + self._episodes // max(self.run.episodes_per_step, 1)
+        self._episodes += 1
+        return Ticket(step, min(step / max(self.run.total_steps, step), 1.0), stage=1)
 
-    async def _reward(self, trajectory: Trajectory) -> RewardResult:
-        reward = await self.reward.score(trajectory)
+    async def _reward(self, trajectory: Trajectory, stage: int) -> RewardResult:
+        reward = await self.reward.score(trajectory, stage)
         return neutral(reward) if trajectory.stop_reason is StopReason.RETRIEVER_ERROR else reward
 
     def _response(
-        self, trajectory: Trajectory, reward: RewardResult, failed_attempts: int, **echo: Any
+        self, trajectory: Trajectory, reward: RewardResult, metrics: dict[str, float], **echo: Any
     ) -> dict[str, Any]:
         logprobs = trajectory.logprobs
         return {
@@ -123,7 +148,7 @@ class AgentExecutor(AgentExecutorBase):
             "truncated": trajectory.stop_reason is StopReason.LENGTH,
             "reward": reward.total,
             "scores": reward.total,
-            "extra_logs": episode_metrics(trajectory, reward, failed_attempts=failed_attempts),
+            "extra_logs": metrics,
         }
 
 

@@ -1,12 +1,15 @@
-"""Passages to text: sanitised, wrapped in the protocol's tags, cut to a token budget by leaving out whole passages."""
+"""Passages to text: sanitised, wrapped as the protocol has it, cut to a token budget by leaving out whole passages."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from string import Formatter
 
-from r1_searcher.protocol import Protocol
+from r1_searcher.protocol import Protocol, Tags, Tool
 from retriever.passage import Passage
 
 # Control characters, line ends, and halves of surrogate pairs (legal in JSON, refused by tokenizers).
@@ -37,60 +40,112 @@ class PassageSanitizer:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What one request brought back."""
+
+    request: str
+    """The query, or the address of a page."""
+    passages: tuple[Passage, ...]
+    tool: Tool | None = None
+    """The tool that was called, in protocols with tools."""
+
+
+@dataclass(frozen=True)
 class DocumentBlock:
     """The environment's turn: its text, its ids, and the passages that it shows."""
 
     text: str
     ids: tuple[int, ...]
-    shown: tuple[Passage, ...]
+    results: tuple[Found, ...]
+    """What was asked, with those passages only that stand in the text."""
+
+    @property
+    def shown(self) -> tuple[Passage, ...]:
+        """The passages in the text, in order."""
+        return tuple(passage for found in self.results for passage in found.passages)
 
 
-def render_documents(protocol: Protocol, passages: Sequence[Passage], sanitize: Callable[[str], str]) -> str:
-    """The whole block of these passages, tags included."""
-    lines = [
-        protocol.passage_format.format(rank=rank, title=sanitize(passage.title), text=sanitize(passage.text))
-        for rank, passage in enumerate(passages, start=1)
-    ]
-    return f"{protocol.before_documents}{''.join(lines) or protocol.no_documents}{protocol.after_documents}"
+@dataclass(frozen=True)
+class DocumentWriter:
+    """Passages to the environment's turn."""
 
+    protocol: Protocol
+    frame: Tags
+    """What stands before and after the passages: :func:`r1_searcher.prompting.documents_frame`."""
+    encode: Callable[[str], list[int]]
+    sanitize: Callable[[str], str]
 
-def fit_documents(
-    protocol: Protocol,
-    passages: Sequence[Passage],
-    budget: int,
-    encode: Callable[[str], list[int]],
-    sanitize: Callable[[str], str],
-) -> DocumentBlock | None:
-    """The block of as many of the best passages as fit in ``budget`` tokens; None where not even the tags fit.
+    def render(self, results: Sequence[Found]) -> str:
+        """The whole block of these results, frame included."""
+        write = self._json if self.protocol.tools else self._lines
+        return f"{self.frame.open}{write(results)}{self.frame.close}"
 
-    Whole passages are left out, the tags are never cut.  A passage that is too long by itself does not push the
-    shorter ones behind it out.
-    """
-    passages = [p for p in passages if len(p.text) + len(p.title) <= max(budget, 0) * _MAX_CHARS_PER_TOKEN]
-    block = _encoded(protocol, passages, encode, sanitize)
-    if len(block.ids) <= budget:
-        return block
-    kept: list[Passage] = []
-    best = _encoded(protocol, kept, encode, sanitize)
-    if len(best.ids) > budget:
-        return None
-    for passage in passages:
-        block = _encoded(protocol, [*kept, passage], encode, sanitize)
+    def _lines(self, results: Sequence[Found]) -> str:
+        passages = [passage for found in results for passage in found.passages]
+        lines = [
+            self.protocol.passage_format.format(**self._fields(passage, rank))
+            for rank, passage in enumerate(passages, start=1)
+        ]
+        return self.protocol.passage_separator.join(lines) or self.protocol.no_documents
+
+    def _json(self, results: Sequence[Found]) -> str:
+        rows = []
+        for found in results:
+            if found.tool is None:
+                raise ValueError(f"results of a protocol with tools must name theirs; {found.request!r} has none")
+            fields = [self._fields(passage, rank) for rank, passage in enumerate(found.passages, start=1)]
+            shown = [{key: values[name] for key, name in found.tool.fields.items()} for values in fields]
+            rows.append({found.tool.asked: self.sanitize(found.request), found.tool.found: shown})
+        return json.dumps(rows, ensure_ascii=False)
+
+    def _fields(self, passage: Passage, rank: int) -> dict[str, str | int]:
+        return {"rank": rank, **{name: self.sanitize(getattr(passage, name)) for name in self._names}}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The fields of a passage that the protocol shows."""
+        formatted = {name for _, name, _, _ in Formatter().parse(self.protocol.passage_format) if name}
+        return frozenset(formatted.union(*(tool.fields.values() for tool in self.protocol.tools))) - {"rank"}
+
+    def fit(self, results: Sequence[Found], budget: int) -> DocumentBlock | None:
+        """The block of as many of the best passages as fit in ``budget`` tokens; None where not even the frame fits.
+
+        Whole passages are left out, the frame is never cut.  A passage that is too long by itself does not push the
+        shorter ones behind it out.  Of several results the best passages of each come first.
+        """
+        # Spares the event loop from encoding megabytes that cannot fit.
+        longest = max(budget, 0) * _MAX_CHARS_PER_TOKEN
+        results = [_without(found, lambda p: len(p.text) + len(p.title) > longest) for found in results]
+        block = self._encoded(results)
         if len(block.ids) <= budget:
-            kept, best = [*kept, passage], block
-    return best
+            return block
+        kept = [replace(found, passages=()) for found in results]
+        best = self._encoded(kept)
+        if len(best.ids) > budget:
+            return None
+        for place, passage in _by_rank(results):
+            grown = [replace(f, passages=(*f.passages, passage)) if i == place else f for i, f in enumerate(kept)]
+            block = self._encoded(grown)
+            if len(block.ids) <= budget:
+                kept, best = grown, block
+        return best
+
+    def _encoded(self, results: Sequence[Found]) -> DocumentBlock:
+        text = self.render(results)
+        return DocumentBlock(text, tuple(self.encode(text)), tuple(results))
 
 
-# Spares the event loop from encoding megabytes that cannot fit; the longest pieces of real vocabularies are runs of
-# 128 equal characters.
+# The longest pieces of real vocabularies are runs of 128 equal characters.
 _MAX_CHARS_PER_TOKEN = 256
 
 
-def _encoded(
-    protocol: Protocol,
-    passages: Sequence[Passage],
-    encode: Callable[[str], list[int]],
-    sanitize: Callable[[str], str],
-) -> DocumentBlock:
-    text = render_documents(protocol, passages, sanitize)
-    return DocumentBlock(text, tuple(encode(text)), tuple(passages))
+def _without(found: Found, unwanted: Callable[[Passage], bool]) -> Found:
+    return replace(found, passages=tuple(passage for passage in found.passages if not unwanted(passage)))
+
+
+def _by_rank(results: Sequence[Found]) -> Iterator[tuple[int, Passage]]:
+    """(index of the result, passage): the best of every result, then the second best of every one …"""
+    for rank in range(max((len(found.passages) for found in results), default=0)):
+        for place, found in enumerate(results):
+            if rank < len(found.passages):
+                yield place, found.passages[rank]

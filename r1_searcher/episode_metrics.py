@@ -6,6 +6,9 @@ from r1_searcher.metrics import cover_exact_match, exact_match, f1
 from r1_searcher.rewards import RewardResult
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 
+NOISY_PASSAGE = "simulated/noisy/"
+"""How the ids of passages begin that a simulated engine made to be useless."""
+
 
 def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0) -> dict[str, float]:
     """``group/name`` to value; the same keys for every episode of a run, so that a step's mean is defined.
@@ -22,6 +25,7 @@ def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_atte
         "retrieval/searches": float(trajectory.n_searches),
         "retrieval/seconds": sum(search.seconds for search in searches) / len(searches) if searches else 0.0,
         "retrieval/failed_attempts": float(failed_attempts),
+        "retrieval/noisy": _noisy_share(trajectory),
         "answer/em": exact_match(trajectory.answer, golds),
         "answer/cover_em": cover_exact_match(trajectory.answer, golds),
         "answer/f1": f1(trajectory.answer, golds),
@@ -29,3 +33,9 @@ def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_atte
         "tokens/documents": float(trajectory.token_count(SpanKind.DOCUMENTS)),
         **{f"stop/{reason.value}": float(trajectory.stop_reason is reason) for reason in StopReason},
     }
+
+
+def _noisy_share(trajectory: Trajectory) -> float:
+    """Share of the searches that a simulated engine answered with documents made to be useless."""
+    noisy = sum(any(name.startswith(NOISY_PASSAGE) for name in search.passage_ids) for search in trajectory.searches)
+    return noisy / len(trajectory.searches) if trajectory.searches else 0.0

@@ -13,6 +13,7 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _TRUE_FALSE = {"True": "yes", "False": "no"}
@@ -55,6 +56,7 @@ NORMALIZERS: dict[str, Normalizer] = {
 }
 
 
+@lru_cache(maxsize=4096)  # one episode's answer and golds are compared under several metrics
 def normalize_answer(text: str, normalizer: Normalizer = R1_SEARCHER) -> str:
     """The answer as lower-case words with one space between them; may be empty (``"The"``)."""
     if normalizer.maps_true_false:

@@ -14,18 +14,21 @@ from collections.abc import Mapping
 from r1_searcher.format_rules import MAX_ANSWER_WORDS, Rule
 from r1_searcher.metrics import cover_exact_match, f1
 from r1_searcher.protocol import Protocol
+from r1_searcher.reward_parts import Judged
 from r1_searcher.trajectory import Trajectory
 
 
-def answer_f1(trajectory: Trajectory, protocol: Protocol) -> float:
+def answer_f1(judged: Judged) -> float:
     """F1 of the text after the last answer-open; 0 where a tag is missing."""
+    trajectory, protocol = judged.trajectory, judged.protocol
     if not _has_answer(trajectory, protocol):
         return 0.0
     return f1(_answer(trajectory, protocol), trajectory.row.answers)
 
 
-def answer_covered(trajectory: Trajectory, protocol: Protocol) -> float:
+def answer_covered(judged: Judged) -> float:
     """1 where the answer covers the gold, else (also without an answer) -1."""
+    trajectory, protocol = judged.trajectory, judged.protocol
     covered = _has_answer(trajectory, protocol) and cover_exact_match(
         _answer(trajectory, protocol), trajectory.row.answers
     )

@@ -22,6 +22,8 @@ class QARow:
     """Dataset that the row comes from, e.g. ``hotpotqa``."""
     hops: int | None = None
     """Number of facts that must be combined, where the dataset says."""
+    titles: tuple[str, ...] = ()
+    """Titles of the pages that the answer rests on, where the dataset says."""
 
     def to_json(self) -> str:
         """One line of JSON; :meth:`from_json` reads it back."""
@@ -30,6 +32,8 @@ class QARow:
             row["source"] = self.source
         if self.hops is not None:
             row["hops"] = self.hops
+        if self.titles:
+            row["titles"] = list(self.titles)
         return json.dumps(row, ensure_ascii=False)
 
     @classmethod
@@ -58,6 +62,7 @@ class QARow:
             answers=_gold_answers(row),
             source=str(row.get("source", "")),
             hops=None if hops is None else int(str(hops)),
+            titles=_titles(row.get("titles") or ()),
         )
 
 
@@ -69,6 +74,12 @@ def _gold_answers(row: Mapping[str, object]) -> tuple[str, ...]:
     if not all(isinstance(answer, str) and answer.strip() for answer in answers):
         raise ValueError(f"every answer must be a non-empty string, found {answers!r}")
     return tuple(answers)
+
+
+def _titles(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list | tuple) or not all(isinstance(title, str) for title in found):
+        raise ValueError(f"'titles' must be a list of strings, found {found!r}")
+    return tuple(found)
 
 
 def iter_rows(path: str | Path) -> Iterator[QARow]:

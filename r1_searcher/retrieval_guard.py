@@ -73,7 +73,7 @@ class RetrievalGuard:
             self._failed_questions.clear()
         if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
             return
-        self._last_error = trajectory.searches[-1].error
+        self._last_error = next(search.error for search in reversed(trajectory.searches) if search.error)
         if epoch == self._epoch:
             self._failed_questions.add(trajectory.row.id)
             if self._down_since is None:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from r1_searcher.errors import InputError
-from r1_searcher.protocol import PROTOCOLS, Protocol
+from r1_searcher.protocol import Protocol
 from r1_searcher.question import QARow
-from r1_searcher.rewards import REWARDS, Reward, score
+from r1_searcher.rewards import Reward, score
 from r1_searcher.trajectory import Trajectory
 from r1_searcher.trajectory_json import from_mapping
 from r1_searcher.transcript_import import import_transcript
-
-_Row = TypeVar("_Row")
 
 
 def score_batch(
@@ -59,22 +57,6 @@ def score_batch(
         "scores": totals,
         "extra_logs": {name: _one_or_all([entry[name] for entry in logs]) for name in logs[0]},
     }
-
-
-def find_reward(name: str) -> Reward:
-    """The reward of this name.  Raises ``InputError`` naming the known ones."""
-    return _find(name, "reward", REWARDS)
-
-
-def find_protocol(name: str) -> Protocol:
-    """The protocol of this name.  Raises ``InputError`` naming the known ones."""
-    return _find(name, "protocol", PROTOCOLS)
-
-
-def _find(name: str, what: str, table: Mapping[str, _Row]) -> _Row:
-    if name not in table:
-        raise InputError(f"unknown {what} {name!r}; known: {', '.join(sorted(table))}")
-    return table[name]
 
 
 def _one_or_all(values: list[float]) -> float | list[float]:

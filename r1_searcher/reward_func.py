@@ -12,7 +12,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from r1_searcher.reward_batch import find_protocol, find_reward, score_batch
+from r1_searcher.protocols import find_protocol
+from r1_searcher.reward_batch import score_batch
+from r1_searcher.rewards import find_reward
 
 REWARD_VARIABLE = "R1_SEARCHER_REWARD"
 PROTOCOL_VARIABLE = "R1_SEARCHER_PROTOCOL"

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1_searcher.errors import InputError
-from r1_searcher.protocol import PROTOCOLS, Protocol
-from r1_searcher.reward_batch import find_protocol, find_reward, score_batch
-from r1_searcher.rewards import REWARDS, Reward
+from r1_searcher.protocol import Protocol
+from r1_searcher.protocols import PROTOCOLS, find_protocol
+from r1_searcher.reward_batch import score_batch
+from r1_searcher.rewards import REWARDS, Reward, find_reward
 from retriever.process import OneLineParser, StopSignal, bind, stop_with_parent, url_of, write_ready_file
 
 if TYPE_CHECKING:

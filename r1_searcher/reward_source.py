@@ -17,7 +17,7 @@ import aiohttp
 
 from r1_searcher.errors import RunAborted
 from r1_searcher.recipe import Recipe
-from r1_searcher.rewards import RewardResult, score
+from r1_searcher.rewards import RewardResult, find_reward, score
 from r1_searcher.trajectory import SpanKind, Trajectory
 from r1_searcher.trajectory_json import to_mapping
 
@@ -28,8 +28,8 @@ HTTP_TIMEOUT_SECONDS = 60.0
 class RewardSource(Protocol):
     """Scores finished episodes."""
 
-    async def score(self, trajectory: Trajectory) -> RewardResult:
-        """The reward of one episode."""
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        """The reward of one episode, in a stage of the run (1, or 2 after the recipe's switch)."""
 
 
 def reward_source(recipe: Recipe, url: str) -> RewardSource:
@@ -40,13 +40,20 @@ def reward_source(recipe: Recipe, url: str) -> RewardSource:
 
 
 class InProcessReward:
-    """The recipe's own reward."""
+    """The recipe's own reward, or both of a recipe with two stages."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self._stages = [recipe.reward_spec, *([find_reward(recipe.then_reward)] if recipe.then_reward else [])]
+        self._protocol = recipe.protocol_spec
+        # Every episode of a run logs the same keys, whatever its stage.
+        self._parts = {name: 0.0 for reward in self._stages for name in reward.parts}
+        self._rules = {name: True for reward in self._stages for name in reward.rules}
 
-    async def score(self, trajectory: Trajectory) -> RewardResult:
-        return score(self._recipe.reward_spec, trajectory, self._recipe.protocol_spec)
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        result = score(self._stages[stage - 1], trajectory, self._protocol)
+        if len(self._stages) == 1:
+            return result
+        return RewardResult(result.total, {**self._parts, **result.parts}, {**self._rules, **result.rules})
 
 
 class FileReward:
@@ -60,7 +67,7 @@ class FileReward:
         spec.loader.exec_module(module)
         self._reward_func: Callable[..., Mapping[str, Any]] = module.reward_func
 
-    async def score(self, trajectory: Trajectory) -> RewardResult:
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         query, prompt, label = _request(trajectory)
         return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]))
 
@@ -72,7 +79,7 @@ class HttpReward:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
 
-    async def score(self, trajectory: Trajectory) -> RewardResult:
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         """Ask the server, a bounded number of times.
 
         Raises:

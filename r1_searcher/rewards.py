@@ -1,21 +1,22 @@
 """Rewards: weighted sums of named parts over a finished episode.
 
-A part and a rule are plain functions of ``(trajectory, protocol)``; a reward is a value that names and weighs
-them; a system's reward is a row of :data:`REWARDS`.  Each part and each rule is logged under its own name.
+A part and a rule are plain functions; a reward is a value that names and weighs them; a system's reward is a row of
+:data:`REWARDS`.  Each part and each rule is logged under its own name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from r1_searcher import deep_researcher_rules, research_rules, search_r1_rules
 from r1_searcher import published_rewards as published
+from r1_searcher.errors import InputError
 from r1_searcher.format_rules import FORMAT_RULES, Rule, check
-from r1_searcher.metrics import f1
 from r1_searcher.protocol import Protocol
+from r1_searcher.reward_parts import PARTS, Judged, Part, answer_score, breaks, gated, keeps, plus_or_minus, retrieved
 from r1_searcher.trajectory import StopReason, Trajectory
-
-Part = Callable[[Trajectory, Protocol], float]
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,10 @@ def score(reward: Reward, trajectory: Trajectory, protocol: Protocol) -> RewardR
     """
     if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
         return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
+    judged = Judged(trajectory, protocol, check(reward.rules, trajectory, protocol))
     # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
-    parts = {
-        name: weighted.weight * weighted.part(trajectory, protocol) + 0.0 for name, weighted in reward.parts.items()
-    }
-    return RewardResult(sum(parts.values()), parts, check(reward.rules, trajectory, protocol))
+    parts = {name: weighted.weight * weighted.part(judged) + 0.0 for name, weighted in reward.parts.items()}
+    return RewardResult(sum(parts.values()), parts, judged.rules)
 
 
 def neutral(reward: RewardResult) -> RewardResult:
@@ -76,43 +76,81 @@ def neutral(reward: RewardResult) -> RewardResult:
     return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
 
 
-def retrieved(trajectory: Trajectory, protocol: Protocol) -> float:
-    """1 where at least one search brought documents back into the context."""
-    return float(trajectory.n_searches >= 1)
+def compose(text: str) -> Reward:
+    """The reward ``part=weight,part=weight,…`` over :data:`~r1_searcher.reward_parts.PARTS`, R1-Searcher's rules.
+
+    Raises:
+        InputError: an unknown part, a weight that is no number, or weights that are all 0.
+    """
+    parts: dict[str, WeightedPart] = {}
+    for item in text.split(","):
+        name, _, weight = (word.strip() for word in item.partition("="))
+        if name not in PARTS:
+            raise InputError(f"unknown part {name!r} in the reward {text!r}; known: {', '.join(PARTS)}")
+        if name in parts:
+            raise InputError(f"the reward {text!r} names the part {name!r} twice")
+        parts[name] = WeightedPart(_weight(weight, text), PARTS[name])
+    if not any(weighted.weight for weighted in parts.values()):
+        raise InputError(f"the reward {text!r} is 0 for every episode: at least one weight must not be 0")
+    return Reward(name=text, source="composed by the user", parts=parts)
 
 
-def answer_f1(trajectory: Trajectory, protocol: Protocol) -> float:
-    """R1-Searcher's F1 of the recorded answer, best over the golds; 0 without an answer."""
-    return f1(trajectory.answer, trajectory.row.answers)
+def _weight(written: str, text: str) -> float:
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InputError(f"a weight in the reward {text!r} must be a number, found {written!r}")
+    return weight
 
 
-def keeps(rules: Mapping[str, Rule]) -> Part:
-    """The part that is 1 where all rules are kept."""
-    return lambda trajectory, protocol: float(all(check(rules, trajectory, protocol).values()))
+def find_reward(name: str) -> Reward:
+    """The reward of this name, or the composed one where it holds ``=``.
 
-
-def breaks(rules: Mapping[str, Rule]) -> Part:
-    """The part that is 1 where at least one rule is broken, however many are."""
-    return lambda trajectory, protocol: float(not all(check(rules, trajectory, protocol).values()))
+    Raises:
+        InputError: naming the known ones.
+    """
+    if "=" in name:
+        return compose(name)
+    if name not in REWARDS:
+        raise InputError(f"unknown reward {name!r}; known: {', '.join(REWARDS)}")
+    return REWARDS[name]
 
 
 _ROWS = (
     Reward(
         name="r1_searcher.stage1",
         source="R1-Searcher, paper, stage 1: 0.5 for retrieving, 0.5 for format. 0..1",
-        parts={"retrieval": WeightedPart(0.5, retrieved), "format": WeightedPart(0.5, keeps(FORMAT_RULES))},
+        parts={"retrieval": WeightedPart(0.5, retrieved), "format": WeightedPart(0.5, keeps())},
     ),
     Reward(
         name="r1_searcher.stage2",
         source="R1-Searcher, paper, stage 2: F1 of the answer, -2 once if any format rule is broken. -2..1",
-        parts={"answer": WeightedPart(1.0, answer_f1), "format": WeightedPart(-2.0, breaks(FORMAT_RULES))},
+        parts={"answer": WeightedPart(1.0, answer_score("r1_searcher.f1")), "format": WeightedPart(-2.0, breaks())},
+    ),
+    Reward(
+        name="r1_searcher.stage2_em",
+        source="R1-Searcher, paper, ablation of the answer reward: +-1 for exact match. -3..1",
+        parts={
+            "answer": WeightedPart(1.0, plus_or_minus(answer_score("r1_searcher.em"))),
+            "format": WeightedPart(-2.0, breaks()),
+        },
+    ),
+    Reward(
+        name="r1_searcher.stage2_cover_em",
+        source="R1-Searcher, paper, ablation of the answer reward: cover-EM. -2..1",
+        parts={
+            "answer": WeightedPart(1.0, answer_score("r1_searcher.cover_em")),
+            "format": WeightedPart(-2.0, breaks()),
+        },
     ),
     Reward(
         name="r1_searcher.base_code",
         source="R1-Searcher, reward_server_qwen_zero.py: stage 2 with rules on the whole completion. -2..1",
         parts={
             "answer": WeightedPart(1.0, published.answer_f1),
-            "format": WeightedPart(-2.0, breaks(published.BASE_RULES)),
+            "format": WeightedPart(-2.0, breaks()),
         },
         rules=published.BASE_RULES,
     ),
@@ -122,7 +160,7 @@ _ROWS = (
         "0.5 for retrieving, 0.5 for think and answer tags. -1..2",
         parts={
             "answer": WeightedPart(1.0, published.answer_covered),
-            "retrieval": WeightedPart(0.5, lambda *seen: float(published.documents_present(*seen))),
+            "retrieval": WeightedPart(0.5, keeps(["documents_present"])),
             "format": WeightedPart(0.5, keeps(published.LLAMA_STAGE1_TAG_RULES)),
         },
         rules={**published.LLAMA_STAGE1_TAG_RULES, "documents_present": published.documents_present},
@@ -132,9 +170,54 @@ _ROWS = (
         source="R1-Searcher, reward_server_llama_stage2.py: F1, -1 (paper: -2) if a check fails. -1..1",
         parts={
             "answer": WeightedPart(1.0, published.answer_f1),
-            "format": WeightedPart(-1.0, breaks(published.LLAMA_STAGE2_RULES)),
+            "format": WeightedPart(-1.0, breaks()),
         },
         rules=published.LLAMA_STAGE2_RULES,
+    ),
+    Reward(
+        name="search_r1.em",
+        source="Search-R1, qa_em.py: exact match after SQuAD's normalisation, any gold. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.em"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="search_r1.format",
+        source="Search-R1, qa_em_format.py with the v0.3 scripts' values (structure 0.2, final 0.1, retrieval 0). 0..1",
+        parts={"outcome": WeightedPart(1.0, search_r1_rules.outcome(structure=0.2, final=0.1, retrieval=0.0))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="research.code",
+        source="ReSearch, re_search.py: 0 for a bad format or a cut episode, else F1, else 0.1. 0..1",
+        parts={"outcome": WeightedPart(1.0, research_rules.code_outcome)},
+        rules=research_rules.RULES,
+    ),
+    Reward(
+        name="research.paper",
+        source="ReSearch, paper: F1 whatever the format where it is above 0, else 0.1 for a good format. 0..1",
+        parts={"outcome": WeightedPart(1.0, research_rules.paper_outcome)},
+        rules=research_rules.RULES,
+    ),
+    Reward(
+        name="zerosearch.f1",
+        source="ZeroSearch: F1 after SQuAD's normalisation, no format reward. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.f1"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="zerosearch.containment",
+        source="ZeroSearch's 'EM': a gold is a substring of the answer. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.substring"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="deep_researcher.set_f1",
+        source="DeepResearcher, format_and_f1.py: F1 over sets of words, -1 for a bad format. -1..1",
+        parts={
+            "answer": WeightedPart(1.0, gated(answer_score("deep_researcher.set_f1"))),
+            "format": WeightedPart(-1.0, breaks()),
+        },
+        rules=deep_researcher_rules.RULES,
     ),
 )
 

@@ -6,23 +6,24 @@ queries to the retriever.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from r1_searcher.documents import PassageSanitizer, fit_documents
+from r1_searcher.documents import DocumentWriter, Found, PassageSanitizer
 from r1_searcher.limits import Limits
 from r1_searcher.parsing import Action, Answer, Invalid, Nothing, Search, Truncated, parse_action
 from r1_searcher.policy import Finish, Policy
-from r1_searcher.prompting import render_prompt
-from r1_searcher.protocol import Protocol
+from r1_searcher.prompting import documents_frame, render_prompt
+from r1_searcher.protocol import Protocol, Tool
 from r1_searcher.question import QARow
 from r1_searcher.tokenization import Tokenizer
 from r1_searcher.trajectory import SearchRecord, SpanKind, StopReason, Trajectory, TrajectoryRecorder
 from retriever.errors import RetrieverError
 from retriever.interface import Retriever
-from retriever.passage import Hit, Passage, SearchRequest
+from retriever.passage import Hits, Passage, SearchRequest
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,35 @@ class Environment:
     limits: Limits
     retriever: Retriever
     tokenizer: Tokenizer
+    tools: Mapping[str, Retriever] = field(default_factory=dict)
+    """Further retrievers that the protocol's tools name, such as ``browse``; ``search`` is :attr:`retriever`."""
 
     @cached_property
-    def sanitize(self) -> PassageSanitizer:
-        """Makes retrieved text harmless; see :class:`PassageSanitizer`."""
-        return PassageSanitizer({*self.protocol.tags, *self.tokenizer.special_texts})
+    def documents(self) -> DocumentWriter:
+        """Writes the environment's turns; retrieved text is made harmless, see :class:`PassageSanitizer`."""
+        sanitize = PassageSanitizer({*self.protocol.tags, *self.tokenizer.special_texts})
+        frame = documents_frame(self.protocol, self.tokenizer)
+        return DocumentWriter(self.protocol, frame, self.tokenizer.encode, sanitize)
+
+    def retriever_of(self, tool: Tool | None) -> Retriever:
+        """The retriever that answers a tool.  Raises ``ValueError`` where the environment has none."""
+        if tool is None or tool.retriever == "search":
+            return self.retriever
+        if tool.retriever not in self.tools:
+            raise ValueError(f"{self.protocol.name} needs a retriever {tool.retriever!r}; found {sorted(self.tools)}")
+        return self.tools[tool.retriever]
 
 
-async def run_episode(environment: Environment, row: QARow, policy: Policy) -> Trajectory:
+async def run_episode(environment: Environment, row: QARow, policy: Policy, *, progress: float = 0.0) -> Trajectory:
     """Play one question to its end: (action, documents)* until an answer, a limit or a failure.
 
     A failing search service ends the episode as RETRIEVER_ERROR; every other exception is a bug and raises.
+
+    Args:
+        progress: how far the training is, 0..1; simulated search engines with a curriculum look at it.
     """
     started = time.perf_counter()
-    episode = _Episode(environment, TrajectoryRecorder(row))
+    episode = _Episode(environment, TrajectoryRecorder(row), progress)
     prompt = render_prompt(environment.protocol, row, environment.tokenizer)
     episode.record.append(SpanKind.PROMPT, environment.tokenizer.encode(prompt), prompt)
     reason, answer = None, None
@@ -60,7 +76,9 @@ async def run_episode(environment: Environment, row: QARow, policy: Policy) -> T
 class _Episode:
     env: Environment
     record: TrajectoryRecorder
-    searches: int = 0
+    progress: float
+    moves: int = 0
+    """Moves of the environment so far: searches and corrections."""
 
     @property
     def budget(self) -> int:
@@ -88,65 +106,96 @@ class _Episode:
     async def respond(self, action: Action) -> tuple[StopReason | None, str | None]:
         """The environment's move: (why the episode ends or None, its answer)."""
         match action:
-            case Search(query):
-                return await self._search(query), None
+            case Search():
+                return await self._search(action), None
             case Answer(text):
                 return StopReason.ANSWERED, text
-            case Nothing():
-                return StopReason.NO_ANSWER, None
-            case Truncated(answer):
+            case Truncated(str(answer)):
                 return StopReason.LENGTH, answer
+            case Truncated():
+                return self._correct(StopReason.LENGTH), None
+            case Nothing():
+                return self._correct(StopReason.NO_ANSWER), None
             case Invalid():
-                return self._correct(), None
+                return self._correct(StopReason.INVALID_ACTION), None
 
-    def _correct(self) -> StopReason | None:
+    def _correct(self, otherwise: StopReason) -> StopReason | None:
+        """Insert the protocol's correction; without one, or without room for one, the episode ends."""
         feedback = self.env.protocol.feedback
-        if feedback is None:
-            return StopReason.INVALID_ACTION
-        ids = self.env.tokenizer.encode(feedback)
+        if feedback is None or (not feedback and otherwise is not StopReason.INVALID_ACTION):
+            return otherwise
+        ids = self.env.tokenizer.encode(feedback) if feedback else []
         if len(ids) >= self.budget:
             return StopReason.LENGTH
-        self.record.append(SpanKind.FEEDBACK, ids, feedback)
+        if self._move_is_refused():
+            return otherwise
+        if ids:
+            self.record.append(SpanKind.FEEDBACK, ids, feedback)
         return None
 
-    async def _search(self, query: str) -> StopReason | None:
-        limits = self.env.limits
-        if self.searches >= limits.max_searches:
+    def _move_is_refused(self) -> bool:
+        """Count a move of the environment; whether it is one too many."""
+        most = self.env.limits.max_searches
+        if most is not None and self.moves >= most:
+            return True
+        self.moves += 1
+        return False
+
+    async def _search(self, action: Search) -> StopReason | None:
+        if self._move_is_refused():
             return StopReason.SEARCH_LIMIT
-        self.searches += 1
-        request = SearchRequest(query=query, top_k=limits.top_k, context={"row": self.record.row})
-        started = time.perf_counter()
-        try:
-            hits = await self.env.retriever.search(request)
-        except RetrieverError as error:
-            failure = f"{type(error).__name__}: {error}"
-            self._note_search(query, (), (), time.perf_counter() - started, failure)
-            return StopReason.RETRIEVER_ERROR
-        seconds = time.perf_counter() - started
-        tokenizer = self.env.tokenizer
-        block = fit_documents(
-            self.env.protocol,
-            [hit.passage for hit in hits],
-            self.budget - limits.answer_tokens,
-            tokenizer.encode,
-            self.env.sanitize,
-        )
-        self._note_search(query, tuple(hits), block.shown if block else (), seconds)
+        replies = await self._ask_all(action)
+        failed = any(reply.failure for reply in replies)
+        results = [Found(reply.query, tuple(hit.passage for hit in reply.hits), action.tool) for reply in replies]
+        block = None if failed else self.env.documents.fit(results, self._room_for_documents)
+        shown = block.results if block else [replace(found, passages=()) for found in results]
+        self.record.searches += [
+            reply.record(found.passages, action.tool) for reply, found in zip(replies, shown, strict=True)
+        ]
         if block is None:
-            return StopReason.LENGTH
+            return StopReason.RETRIEVER_ERROR if failed else StopReason.LENGTH
         self.record.append(SpanKind.DOCUMENTS, block.ids, block.text)
         return None
 
-    def _note_search(
-        self, query: str, hits: tuple[Hit, ...], shown: tuple[Passage, ...], seconds: float, error: str = ""
-    ) -> None:
-        self.record.searches.append(
-            SearchRecord(
-                query=query,
-                passage_ids=tuple(hit.passage.id for hit in hits),
-                shown_ids=tuple(passage.id for passage in shown),
-                scores=tuple(round(float(hit.score), 6) for hit in hits),
-                seconds=round(seconds, 6),
-                error=error,
-            )
+    @property
+    def _room_for_documents(self) -> int:
+        limits = self.env.limits
+        room = self.budget - limits.answer_tokens
+        return room if limits.document_tokens is None else min(room, limits.document_tokens)
+
+    async def _ask_all(self, action: Search) -> Sequence[_Reply]:
+        retriever = self.env.retriever_of(action.tool)
+        if not action.more:
+            return [await self._ask(retriever, action.query)]
+        return await asyncio.gather(*(self._ask(retriever, query) for query in action.queries))
+
+    async def _ask(self, retriever: Retriever, query: str) -> _Reply:
+        context = {"row": self.record.row, "progress": self.progress}
+        request = SearchRequest(query=query, top_k=self.env.limits.top_k, context=context)
+        started = time.perf_counter()
+        try:
+            hits = await retriever.search(request)
+        except RetrieverError as error:
+            return _Reply(query, (), time.perf_counter() - started, f"{type(error).__name__}: {error}")
+        return _Reply(query, tuple(hits), time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What came of one request to a retriever."""
+
+    query: str
+    hits: Hits
+    seconds: float
+    failure: str = ""
+
+    def record(self, shown: Sequence[Passage], tool: Tool | None) -> SearchRecord:
+        return SearchRecord(
+            query=self.query,
+            passage_ids=tuple(hit.passage.id for hit in self.hits),
+            shown_ids=tuple(passage.id for passage in shown),
+            scores=tuple(round(float(hit.score), 6) for hit in self.hits),
+            seconds=round(self.seconds, 6),
+            error=self.failure,
+            tool=tool.name if tool else "",
         )

@@ -22,6 +22,9 @@ class RetrieverConfig:
     """How episodes reach the search service."""
 
     url: str
+    """As :func:`retriever.sources.open_retriever` reads it; a plain URL is a search service over HTTP."""
+    browse: str = ""
+    """The same for reading pages, for protocols that can; empty: none."""
     read_timeout: float = 30.0
     """Seconds for one answer."""
     attempts: int = 4
@@ -45,6 +48,14 @@ class RunConfig:
     """Global step of the checkpoint that this attempt starts from."""
     episodes_per_step: int = 0
     """Episodes that one engine plays per step."""
+    engines: int = 1
+    total_steps: int = 0
+    """Global steps of the whole run."""
+
+    @property
+    def counts_progress(self) -> bool:
+        """Whether episodes depend on how far the run is: a switch of rewards, or a curriculum of the search engine."""
+        return bool(self.recipe.switch) or self.retriever.url.startswith("simulate:")
 
     def write(self, path: Path) -> None:
         """Write the file that :meth:`read` reads."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
+
+_CACHED_TEXTS = 1024
+"""Encodings that are kept: the samples of one prompt share it, and often their first queries' documents."""
 
 
 class Tokenizer(Protocol):
@@ -16,12 +19,16 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of the ids, special tokens included."""
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> str:
-        """The messages as text, ending where the assistant's turn begins."""
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The messages as text, ending where the assistant's turn begins; ``tools`` are JSON schemas."""
 
     @property
     def eos_ids(self) -> frozenset[int]:
         """Ids that end a turn."""
+
+    @property
+    def eos_texts(self) -> frozenset[str]:
+        """Text of each of :attr:`eos_ids`."""
 
     @property
     def special_texts(self) -> frozenset[str]:
@@ -33,15 +40,18 @@ class HFTokenizer:
 
     def __init__(self, hf: Any) -> None:
         self.hf = hf
+        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(_encoder_of(hf))
 
     def encode(self, text: str) -> list[int]:
-        return list(self.hf(text, add_special_tokens=False)["input_ids"])
+        return list(self._encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> str:
-        return self.hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return self.hf.apply_chat_template(
+            list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+        )
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
@@ -49,6 +59,23 @@ class HFTokenizer:
         return frozenset(found if isinstance(found, list) else [] if found is None else [found])
 
     @cached_property
+    def eos_texts(self) -> frozenset[str]:
+        return frozenset(self.decode([token]) for token in self.eos_ids)
+
+    @cached_property
     def special_texts(self) -> frozenset[str]:
         added = getattr(self.hf, "added_tokens_decoder", {}).values()
         return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.content.strip()}
+
+
+def _encoder_of(hf: Any) -> Callable[[str], tuple[int, ...]]:
+    """Text to ids without additions.
+
+    A fast tokenizer is asked directly: Hugging Face's call around it costs more than the encoding, and a
+    rollout encodes every document block.
+    """
+    backend = getattr(hf, "backend_tokenizer", None)
+    if backend is None or getattr(hf, "split_special_tokens", False):
+        return lambda text: tuple(hf(text, add_special_tokens=False)["input_ids"])
+    hf("", add_special_tokens=False)  # switches off truncation and padding that a saved tokenizer may carry
+    return lambda text: tuple(backend.encode(text, add_special_tokens=False).ids)

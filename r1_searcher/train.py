@@ -32,7 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
     parser.add_argument("--run-dir", required=True, type=Path, help="folder of this run; an interrupted one goes on")
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
-    parser.add_argument("--retriever-url", required=True, help="search service, e.g. http://127.0.0.1:8000")
+    parser.add_argument(
+        "--retriever-url",
+        required=True,
+        help="search service, e.g. http://127.0.0.1:8000; or another source of retriever.sources, e.g. web:serper",
+    )
+    parser.add_argument("--browse", default="", help="source that reads pages (pages:), for protocols that browse")
     parser.add_argument("--retriever-timeout", type=float, default=RetrieverConfig.read_timeout, help="s per request")
     parser.add_argument("--retriever-attempts", type=int, default=RetrieverConfig.attempts, help="tries per search")
     parser.add_argument(
@@ -47,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         default=RetrieverConfig.outage_seconds,
         help="longest outage of the search service that is waited out",
     )
-    parser.add_argument("--reward", default="", help="reward instead of the recipe's")
+    parser.add_argument("--reward", default="", help="reward instead of the recipe's: a name, or part=weight,…")
+    parser.add_argument("--then-reward", default="", help="reward of a second stage in the same run")
+    parser.add_argument("--switch", default="", help="when it begins: step:N, fraction:F or held:N")
+    parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the protocol's")
+    parser.add_argument("--system-prompt-file", type=Path, help="system message instead of the protocol's")
     parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
     parser.add_argument("--max-searches", type=int, help="searches per episode instead of the recipe's")
     parser.add_argument("--top-k", type=int, help="passages per search instead of the recipe's")
@@ -98,6 +107,10 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     recipe = _recipe(options)
+    if recipe.switch and options.reward_url:
+        raise InputError("a run with two stages takes its rewards in-process; leave out --reward-url or --switch")
+    if any(tool.retriever == "browse" for tool in recipe.protocol_spec.tools) and not options.browse:
+        raise InputError(f"the protocol {recipe.protocol} reads pages; give --browse, e.g. --browse pages:")
     here, devices = detect()
     device = here if options.device is None else Device(options.device)
     command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
@@ -113,8 +126,21 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         recipe,
         limits=limits,
         reward=options.reward or recipe.reward,
+        then_reward=options.then_reward or recipe.then_reward,
+        switch=options.switch or recipe.switch,
+        prompt=_text_of(options.prompt_file),
+        system_prompt=_text_of(options.system_prompt_file),
         train_on_documents=options.no_document_mask,
     )
+
+
+def _text_of(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the prompt file {file}: {error}") from error
 
 
 def _hide_wandb_key(flags: Sequence[str]) -> list[str]:
@@ -162,11 +188,13 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
     from r1_searcher.host.supervisor import Supervisor
 
     command = plan.command
+    steps = -(-len(rows) // command.number("rollout.batch_size")) * command.number("train.num_episodes")
     RunConfig(
         run_dir=str(folder.path),
         recipe=plan.recipe,
         retriever=RetrieverConfig(
             url=options.retriever_url,
+            browse=options.browse,
             read_timeout=options.retriever_timeout,
             attempts=options.retriever_attempts,
             deadline=options.retriever_deadline,
@@ -175,8 +203,9 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         reward_url=options.reward_url,
         first_step=folder.last_step,
         episodes_per_step=command.episodes_per_engine_and_step,
+        engines=command.number("vllm.num_engines"),
+        total_steps=steps,
     ).write(folder.config_file)
-    steps = -(-len(rows) // command.number("rollout.batch_size")) * command.number("train.num_episodes")
     if folder.last_step:
         logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
     status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose).run()

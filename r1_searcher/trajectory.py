@@ -68,6 +68,8 @@ class SearchRecord:
     """Wall time of the retriever call."""
     error: str = ""
     """Type and message of the failure, where there was one."""
+    tool: str = ""
+    """Name of the tool that was called, in protocols with tools."""
 
 
 @dataclass(frozen=True)

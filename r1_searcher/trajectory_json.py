@@ -14,8 +14,9 @@ def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, An
 
     Without ids (and log-probs) it is what a reward needs, and a tenth of the size.
     """
+    row = trajectory.row
     mapping: dict[str, Any] = {
-        "row": {**vars(trajectory.row), "answers": list(trajectory.row.answers)},
+        "row": {**vars(row), "answers": list(row.answers), "titles": list(row.titles)},
         "spans": [[span.kind.value, span.start, span.end, span.text] for span in trajectory.spans],
         "stop_reason": trajectory.stop_reason.value,
         "answer": trajectory.answer,
@@ -26,7 +27,7 @@ def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, An
     if with_ids:
         mapping["ids"] = list(trajectory.ids)
         if trajectory.logprobs is not None:
-            mapping["logprobs"] = [round(value, 5) for value in trajectory.logprobs]
+            mapping["logprobs"] = [round(value, 5) if value else 0.0 for value in trajectory.logprobs]
     return mapping
 
 

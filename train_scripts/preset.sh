@@ -1,9 +1,10 @@
-# Sourced by the stage scripts: which preset, and the arguments that remain for the trainer.
+# Sourced by the training scripts: which preset, and the arguments that remain for the trainer.
 # Usage: source preset.sh "$@"   ->   PRESET, SEED, ARGS, ROOT, PYTHON, and the preset's own variables
-# (presets/NAME.sh: MODEL, RECIPES, COMMON_FLAGS, STAGE1_FLAGS, STAGE2_FLAGS).
+# (presets/NAME.sh: MODEL, RECIPES, COMMON_FLAGS, and where it has two stages STAGE1_FLAGS, STAGE2_FLAGS).
+# Before it, a script may set PRESETS (all it offers), GPU_PRESET and TINY_PRESET (what it takes with and without GPUs).
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-PRESETS="tiny qwen7b llama8b"
+PRESETS="${PRESETS:-tiny qwen7b llama8b}"
 PRESET="${PRESET:-}"
 SEED="${SEED:-0}"
 ARGS=()
@@ -29,10 +30,10 @@ has_flag() {
 PYTHON="$(bash "$ROOT/train_scripts/setup.sh" --print-python)"
 if [[ -z "$PRESET" ]]; then
     if nvidia-smi -L >/dev/null 2>&1; then
-        PRESET=qwen7b
+        PRESET="${GPU_PRESET:-qwen7b}"
     else
-        PRESET=tiny
-        echo "no GPU found: taking the tiny preset (a 0.6 M parameter model in a small invented world)" >&2
+        PRESET="${TINY_PRESET:-tiny}"
+        echo "no GPU found: taking the preset $PRESET (a 0.6 M parameter model in a small invented world)" >&2
     fi
 fi
 [[ "$SEED" =~ ^[0-9]+$ ]] || { echo "--seed must be a whole number, found '$SEED'" >&2; exit 2; }

@@ -54,3 +54,8 @@ use_tiny_world() {
     WORLD="$ROOT/runs/tiny_world_seed$1"
     "$PYTHON" -m data_prep.tiny_world --out "$WORLD" --seed "${@:2}" >&2
 }
+
+# use_tiny_base PROTOCOL DIR: builds the tiny base model of a tag family where it is missing (some minutes, once).
+use_tiny_base() {
+    "$PYTHON" -m data_prep.tiny_base --protocol "$1" --out "$2" >&2
+}

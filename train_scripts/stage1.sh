@@ -11,7 +11,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
 
-STAGE=1
 START_MODEL="$MODEL"
 FLAGS=(${STAGE1_FLAGS[@]+"${STAGE1_FLAGS[@]}"})
-source "$ROOT/train_scripts/train_stage.sh"
+RECIPE="${RECIPES[0]}" RUN_NAME=stage1 DATA_NAME=stage1.jsonl
+source "$ROOT/train_scripts/train_recipe.sh"

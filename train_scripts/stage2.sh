@@ -9,7 +9,6 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
 
-STAGE=2
 START_MODEL="$ROOT/runs/$PRESET/stage1/model"
 if ! has_flag --dry-run && ! has_flag --actor.model_name_or_path && [[ ! -f "$START_MODEL/config.json" ]]; then
     echo "stage 2 starts from stage 1's model, and there is none in $START_MODEL;" \
@@ -17,4 +16,5 @@ if ! has_flag --dry-run && ! has_flag --actor.model_name_or_path && [[ ! -f "$ST
     exit 2
 fi
 FLAGS=(${STAGE2_FLAGS[@]+"${STAGE2_FLAGS[@]}"})
-source "$ROOT/train_scripts/train_stage.sh"
+RECIPE="${RECIPES[1]}" RUN_NAME=stage2 DATA_NAME=stage2.jsonl
+source "$ROOT/train_scripts/train_recipe.sh"

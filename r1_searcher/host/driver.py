@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from r1_searcher.errors import RunAborted
-from r1_searcher.host import cpu
+from r1_searcher.host import cpu, progress_actor
 from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE
 from r1_searcher.run_config import ENVIRONMENT_VARIABLE, RunConfig
@@ -25,7 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Run OpenRLHF; its output is this process's output."""
     parent, config, device, gpus, *flags = argv
     stop_with_parent(int(parent))
-    recipe = RunConfig.read(config).recipe
+    run = RunConfig.read(config)
+    recipe = run.recipe
     environment = worker_environment(Device(device)) | {
         ENVIRONMENT_VARIABLE: config,
         "R1_SEARCHER_REWARD": recipe.reward,  # r1_searcher.reward_func, where it is the source of rewards
@@ -35,8 +36,10 @@ def main(argv: Sequence[str]) -> int:
     cpu.install()
     try:
         _start_ray(environment, Device(device), int(gpus))
+        progress = progress_actor.start(run) if run.counts_progress else None  # lives as long as this name
         sys.argv = [TRAINER_MODULE, *flags]
         runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
+        del progress
     except Exception as error:
         aborted = _find_abort(error)
         if aborted is None:

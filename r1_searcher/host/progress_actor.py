@@ -1,0 +1,42 @@
+"""The one Ray actor that counts a run's episodes, for recipes whose episodes depend on how far the run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from r1_searcher.run_config import RunConfig
+from r1_searcher.schedule import Progress, Ticket
+
+PROGRESS_FILE = "progress.jsonl"
+_NAME = "r1_searcher_progress"
+
+
+def start(run: RunConfig) -> Any:
+    """Start the actor; it lives as long as the handle.  Ray must be up."""
+    import ray
+
+    actor = ray.remote(num_cpus=0)(Progress).options(name=_NAME)
+    return actor.remote(
+        run.episodes_per_step * run.engines,
+        run.total_steps,
+        run.recipe.switch_spec,
+        Path(run.run_dir) / PROGRESS_FILE,
+        run.first_step,
+    )
+
+
+class SharedProgress:
+    """The actor, from a rollout process."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._actor = ray.get_actor(_NAME)
+
+    async def begin(self) -> Ticket:
+        return await self._actor.begin.remote()
+
+    def finish(self, ticket: Ticket, *, retrieved: bool, in_format: bool) -> None:
+        """Note a finished episode; nobody waits for it."""
+        self._actor.finish.remote(ticket.step, retrieved=retrieved, in_format=in_format)

@@ -1,0 +1,20 @@
+# Qwen2.5-7B base on 8 GPUs of one machine, PPO with a critic: Search-R1's scripts for NQ + HotpotQA (v0.2).
+MODEL=Qwen/Qwen2.5-7B
+RECIPES=(search_r1)
+COMMON_FLAGS=(
+    --device cuda
+    --actor.num_nodes 1 --actor.num_gpus_per_node 8 --ref.num_nodes 1 --ref.num_gpus_per_node 8
+    --critic.num_nodes 1 --critic.num_gpus_per_node 8 --critic.model_name_or_path Qwen/Qwen2.5-7B
+    --vllm.num_engines 8 --vllm.tensor_parallel_size 1
+    # 512 questions, one sample each; 256 episodes per update
+    --rollout.batch_size 512 --rollout.n_samples_per_prompt 1 --train.batch_size 256
+    --rollout.temperature 1.0 --rollout.top_p 1.0 --train.num_episodes 15
+    --algo.advantage.estimator gae --algo.advantage.lambd 1.0 --algo.advantage.gamma 1.0 --algo.kl.init_coef 0.001
+    --actor.adam.lr 1e-6 --actor.lr_warmup_ratio 0.285 --critic.adam.lr 1e-5 --critic.lr_warmup_ratio 0.015
+    --actor.eps_clip 0.2 --ckpt.save_steps 100
+    --vllm.gpu_memory_utilization 0.6 --vllm.enable_sleep --ds.enable_sleep --train.colocate_all
+    --ds.zero_stage 2 --ds.param_dtype bf16 --ds.packing_samples --actor.gradient_checkpointing_enable
+    --train.micro_batch_size 1 --rollout.micro_batch_size 1 --train.max_epochs 1
+    --train.seed "$((SEED + 42))"
+    --ckpt.max_num 3
+)

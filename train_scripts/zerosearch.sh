@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# ZeroSearch: a language model plays the search engine, worse and worse by a curriculum; F1; REINFORCE.
+#
+#   bash train_scripts/zerosearch.sh                       without a GPU the preset zerosearch_tiny, with GPUs zerosearch
+#   bash train_scripts/zerosearch.sh --preset zerosearch --data train.jsonl --retriever-url URL
+#   bash train_scripts/zerosearch.sh --dry-run             print OpenRLHF's command and stop
+#
+# The flags of a preset stand in presets/NAME.sh with their source. Options: --preset NAME, --seed N, --run-dir DIR,
+# --data FILE, --retriever-url URL, those of python -m r1_searcher.train --help, and any OpenRLHF flag.
+set -euo pipefail
+PRESETS="zerosearch_tiny zerosearch" GPU_PRESET=zerosearch TINY_PRESET=zerosearch_tiny
+source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
+
+START_MODEL="$MODEL"
+RECIPE="${RECIPES[0]}" RUN_NAME=run DATA_NAME=stage2.jsonl
+source "$ROOT/train_scripts/train_recipe.sh"
