@@ -39,6 +39,10 @@ from retriever.interface import LocalRetriever, Retriever
 from retriever.passage import Hits, SearchRequest
 
 
+SAMPLES = 8
+"""Episodes of one question, as in the tiny preset."""
+
+
 @dataclass(frozen=True)
 class Repeat:
     """One pass over the questions."""
@@ -110,7 +114,8 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
     from transformers import AutoTokenizer
 
     recipe = find_recipe("tiny.stage2")
-    rows = read_rows(world / "stage2.jsonl")[:episodes]
+    # As in training: the samples of one question are played at the same time.
+    rows = [row for row in read_rows(world / "stage2.jsonl") for _ in range(SAMPLES)][:episodes]
     environment = Environment(
         recipe.protocol_spec,
         recipe.limits,

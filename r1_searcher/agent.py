@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase
+from retriever.sources import CheckedRetriever, open_retriever
 
 from r1_searcher.engine_policy import EnginePolicy
 from r1_searcher.episode_log import EpisodeLog
@@ -29,7 +31,6 @@ from r1_searcher.tokenization import HFTokenizer
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 from retriever.errors import RetrieverError
 from retriever.interface import Retriever
-from retriever.sources import CheckedRetriever, open_retriever
 
 
 class AgentExecutor(AgentExecutorBase):
@@ -113,10 +114,12 @@ class AgentExecutor(AgentExecutorBase):
         play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
         async for trajectory in self.guard.attempts(play):
             failed += 1
+            started = time.perf_counter()
             reward = await self._reward(trajectory, ticket.stage)
+            reward_seconds = time.perf_counter() - started
             self.log.write(trajectory, reward, step=ticket.step, stage=ticket.stage, attempt=failed)
         failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
-        metrics = episode_metrics(trajectory, reward, failed_attempts=failed)
+        metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
         if self.progress is not None:
             metrics |= {"schedule/stage": float(ticket.stage), "schedule/progress": ticket.fraction}
             retrieved, in_format = bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])

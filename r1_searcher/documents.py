@@ -65,6 +65,24 @@ class DocumentBlock:
         return tuple(passage for found in self.results for passage in found.passages)
 
 
+def passage_text(protocol: Protocol, block: str) -> str:
+    """What the passages of a block say: without frame, ranks and keys, and without the requests that it repeats.
+
+    A reward that looks for a gold answer must not find it in the query that the policy wrote.
+    """
+    if protocol.tools:
+        fields = [field for tool in protocol.tools for field in tool.fields.items()]
+        keys = {re.escape(key) for key, name in fields if name not in ("rank", "id")}
+        return "\n".join(re.findall(rf'"(?:{"|".join(keys)})": "((?:[^"\\]|\\.)*)"', block))
+    passages = block.removeprefix(protocol.before_documents).removesuffix(protocol.after_documents)
+    if passages == protocol.no_documents:
+        return ""
+    # A passage stands on lines of its own; what stands before its first field is the protocol's.
+    before_field = re.split("{(?!rank)", protocol.passage_format, maxsplit=1)[0]
+    heading = "[0-9]+".join(map(re.escape, before_field.split("{rank}")))
+    return re.sub(f"^{heading}", "", passages, flags=re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class DocumentWriter:
     """Passages to the environment's turn."""
@@ -115,7 +133,7 @@ class DocumentWriter:
         """
         # Spares the event loop from encoding megabytes that cannot fit.
         longest = max(budget, 0) * _MAX_CHARS_PER_TOKEN
-        results = [_without(found, lambda p: len(p.text) + len(p.title) > longest) for found in results]
+        results = [_without_longer(found, longest) for found in results]
         block = self._encoded(results)
         if len(block.ids) <= budget:
             return block
@@ -139,8 +157,9 @@ class DocumentWriter:
 _MAX_CHARS_PER_TOKEN = 256
 
 
-def _without(found: Found, unwanted: Callable[[Passage], bool]) -> Found:
-    return replace(found, passages=tuple(passage for passage in found.passages if not unwanted(passage)))
+def _without_longer(found: Found, characters: int) -> Found:
+    kept = tuple(passage for passage in found.passages if len(passage.text) + len(passage.title) <= characters)
+    return found if len(kept) == len(found.passages) else replace(found, passages=kept)
 
 
 def _by_rank(results: Sequence[Found]) -> Iterator[tuple[int, Passage]]:

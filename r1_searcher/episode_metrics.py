@@ -10,11 +10,14 @@ NOISY_PASSAGE = "simulated/noisy/"
 """How the ids of passages begin that a simulated engine made to be useless."""
 
 
-def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0) -> dict[str, float]:
+def episode_metrics(
+    trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0, reward_seconds: float = 0.0
+) -> dict[str, float]:
     """``group/name`` to value; the same keys for every episode of a run, so that a step's mean is defined.
 
     Args:
         failed_attempts: times that this episode was thrown away because its search failed.
+        reward_seconds: wall time of scoring it.
     """
     golds = trajectory.row.answers
     searches = trajectory.searches
@@ -31,6 +34,10 @@ def episode_metrics(trajectory: Trajectory, reward: RewardResult, *, failed_atte
         "answer/f1": f1(trajectory.answer, golds),
         "tokens/action": float(trajectory.token_count(SpanKind.ACTION)),
         "tokens/documents": float(trajectory.token_count(SpanKind.DOCUMENTS)),
+        "seconds/episode": trajectory.seconds + reward_seconds,
+        "seconds/engine": trajectory.engine_seconds,
+        "seconds/retrieval": sum(search.seconds for search in searches),
+        "seconds/reward": reward_seconds,
         **{f"stop/{reason.value}": float(trajectory.stop_reason is reason) for reason in StopReason},
     }
 

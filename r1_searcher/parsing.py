@@ -32,7 +32,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Answer:
-    """The policy has ended with an answer (text between the last complete pair of answer tags)."""
+    """The policy has ended with an answer: text between the last, or the first, complete pair of answer tags."""
 
     text: str
 
@@ -81,7 +81,8 @@ def parse_action(protocol: Protocol, text: str, finish: Finish) -> Action:
 
 def _answer(protocol: Protocol, text: str) -> str | None:
     """The answer that a turn gives, if it gives one; of a boxed one without a box, nothing."""
-    answer = last_between(text, protocol.answer)
+    find = first_between if protocol.first_answer else last_between
+    answer = find(text, protocol.answer)
     return last_boxed(answer) if protocol.boxed and answer is not None else answer
 
 
@@ -117,7 +118,9 @@ def _parse_call(protocol: Protocol, written: str) -> Action:
 
 def _search(written: Sequence[str], protocol: Protocol, tool: Tool | None = None) -> Action:
     unwanted = {ord(char): None for char in protocol.query_strip}
-    queries = tuple(" ".join(query.translate(unwanted).split()) for query in written)
+    # JSON can spell half of a surrogate pair, which nothing behind this point can encode.
+    texts = [query.encode("utf-8", "replace").decode("utf-8") for query in written]
+    queries = tuple(" ".join(text.translate(unwanted).split()) for text in texts)
     longest = max(map(len, queries), default=0)
     if longest > MAX_QUERY_CHARS:
         return Invalid(f"query of {longest} characters")
@@ -130,6 +133,13 @@ def last_between(text: str, tags: Tags) -> str | None:
     """Stripped text of the last complete pair of tags, or None."""
     end = text.rfind(tags.close)
     start = text.rfind(tags.open, 0, max(end, 0))
+    return None if end < 0 or start < 0 else text[start + len(tags.open) : end].strip()
+
+
+def first_between(text: str, tags: Tags) -> str | None:
+    """Stripped text of the first complete pair of tags, or None."""
+    start = text.find(tags.open)
+    end = text.find(tags.close, start + len(tags.open))
     return None if end < 0 or start < 0 else text[start + len(tags.open) : end].strip()
 
 

@@ -82,6 +82,8 @@ class Protocol:
     """Whether the query's closing tag ends a turn; else EOS does, and the turn is read as a whole."""
     boxed: bool = False
     """Whether the answer stands in ``\\boxed{}`` inside the answer tags."""
+    first_answer: bool = False
+    """Whether of several answers in a turn the first one counts; else the last."""
     feedback: str | None = None
     """What follows a malformed action: None ends the episode; a correction is inserted, after which the policy may
     try again, also where it ended its turn (EOS, budget of the turn) without an action; with an empty text it just

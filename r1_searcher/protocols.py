@@ -80,6 +80,7 @@ RESEARCH_BASE = Protocol(
     before_documents=" <result>\n",
     after_documents="\n</result>",
     boxed=True,
+    first_answer=True,
     feedback="",
 )
 
@@ -125,6 +126,7 @@ DEEP_RESEARCHER = Protocol(
     think=Tags("<think>", "</think>"),
     chat=True,
     prefill="<think>",
+    first_answer=True,
     stops_at_query=False,
     tools=(WEB_SEARCH, BROWSE),
 )

@@ -55,7 +55,11 @@ class Recipe:
     def protocol_spec(self) -> Protocol:
         """The protocol itself."""
         protocol = find_protocol(self.protocol)
-        return dataclasses.replace(protocol, prompt_override=self.prompt, system_override=self.system_prompt)
+        return dataclasses.replace(
+            protocol,
+            prompt_override=self.prompt or protocol.prompt_override,
+            system_override=self.system_prompt or protocol.system_override,
+        )
 
     @property
     def switch_spec(self) -> Switch | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from r1_searcher.documents import passage_text
 from r1_searcher.metrics import METRICS, SQUAD, normalize_answer
 from r1_searcher.protocol import Protocol
 from r1_searcher.trajectory import SpanKind, Trajectory
@@ -61,14 +62,15 @@ def gated(part: Part) -> Part:
 
 
 def evidence(judged: Judged) -> float:
-    """1 where a gold answer or a gold title occurs, as whole words, in the documents that were shown.
+    """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
 
     Rewards finding the fact apart from reading it.  A gold that is just yes or no would occur anywhere and does not
     count.
     """
     row = judged.trajectory.row
     wanted = {normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles)} - {"yes", "no", ""}
-    shown = " ".join(span.text for span in judged.trajectory.of_kind(SpanKind.DOCUMENTS))
+    blocks = judged.trajectory.of_kind(SpanKind.DOCUMENTS)
+    shown = " ".join(passage_text(judged.protocol, block.text) for block in blocks)
     words = f" {normalize_answer(shown, SQUAD)} "
     return float(any(f" {text} " in words for text in wanted))
 

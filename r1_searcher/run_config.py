@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_searcher.errors import InputError
+from r1_searcher.plugins import load_plugin
 from r1_searcher.recipe import Recipe
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
@@ -51,6 +52,8 @@ class RunConfig:
     engines: int = 1
     total_steps: int = 0
     """Global steps of the whole run."""
+    plugin: str = ""
+    """File with rows of the user's own; see :mod:`r1_searcher.plugins`."""
 
     @property
     def counts_progress(self) -> bool:
@@ -68,7 +71,9 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunConfig:
-        """The configuration from its JSON object."""
+        """The configuration from its JSON object.  Loads its plugin, whose rows the recipe may name."""
+        if mapping.get("plugin"):
+            load_plugin(mapping["plugin"])
         return cls(
             **{
                 **mapping,

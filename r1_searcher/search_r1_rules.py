@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
+from r1_searcher.documents import passage_text
 from r1_searcher.format_rules import Rule
 from r1_searcher.metrics import SQUAD, exact_match, normalize_answer
 from r1_searcher.protocol import Protocol, Tags
@@ -58,7 +59,7 @@ def outcome(*, structure: float, final: float, retrieval: float) -> Part:
         if exact_match(trajectory.answer, trajectory.row.answers, SQUAD):
             return 1.0 if formed else 1.0 - structure
         if formed:
-            return structure + (retrieval if _gold_was_shown(trajectory) else 0.0)
+            return structure + (retrieval if _gold_was_shown(judged) else 0.0)
         return 0.0 if trajectory.answer is None else final
 
     return value
@@ -73,8 +74,9 @@ def _shape(protocol: Protocol, action: Tags) -> re.Pattern[str]:
     return re.compile(rf"\s*{''.join(escaped)}\s*", re.DOTALL)
 
 
-def _gold_was_shown(trajectory: Trajectory) -> bool:
-    """Search-R1's check: a normalised gold is a substring of a normalised document block."""
-    blocks = [normalize_answer(span.text, SQUAD) for span in trajectory.of_kind(SpanKind.DOCUMENTS)]
-    golds = [normalize_answer(gold, SQUAD) for gold in trajectory.row.answers]
+def _gold_was_shown(judged: Judged) -> bool:
+    """Search-R1's check: a normalised gold is a substring of the normalised passages of a block."""
+    shown = [passage_text(judged.protocol, span.text) for span in judged.trajectory.of_kind(SpanKind.DOCUMENTS)]
+    blocks = [normalize_answer(text, SQUAD) for text in shown]
+    golds = [normalize_answer(gold, SQUAD) for gold in judged.trajectory.row.answers]
     return any(gold in block for gold in golds if gold for block in blocks)

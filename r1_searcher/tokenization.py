@@ -40,13 +40,14 @@ class HFTokenizer:
 
     def __init__(self, hf: Any) -> None:
         self.hf = hf
-        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(_encoder_of(hf))
+        encode, self._decode = _codec_of(hf)
+        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(encode)
 
     def encode(self, text: str) -> list[int]:
         return list(self._encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return self._decode(list(ids))
 
     def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
         return self.hf.apply_chat_template(
@@ -68,14 +69,20 @@ class HFTokenizer:
         return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.content.strip()}
 
 
-def _encoder_of(hf: Any) -> Callable[[str], tuple[int, ...]]:
-    """Text to ids without additions.
+def _codec_of(hf: Any) -> tuple[Callable[[str], tuple[int, ...]], Callable[[list[int]], str]]:
+    """(text to ids without additions, ids to text without losses).
 
-    A fast tokenizer is asked directly: Hugging Face's call around it costs more than the encoding, and a
-    rollout encodes every document block.
+    A fast tokenizer is asked directly: Hugging Face's calls around it cost more than the work itself, and a rollout
+    encodes every document block and decodes every turn.
     """
     backend = getattr(hf, "backend_tokenizer", None)
     if backend is None or getattr(hf, "split_special_tokens", False):
-        return lambda text: tuple(hf(text, add_special_tokens=False)["input_ids"])
+        return (
+            lambda text: tuple(hf(text, add_special_tokens=False)["input_ids"]),
+            lambda ids: hf.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+        )
     hf("", add_special_tokens=False)  # switches off truncation and padding that a saved tokenizer may carry
-    return lambda text: tuple(backend.encode(text, add_special_tokens=False).ids)
+    return (
+        lambda text: tuple(backend.encode(text, add_special_tokens=False).ids),
+        lambda ids: backend.decode(ids, skip_special_tokens=False),
+    )

@@ -18,7 +18,10 @@ from r1_searcher.errors import InputError, R1SearcherError
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
 from r1_searcher.host.flags import TRAINER_MODULE, split_flags
+from r1_searcher.host.metrics_log import read_metrics
 from r1_searcher.host.run_folder import RunFolder, identity_of
+from r1_searcher.host.step_cost import step_cost
+from r1_searcher.plugins import load_plugin
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
 from r1_searcher.run_config import RetrieverConfig, RunConfig
@@ -30,6 +33,7 @@ logger = logging.getLogger(__name__)
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="r1_searcher.train", description=__doc__, allow_abbrev=False)
     parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("--plugin", type=Path, help="Python file with protocols, rewards, recipes of your own")
     parser.add_argument("--run-dir", required=True, type=Path, help="folder of this run; an interrupted one goes on")
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument(
@@ -85,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, host_flags = _parser().parse_known_args(argv)
     try:
         _check_options(options)
+        if options.plugin is not None:
+            load_plugin(options.plugin)
         plan = _plan(options, _hide_wandb_key(host_flags))
         if options.dry_run:
             print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
@@ -205,12 +211,16 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         episodes_per_step=command.episodes_per_engine_and_step,
         engines=command.number("vllm.num_engines"),
         total_steps=steps,
+        plugin=str(options.plugin.resolve()) if options.plugin else "",
     ).write(folder.config_file)
     if folder.last_step:
         logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
     status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose).run()
     if status == 0:
         folder.mark_complete()
+        cost = step_cost(read_metrics(folder.metrics_file))
+        if cost is not None:
+            print(cost.table(), file=sys.stderr)
         logger.info("model: %s", command.get("ckpt.output_dir"))
     return status
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from r1_searcher.errors import InputError
 from r1_searcher.parsing import Answer, Search, parse_action
 from r1_searcher.policy import Finish
 from r1_searcher.protocol import Protocol
@@ -19,19 +20,26 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
     """The trajectory of a completion (everything after the prompt), spans without ids.
 
     A document block that directly follows a query-close, wrapped exactly as the protocol wraps it, becomes
-    a DOCUMENTS span; everything else is the policy's (ACTION), document tags anywhere else included.  The
-    texts of the spans join to the completion.  The answer is taken from the last turn, as the loop does.
+    a DOCUMENTS span, and the protocol's correction, word for word, a FEEDBACK span; everything else is the
+    policy's (ACTION), document tags anywhere else included.  The texts of the spans join to the completion.
+    The answer is taken from the last turn, as the loop does.
 
     Cannot be recovered:
 
     - token ids, log-probs and times: ids are empty, every span is ``[0, 0)``;
-    - who wrote a block that directly follows a query: a policy that was not stopped there may have forged it;
+    - who wrote a block that directly follows a query, or a correction: a policy may have forged it;
+    - where a turn without a usable query ends, if the protocol lets the policy go on without a word;
     - a passage that contains the closing tag: the block ends there, the rest counts as the policy's;
-    - passage ids and scores of the searches, and corrections by the environment (FEEDBACK);
+    - passage ids and scores of the searches;
     - LENGTH and RETRIEVER_ERROR: a last turn with an answer is ANSWERED; one that ends in a query-close is
       SEARCH_LIMIT, or INVALID_ACTION where the query has no words; any other is NO_ANSWER;
-    - where text ends and EOS begins: an EOS in the text stays at the end of the last ACTION span.
+    - where text ends and EOS begins: an EOS in the text stays at the end of its ACTION span.
+
+    Raises:
+        InputError: the protocol has tools; their results stand in a chat template's frame, not in its tags.
     """
+    if protocol.tools:
+        raise InputError(f"a transcript of {protocol.name} cannot be imported: its results stand in no tags of its own")
     spans = tuple(_spans(completion, protocol))
     reason, answer = _end(spans[-1], protocol)
     searches = tuple(
@@ -41,15 +49,16 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
 
 
 def _spans(completion: str, protocol: Protocol) -> list[Span]:
-    block = re.compile(
+    block = (
         f"(?<={re.escape(protocol.query.close)})"
-        f"{re.escape(protocol.before_documents)}.*?{re.escape(protocol.after_documents)}",
-        re.DOTALL,
+        f"{re.escape(protocol.before_documents)}.*?{re.escape(protocol.after_documents)}"
     )
+    inserted = re.compile(f"{block}|{re.escape(protocol.feedback)}" if protocol.feedback else block, re.DOTALL)
     spans, end = [], 0
-    for found in block.finditer(completion):
+    for found in inserted.finditer(completion):
+        kind = SpanKind.FEEDBACK if found[0] == protocol.feedback else SpanKind.DOCUMENTS
         spans.append(Span(SpanKind.ACTION, 0, 0, completion[end : found.start()]))
-        spans.append(Span(SpanKind.DOCUMENTS, 0, 0, found[0]))
+        spans.append(Span(kind, 0, 0, found[0]))
         end = found.end()
     if end < len(completion) or not spans:
         spans.append(Span(SpanKind.ACTION, 0, 0, completion[end:]))

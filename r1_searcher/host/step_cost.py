@@ -1,0 +1,75 @@
+"""Where the time of a training step went: the host's own timings, taken further apart with what the episodes measured.
+
+The host times generation, experience (log-probs, advantages), update and weight sync of each step.  Generation is
+split by the wall time that its episodes spent waiting for the engine, for documents and for the reward; they run
+concurrently, so their sums give shares, not seconds.  What lies between two steps is saving and logging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+_HOST = {
+    "experience": "timing/make_experience",
+    "update": "timing/ppo_train",
+    "sync": "timing/broadcast",
+}
+_EPISODE = {"generate": "seconds/engine", "retrieve": "seconds/retrieval", "reward": "seconds/reward"}
+"""Parts of an episode's wall time; the rest of it is our own loop, and waiting for the processor."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Mean seconds per step of each phase, in the order in which they happen."""
+
+    seconds: Mapping[str, float]
+    steps: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of a whole step."""
+        return sum(self.seconds.values())
+
+    def table(self) -> str:
+        """Aligned lines: phase, seconds, share."""
+        rows = [(name, seconds, seconds / self.total if self.total else 0.0) for name, seconds in self.seconds.items()]
+        width = max(map(len, self.seconds), default=0)
+        lines = [f"{name:<{width}}  {seconds:7.2f} s  {100 * share:5.1f} %" for name, seconds, share in rows]
+        return "\n".join([f"one step took {self.total:.2f} s (mean of {self.steps} steps):", *lines])
+
+
+def step_cost(steps: Sequence[Mapping[str, Any]]) -> StepCost | None:
+    """The cost of a run's steps (lines of ``metrics.jsonl``); None where the host logged no timings.
+
+    The first step of an attempt also warms up and is left out where there are others.
+    """
+    timed = [step for step in steps if "timing/generation" in step]
+    timed = timed[1:] or timed
+    if not timed:
+        return None
+    generation = _mean(timed, "timing/generation")
+    episode = _mean(timed, "seconds/episode")
+    seconds: dict[str, float] = {}
+    for name, key in _EPISODE.items():
+        share = _mean(timed, key) / episode if episode else 0.0
+        seconds[name] = generation * share
+    seconds["rest of the rollout"] = max(generation - sum(seconds.values()), 0.0)
+    seconds |= {name: _mean(timed, key) for name, key in _HOST.items()}
+    return StepCost({**seconds, "save and log": _between_steps(steps)}, len(timed))
+
+
+def _mean(steps: Sequence[Mapping[str, Any]], key: str) -> float:
+    return fmean(float(step.get(key) or 0.0) for step in steps)
+
+
+def _between_steps(steps: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds between the end of a step and the start of the next one."""
+    gaps = [
+        later["time"] - earlier["time"] - float(later.get("timing/step_total") or 0.0)
+        for earlier, later in zip(steps, steps[1:], strict=False)
+        if later["step"] == earlier["step"] + 1
+    ]
+    return max(fmean(gaps), 0.0) if gaps else 0.0
