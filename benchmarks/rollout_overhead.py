@@ -38,7 +38,6 @@ from retriever.corpus import read_corpus
 from retriever.interface import LocalRetriever, Retriever
 from retriever.passage import Hits, SearchRequest
 
-
 SAMPLES = 8
 """Episodes of one question, as in the tiny preset."""
 

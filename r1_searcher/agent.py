@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase
-from retriever.sources import CheckedRetriever, open_retriever
 
 from r1_searcher.engine_policy import EnginePolicy
 from r1_searcher.episode_log import EpisodeLog
@@ -31,6 +30,8 @@ from r1_searcher.tokenization import HFTokenizer
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 from retriever.errors import RetrieverError
 from retriever.interface import Retriever
+from retriever.source import Source
+from retriever.sources import open_retriever
 
 
 class AgentExecutor(AgentExecutorBase):
@@ -44,7 +45,7 @@ class AgentExecutor(AgentExecutorBase):
         self._environment: Environment | None = None
 
     @cached_property
-    def retriever(self) -> CheckedRetriever:
+    def retriever(self) -> Source:
         """The search service's client, shared by all episodes of this engine."""
         return self._open(self.run.retriever.url)
 
@@ -54,7 +55,7 @@ class AgentExecutor(AgentExecutorBase):
         browse = self.run.retriever.browse
         return {"browse": self._open(browse)} if browse else {}
 
-    def _open(self, source: str) -> CheckedRetriever:
+    def _open(self, source: str) -> Source:
         config = self.run.retriever
         return open_retriever(
             source, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline

@@ -36,7 +36,7 @@ def episode_metrics(
         "tokens/documents": float(trajectory.token_count(SpanKind.DOCUMENTS)),
         "seconds/episode": trajectory.seconds + reward_seconds,
         "seconds/engine": trajectory.engine_seconds,
-        "seconds/retrieval": sum(search.seconds for search in searches),
+        "seconds/retrieval": float(sum(search.seconds for search in searches)),
         "seconds/reward": reward_seconds,
         **{f"stop/{reason.value}": float(trajectory.stop_reason is reason) for reason in StopReason},
     }

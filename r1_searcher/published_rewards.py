@@ -1,6 +1,6 @@
 """Parts and rules of R1-Searcher's three published reward servers, as their code has them, bugs included.
 
-They look at :attr:`Trajectory.completion`, retrieved documents included: an innocent passage can cost the
+They look at everything behind the prompt, retrieved documents included: an innocent passage can cost the
 policy, and documents that the policy forged count as retrieved.  They exist to reproduce published runs and
 numbers; to train, take the rewards on model-written text.  Not mirrored: how the servers find completion
 and question in the query text (by literal strings of their own prompts), and the EOS they put behind it.
@@ -15,7 +15,7 @@ from r1_searcher.format_rules import MAX_ANSWER_WORDS, Rule
 from r1_searcher.metrics import cover_exact_match, f1
 from r1_searcher.protocol import Protocol
 from r1_searcher.reward_parts import Judged
-from r1_searcher.trajectory import Trajectory
+from r1_searcher.trajectory import SpanKind, Trajectory
 
 
 def answer_f1(judged: Judged) -> float:
@@ -48,18 +48,18 @@ def documents_present(trajectory: Trajectory, protocol: Protocol) -> bool:
 
 def no_role_words(trajectory: Trajectory, protocol: Protocol) -> bool:
     """Neither "Assistant" nor "assistant" anywhere, retrieved passages included (a bug)."""
-    return "Assistant" not in trajectory.completion and "assistant" not in trajectory.completion
+    return "Assistant" not in _seen(trajectory) and "assistant" not in _seen(trajectory)
 
 
 def one_think_close(trajectory: Trajectory, protocol: Protocol) -> bool:
     """No think-open and one think-close, in the documents too."""
-    text = trajectory.completion
+    text = _seen(trajectory)
     return (text.count(protocol.think.open), text.count(protocol.think.close)) == (0, 1)
 
 
 def one_answer_pair(trajectory: Trajectory, protocol: Protocol) -> bool:
     """One answer-open and one answer-close, in any order, in the documents too."""
-    text = trajectory.completion
+    text = _seen(trajectory)
     return (text.count(protocol.answer.open), text.count(protocol.answer.close)) == (1, 1)
 
 
@@ -77,7 +77,7 @@ def short_answer(trajectory: Trajectory, protocol: Protocol) -> bool:
 def no_cjk(trajectory: Trajectory, protocol: Protocol) -> bool:
     """No character of U+4E00 to U+9FFF outside document blocks, which are cut out by their tags."""
     block = f"{re.escape(protocol.documents.open)}.*?{re.escape(protocol.documents.close)}"
-    outside = re.sub(block, "", trajectory.completion, flags=re.DOTALL)
+    outside = re.sub(block, "", _seen(trajectory), flags=re.DOTALL)
     return not any("\u4e00" <= character <= "\u9fff" for character in outside)
 
 
@@ -104,6 +104,11 @@ LLAMA_STAGE2_RULES: Mapping[str, Rule] = {
 """``reward_server_llama_stage2.py``."""
 
 
+def _seen(trajectory: Trajectory) -> str:
+    # R1-Searcher corrects nothing; where another protocol does, the tags that a correction names are no answer.
+    return "".join(span.text for span in trajectory.of_kind(SpanKind.ACTION, SpanKind.DOCUMENTS))
+
+
 def _counts(trajectory: Trajectory, protocol: Protocol) -> list[int]:
     documents, query = protocol.documents, protocol.query
     counted = (
@@ -115,12 +120,13 @@ def _counts(trajectory: Trajectory, protocol: Protocol) -> list[int]:
         documents.close,
         f"{documents.open}\n(1)",
     )
-    return [trajectory.completion.count(text) for text in counted]
+    seen = _seen(trajectory)
+    return [seen.count(text) for text in counted]
 
 
 def _has_answer(trajectory: Trajectory, protocol: Protocol) -> bool:
-    return protocol.answer.open in trajectory.completion and protocol.answer.close in trajectory.completion
+    return protocol.answer.open in _seen(trajectory) and protocol.answer.close in _seen(trajectory)
 
 
 def _answer(trajectory: Trajectory, protocol: Protocol) -> str:
-    return trajectory.completion.split(protocol.answer.open)[-1].split(protocol.answer.close)[0].strip()
+    return _seen(trajectory).split(protocol.answer.open)[-1].split(protocol.answer.close)[0].strip()

@@ -187,6 +187,8 @@ def _preflight(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow]) -
     if options.reward_url:
         preflight.check_reward_url(options.reward_url)
     preflight.check_retriever(options.retriever_url)
+    if options.browse:
+        preflight.check_retriever(options.browse)
     preflight.check_prompt_lengths(plan.recipe, rows, preflight.load_tokenizer(model))
 
 

@@ -66,7 +66,9 @@ def _spans(completion: str, protocol: Protocol) -> list[Span]:
 
 
 def _search(turn: str, protocol: Protocol) -> SearchRecord:
-    action = parse_action(protocol, turn, Finish.STOP)
+    # A protocol without a word for an unusable query leaves its closing tag in the turn that goes on.
+    last = turn.rpartition(protocol.query.close)[0].rpartition(protocol.query.close)[2]
+    action = parse_action(protocol, last + protocol.query.close, Finish.STOP)
     query = action.query if isinstance(action, Search) else ""
     return SearchRecord(query=query, passage_ids=(), shown_ids=(), scores=(), seconds=0.0)
 

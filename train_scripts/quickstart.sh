@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole path on a fresh machine: set-up, tiny world, retriever, evaluation of the base model, stage 1, evaluation,
-# stage 2, evaluation, table and curves. Interrupted, the same command goes on where it was.
+# stage 2, evaluation, table and report. Interrupted, the same command goes on where it was.
 #
 #   bash train_scripts/quickstart.sh [--seed N] [--out DIR] [--small] [options of r1_searcher.train for both stages]
 #
@@ -53,3 +53,4 @@ phase evaluate_stage1 evaluate stage1 "$OUT/stage1_run/model"
 phase stage2 train 2 --actor.model_name_or_path "$OUT/stage1_run/model" ${ARGS[@]+"${ARGS[@]}"}
 phase evaluate_stage2 evaluate stage2 "$OUT/stage2_run/model"
 "$PYTHON" -m eval.quickstart_report "$OUT"
+"$PYTHON" -m eval.report "$OUT"

@@ -42,8 +42,9 @@ wait_for_service() {
 # start_retriever CORPUS: sets RETRIEVER_URL.
 start_retriever() {
     local ready="$SERVICE_DIR/retriever.url" log="$SERVICE_DIR/retriever.log"
+    local parent="$BASHPID" # not $$: the caller may be a subshell
     "$PYTHON" -m retriever.server --corpus "$1" --backend bm25 --port 0 --ready-file "$ready" \
-        --exit-with-parent $$ >"$log" 2>&1 &
+        --exit-with-parent "$parent" >"$log" 2>&1 &
     SERVICE_PIDS+=("$!")
     RETRIEVER_URL="$(wait_for_service "$!" "$ready" "$log")"
     echo "retriever: $RETRIEVER_URL" >&2

@@ -17,9 +17,9 @@ from r1_searcher.prompting import render_prompt
 from r1_searcher.question import QARow
 from r1_searcher.recipe import Recipe
 from r1_searcher.tokenization import HFTokenizer
-from retriever.client import HttpRetriever
 from retriever.errors import RetrieverError
 from retriever.passage import SearchRequest
+from retriever.sources import open_retriever
 
 
 def check_model_path(name: str | None) -> None:
@@ -87,15 +87,21 @@ def check_gpus(command: Command, device: Device, devices: int, *, cluster: bool)
         )
 
 
-def check_retriever(url: str, *, timeout: float = 5.0) -> None:
-    """The search service must answer one search within ``timeout`` seconds."""
+def check_retriever(source: str, *, timeout: float = 5.0) -> None:
+    """The source must be well, and a search service over HTTP must answer one search, within ``timeout`` seconds.
+
+    Other sources are asked for their health only: a search of theirs may cost money.
+    """
 
     async def probe() -> None:
-        client = HttpRetriever(url, connect_timeout=timeout, read_timeout=timeout, attempts=1, deadline=timeout)
+        retriever = open_retriever(source, read_timeout=timeout, attempts=1, deadline=timeout)
         try:
-            await client.search(SearchRequest(query="test", top_k=1))
+            if source.startswith("http"):
+                await retriever.search(SearchRequest(query="test", top_k=1))
+            else:
+                await retriever.health()
         finally:
-            await client.close()
+            await retriever.close()
 
     try:
         asyncio.run(probe())

@@ -53,7 +53,7 @@ def test_it_plays_and_is_rewarded(plugin):
     )
     trajectory = played.trajectory
     assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWERED, "Paris")
-    assert played.texts(SpanKind.DOCUMENTS) == ["\n[found]\n1. It stands in Paris.\n[/found]\n"]
+    assert played.texts(SpanKind.DOCUMENTS) == ["\n[found]\n1. T1 It stands in Paris.\n[/found]\n"]
     assert score(recipe.reward_spec, trajectory, recipe.protocol_spec).total == pytest.approx(1.3)
 
 

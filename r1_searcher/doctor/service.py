@@ -1,0 +1,98 @@
+"""The check of the search service: the right shape, the right number, and how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from r1_searcher.doctor.finding import Finding, failed, ok, warning
+from r1_searcher.doctor.subject import Subject
+from retriever.client import HttpRetriever
+from retriever.errors import RetrieverError
+from retriever.formats import FORMATS
+from retriever.passage import Hits, SearchRequest
+from retriever.sources import open_retriever
+
+_TIMEOUT_S = 10.0
+_SEARCHES = 5
+_SLOW_S = 1.0
+"""A turn of some hundred tokens takes an engine seconds; a search that takes one delays every episode noticeably."""
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Some searches, one after another."""
+
+    seconds: float
+    """Median."""
+    results: Sequence[Hits]
+
+
+def check_retriever(subject: Subject) -> Finding:
+    """Some searches must be answered with at most ``top_k`` passages, best first, and soon."""
+    source, top_k = subject.retriever_url, subject.recipe.limits.top_k
+    if not source:
+        return ok("not asked for (--retriever-url)")
+    try:
+        probe = asyncio.run(_probe(source, _queries(subject), top_k))
+    except ValueError as error:
+        return failed(f"{source!r} is no search service: {error}", "give an address such as http://127.0.0.1:8000")
+    except RetrieverError as error:
+        return _explain(source, top_k, error)
+    if any(not passage.text.strip() for hits in probe.results for passage in (hit.passage for hit in hits)):
+        return failed(f"{source} gives passages without text", "look at the corpus that the service was given")
+    found = [len(hits) for hits in probe.results]
+    if max(found) > top_k:
+        return failed(f"{source} gave {max(found)} passages for top_k {top_k}", "mend the service")
+    seen = f"{len(found)} searches, median {1000 * probe.seconds:.0f} ms, {min(found)} to {max(found)} of {top_k} found"
+    if any(list(hits) != sorted(hits, key=lambda hit: -hit.score) for hits in probe.results):
+        return warning(f"{seen}; not best first", "the service must sort its hits by falling score")
+    if probe.seconds > _SLOW_S:
+        return warning(seen, "train with a faster index, or more servers: --retriever-url takes several addresses")
+    if subject.has_own_rows and not any(found):
+        return warning(seen, "none of your questions finds anything: is this the right corpus?")
+    return ok(seen)
+
+
+def _queries(subject: Subject) -> list[str]:
+    questions = [row.question for row in subject.rows[:_SEARCHES]]
+    return [f"{questions[i % len(questions)]}{' ' * (i // len(questions))}" for i in range(_SEARCHES)]
+
+
+async def _probe(source: str, queries: Sequence[str], top_k: int) -> _Probe:
+    retriever = open_retriever(source, read_timeout=_TIMEOUT_S, attempts=1, deadline=_TIMEOUT_S)
+    seconds, results = [], []
+    try:
+        for query in queries:
+            started = time.perf_counter()
+            results.append(await retriever.search(SearchRequest(query, top_k)))
+            seconds.append(time.perf_counter() - started)
+    finally:
+        await retriever.close()
+    return _Probe(statistics.median(seconds), results)
+
+
+def _explain(source: str, top_k: int, error: RetrieverError) -> Finding:
+    """Whether the service is down, or speaks another system's format."""
+    for name in FORMATS:
+        if asyncio.run(_speaks(source, name, top_k)):
+            return failed(
+                f"{source} speaks the format {name!r}, not the one that was asked for ({error})",
+                f"give --retriever-url {name}:{source}" if name != "own" else "leave out the format's name",
+            )
+    return failed(
+        f"the search service does not answer: {error}",
+        "start it (python -m retriever.server --help), or give its address with --retriever-url",
+    )
+
+
+async def _speaks(source: str, name: str, top_k: int) -> bool:
+    try:
+        async with HttpRetriever(source, wire=name, attempts=1, read_timeout=5.0, deadline=5.0) as retriever:
+            await retriever.search(SearchRequest("test", top_k))
+    except (RetrieverError, ValueError):
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""What is examined: a recipe, a model's tokenizer and configuration, and what is known of where it will run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from r1_searcher.errors import InputError
+from r1_searcher.prompting import render_prompt
+from r1_searcher.protocol import Protocol
+from r1_searcher.question import QARow
+from r1_searcher.recipe import Recipe
+from r1_searcher.tokenization import HFTokenizer
+
+SAMPLE_ROW = QARow(
+    id="doctor",
+    question="Which river flows through the town where the inventor of the power loom was born?",
+    answers=("the gold of the doctor",),
+    source="doctor",
+)
+"""A question of usual length, for where no data is given."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that the checks look at."""
+
+    recipe: Recipe
+    model: str
+    """Folder, or name of the hub."""
+    tokenizer: HFTokenizer
+    config: Mapping[str, Any]
+    """The model's ``config.json``."""
+    generation_config: Mapping[str, Any]
+    """Its ``generation_config.json``; empty where there is none."""
+    rows: Sequence[QARow] = (SAMPLE_ROW,)
+    retriever_url: str = ""
+    """Empty: the search service is not looked at."""
+
+    @property
+    def protocol(self) -> Protocol:
+        """The recipe's protocol."""
+        return self.recipe.protocol_spec
+
+    @cached_property
+    def has_own_rows(self) -> bool:
+        """Whether the questions are the user's."""
+        return tuple(self.rows) != (SAMPLE_ROW,)
+
+    def prompt(self, row: QARow) -> str:
+        """A question's prompt.
+
+        Raises:
+            InputError: the tokenizer's chat template is missing or does not take the protocol's messages.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return render_prompt(self.protocol, row, self.tokenizer)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise InputError(f"the tokenizer's chat template gives no prompt: {error}") from error
+
+    @cached_property
+    def longest_prompt(self) -> tuple[QARow, str]:
+        """The question whose prompt has the most tokens, and that prompt."""
+        prompts = [(row, self.prompt(row)) for row in self.rows]
+        return max(prompts, key=lambda pair: len(self.tokenizer.encode(pair[1])))
+
+
+def load_subject(
+    recipe: Recipe, model: str, *, rows: Sequence[QARow] = (SAMPLE_ROW,), retriever_url: str = ""
+) -> Subject:
+    """Read a model's tokenizer and configuration; its weights stay where they are.
+
+    Raises:
+        InputError: there is no such model, or it has no usable tokenizer.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    from r1_searcher.host import preflight
+
+    preflight.check_model_path(model)
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=True).to_dict()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the configuration of model {model}: {str(error).splitlines()[0]}") from error
+    try:
+        generation = GenerationConfig.from_pretrained(model).to_dict()
+    except (OSError, ValueError):
+        generation = {}
+    return Subject(recipe, model, preflight.load_tokenizer(model), config, generation, tuple(rows), retriever_url)

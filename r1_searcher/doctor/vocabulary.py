@@ -1,0 +1,151 @@
+"""Checks of the tokenizer: tags, stop strings, end of turn, additions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from r1_searcher.doctor.finding import Finding, failed, ok, shown, warning
+from r1_searcher.doctor.subject import Subject
+from r1_searcher.errors import InputError
+
+_NEIGHBOURS = ("\n", "\n\n", " ", "a", ".")
+"""What may stand right before or after a tag."""
+
+
+def check_tags(subject: Subject) -> Finding:
+    """Every tag must come back from its ids as it was, whatever stands beside it, and should share no token with it.
+
+    Text that does not survive encoding would be trained on as something else than what is recorded.  A token that
+    joins a tag to its neighbour loses nothing (spans are recorded by position), but then the tag is spelt in
+    several ways, and what the environment inserts is not spelt as the model has seen it.
+    """
+    lost: list[str] = []
+    joined: dict[str, str] = {}
+    for tag in subject.protocol.tags:
+        for before, after in [("", ""), *((n, "") for n in _NEIGHBOURS), *(("", n) for n in _NEIGHBOURS)]:
+            text = f"{before}{tag}{after}"
+            ids = subject.tokenizer.encode(text)
+            if subject.tokenizer.decode(ids) != text:
+                lost.append(text)
+            for piece in _across(subject, ids, len(before), len(before) + len(tag)):
+                joined.setdefault(tag, piece)
+    if lost:
+        back = subject.tokenizer.decode(subject.tokenizer.encode(lost[0]))
+        return failed(
+            f"{shown(lost)} do not survive encoding; {lost[0]!r} comes back as {back!r}",
+            "take a tokenizer without loss (no lstrip/rstrip on added tokens, no normaliser that rewrites text)",
+        )
+    if joined:
+        pairs = [f"{tag} ({piece!r})" for tag, piece in joined.items()]
+        return warning(
+            f"the tokenizer merges {len(pairs)} tags with what stands beside them: {shown(pairs)}",
+            "masks stay exact; to give the tags one spelling, add them to the tokenizer as special tokens",
+        )
+    return ok(f"{len(subject.protocol.tags)} tags keep to themselves")
+
+
+def _across(subject: Subject, ids: list[int], start: int, end: int) -> Iterator[str]:
+    """Tokens that lie on both sides of the place ``start`` or ``end`` of the text."""
+    place = 0
+    for token in ids:
+        piece = subject.tokenizer.decode([token])
+        if place < start < place + len(piece) or place < end < place + len(piece):
+            yield piece
+        place += len(piece)
+
+
+def check_stops(subject: Subject) -> Finding:
+    """Tokens that end a stop string and go on: what the policy may write past the end of its turn."""
+    stops = subject.protocol.stops
+    if not stops:
+        return ok("turns end at EOS only")
+    running_on = [piece for piece in _vocabulary(subject) if any(_runs_past(piece, stop) for stop in stops)]
+    if running_on:
+        return warning(
+            f"{len(running_on)} tokens can run past a stop string: {shown(sorted(running_on, key=len))}",
+            "what they add stays part of the action and is never part of a query; special tokens as tags avoid it",
+        )
+    return ok(f"no token runs past {' or '.join(stops)}")
+
+
+def _vocabulary(subject: Subject) -> list[str]:
+    return [subject.tokenizer.decode([token]) for token in range(len(subject.tokenizer.hf))]
+
+
+def _runs_past(piece: str, stop: str) -> bool:
+    """Whether a token can complete the stop string with text behind it."""
+    whole = piece.find(stop)
+    if whole >= 0:
+        return len(piece) > whole + len(stop)
+    return any(piece.startswith(stop[i:]) and len(piece) > len(stop) - i for i in range(1, len(stop)))
+
+
+def check_eos(subject: Subject) -> Finding:
+    """The tokenizer's EOS must be one that the engine stops at, and the one that ends an assistant's turn."""
+    eos = subject.tokenizer.eos_ids
+    if not eos:
+        return failed("the tokenizer has no EOS: a turn could only end at its budget", "set eos_token in its files")
+    stated = _ids(subject.generation_config.get("eos_token_id")) or _ids(subject.config.get("eos_token_id"))
+    texts = ", ".join(sorted(map(repr, subject.tokenizer.eos_texts)))
+    if stated and not stated & eos:
+        names = shown(subject.tokenizer.decode([token]) for token in sorted(stated))
+        return failed(
+            f"the tokenizer ends a turn with {texts} (id {shown(sorted(eos))}), the model's configuration with {names} "
+            f"(id {shown(sorted(stated))})",
+            "make eos_token in tokenizer_config.json and eos_token_id in generation_config.json the same token",
+        )
+    return _check_end_of_turn(subject, texts) if subject.protocol.chat else ok(f"{texts} ends a turn")
+
+
+def _ids(value: object) -> frozenset[int]:
+    return frozenset(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
+
+
+def _check_end_of_turn(subject: Subject, texts: str) -> Finding:
+    """What the chat template writes behind an assistant's message must be the EOS, or the model never writes EOS."""
+    said = "@@said@@"
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": said}]
+    messages.append({"role": "user", "content": "more"})
+    try:
+        behind = subject.tokenizer.apply_chat_template(messages).partition(said)[2].lstrip()
+    except Exception as error:  # whatever the template's own code raises
+        raise InputError(f"the tokenizer's chat template does not take a conversation: {error}") from error
+    if any(behind.startswith(eos) for eos in subject.tokenizer.eos_texts):
+        return ok(f"{texts} ends a turn, in the chat template too")
+    specials = [text for text in subject.tokenizer.special_texts if behind.startswith(text)]
+    end = max(specials, key=len, default=behind[:20])
+    seen = f"the chat template ends a turn with {end!r}, the tokenizer's EOS is {texts}"
+    advice = f"set eos_token to {end!r} in tokenizer_config.json (and eos_token_id), or take the model's chat version"
+    ends_by_tags = subject.protocol.stops_at_query and subject.protocol.stops_at_answer
+    return warning(seen, f"turns end at tags here; still: {advice}") if ends_by_tags else failed(seen, advice)
+
+
+def check_additions(subject: Subject) -> Finding:
+    """Pieces of an episode are encoded one by one: nothing may be put before, after or between them."""
+    protocol, tokenizer = subject.protocol, subject.tokenizer
+    row, prompt = subject.longest_prompt
+    for piece in (prompt, " a word", f"\n{protocol.documents.open}\n(1) A passage.\n{protocol.documents.close}\n"):
+        back = tokenizer.decode(tokenizer.encode(piece))
+        if back != piece:
+            return failed(
+                f"encoding {piece[-40:]!r} by itself gives {back[:60]!r}: the tokenizer adds to every piece, so also "
+                "in the middle of an episode",
+                "take a tokenizer that adds nothing where add_special_tokens is false",
+            )
+    added = _usual_beginning(subject)
+    if added and not prompt.startswith(added):
+        return warning(
+            f"the tokenizer puts {added!r} (BOS) before a text, the episode begins without it: {prompt[:30]!r}",
+            "nothing is inserted mid-sequence; if the model was trained with it, begin --prompt-file's text with it",
+        )
+    return ok("pieces are encoded as they stand, no BOS between them")
+
+
+def _usual_beginning(subject: Subject) -> str:
+    """What the tokenizer puts before a text when it may add special tokens."""
+    text = " a word"
+    plain, usual = subject.tokenizer.encode(text), list(subject.tokenizer.hf(text)["input_ids"])
+    for count in range(1, len(usual) - len(plain) + 1):
+        if usual[count : count + len(plain)] == plain:
+            return subject.tokenizer.decode(usual[:count])
+    return ""
