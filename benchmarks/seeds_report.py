@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results_page import replace_section
 from r1_searcher.host.metrics_log import read_metrics
 
 MODELS = ("base", "stage1", "stage2")
@@ -43,12 +44,12 @@ def read_quickstart(folder: Path, arm: str) -> Quickstart:
 
 
 def markdown(runs: Sequence[Quickstart], picture: str) -> str:
-    """The whole of ``docs/results.md``."""
-    parts = ["# Results\n", _INTRODUCTION, f"![Training curves with and without the document mask]({picture})\n"]
+    """The section of ``docs/results.md``."""
+    parts = [_TITLE, _INTRODUCTION, f"![Training curves with and without the document mask]({picture})\n"]
     for arm, meaning in ARMS.items():
         chosen = [run for run in runs if run.arm == arm]
         if chosen:
-            parts += [f"## {meaning[0].upper()}{meaning[1:]}\n", _table(chosen), _weights_line(chosen)]
+            parts += [f"### {meaning[0].upper()}{meaning[1:]}\n", _table(chosen), _weights_line(chosen)]
     return "\n".join(parts)
 
 
@@ -117,6 +118,7 @@ def _smooth(values: Sequence[float], window: int = 5) -> list[float]:
     return [statistics.mean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
 
 
+_TITLE = "## R1-Searcher in the tiny world: two stages, with and without the document mask\n"
 _INTRODUCTION = """\
 Three seeds of the quickstart on two CPU cores (`bash benchmarks/quickstart_seeds.sh` makes this page again). A seed
 draws the world's facts, the questions, their order and the samples; the base model is the shipped one. 12 steps of
@@ -143,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"seeds_report: no finished quickstart in {options.folder}", file=sys.stderr)
         return 2
     draw(runs, options.picture)
-    options.markdown.write_text(markdown(runs, options.picture.name), encoding="utf-8")
+    replace_section(options.markdown, "seeds", markdown(runs, options.picture.name))
     return 0
 
 

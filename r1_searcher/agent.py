@@ -40,7 +40,7 @@ class AgentExecutor(AgentExecutorBase):
     def __init__(self) -> None:
         self.run = RunConfig.of_this_process()
         self.recipe = self.run.recipe
-        self.reward = reward_source(self.recipe, self.run.reward_url)
+        self.reward = reward_source(self.run)
         self._episodes = 0
         self._environment: Environment | None = None
 

@@ -86,27 +86,32 @@ class VerdictCache:
 
         Args:
             keep_unjudged: Whether cases without a verdict count as answered; if not, they are asked again.
-
-        Raises:
-            InputError, RunAborted: the file cannot be written.
         """
         self._verdicts = {key: verdict for key, _, verdict in read_verdicts(path)}
         if not keep_unjudged:
             self._verdicts = {key: found for key, found in self._verdicts.items() if found.unjudged is None}
-        self._log = JsonLines(path)
+        self._path = path
+        self._log: JsonLines | None = None  # opened when there is something to keep
 
     def get(self, key: str) -> Verdict | None:
         """The verdict, where there is one."""
         return self._verdicts.get(key)
 
     def put(self, key: str, case: Case, verdict: Verdict) -> None:
-        """Keep a verdict; it is on disk when this returns."""
+        """Keep a verdict; it is on disk when this returns.
+
+        Raises:
+            InputError, RunAborted: the file cannot be written.
+        """
+        if self._log is None:
+            self._log = JsonLines(self._path)
         self._log.append({"key": key, "case": asdict(case), "verdict": asdict(verdict)})
         self._verdicts[key] = verdict
 
     def close(self) -> None:
         """Close the file."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:

@@ -170,8 +170,7 @@ class OpenAIEndpoint:
             await self._client.models.list()
         except self._openai.APIConnectionError as error:
             raise InputError(
-                f"the endpoint {self.config.shown} does not answer ({error.__cause__ or error}); start it, or check "
-                "the address"
+                f"the endpoint {self.config.shown} does not answer ({_reason(error)}); start it, or check the address"
             ) from error
         except (self._openai.APIError, ValueError):
             return
@@ -189,14 +188,17 @@ class OpenAIEndpoint:
         while True:
             attempt += 1
             try:
-                return await call(), attempt
+                async with asyncio.timeout(self.config.timeout):  # the library's own starts anew with every byte
+                    return await call(), attempt
             except self._openai.APIStatusError as error:
                 failure, retry_after = _failure_of(error.status_code), _seconds(error.response.headers)
                 reason = f"status {error.status_code}: {' '.join(str(error.message).split())[:300]}"
-            except self._openai.APITimeoutError:
+            except (self._openai.APITimeoutError, TimeoutError):
                 failure, retry_after, reason = Failure.TIMEOUT, None, f"no answer within {self.config.timeout:g} s"
             except self._openai.APIConnectionError as error:
-                failure, retry_after, reason = Failure.UNREACHABLE, None, str(error.__cause__ or error)
+                failure, retry_after, reason = Failure.UNREACHABLE, None, _reason(error)
+            except self._openai.APIError as error:  # an error in the midst of a stream
+                failure, retry_after, reason = Failure.BUSY, None, _reason(error)
             except ValueError as error:  # a body that is not JSON
                 failure, retry_after, reason = Failure.BAD_RESPONSE, None, str(error)
             wait = retry.wait(attempt, retry_after, self._random.random())
@@ -213,6 +215,11 @@ class OpenAIEndpoint:
 
 def _failure_of(status: int) -> Failure:
     return Failure.BUSY if status >= 500 or status in _BUSY_STATUSES else Failure.REJECTED
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -22,6 +22,8 @@ class Judged:
     trajectory: Trajectory
     protocol: Protocol
     rules: Mapping[str, bool]
+    verdict: bool | None = None
+    """What a language model as judge says of the answer; None where none was asked, or it gave no verdict."""
 
 
 Part = Callable[[Judged], float]
@@ -80,7 +82,18 @@ def searches(judged: Judged) -> float:
     return float(judged.trajectory.n_searches)
 
 
+def verdict(judged: Judged) -> float:
+    """1 where the judge calls the answer right; without a verdict, cover-EM stands in for it.
+
+    A judge that fails must neither stop a run nor count as a wrong answer.
+    """
+    if judged.verdict is None:
+        return METRICS["r1_searcher.cover_em"](judged.trajectory.answer, judged.trajectory.row.answers)
+    return float(judged.verdict)
+
+
 PARTS: dict[str, Part] = {
+    "judge": verdict,
     "retrieved": retrieved,
     "evidence": evidence,
     "searches": searches,

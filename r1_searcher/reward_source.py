@@ -10,15 +10,22 @@ import asyncio
 import importlib.util
 import json
 import math
+import os
+import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
-from r1_searcher.errors import RunAborted
+from r1_searcher.errors import InputError, RunAborted
+from r1_searcher.judge import Case, Judge, VerdictCache
+from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.recipe import Recipe
 from r1_searcher.rewards import RewardResult, find_reward, score
-from r1_searcher.trajectory import SpanKind, Trajectory
+from r1_searcher.run_config import RunConfig
+from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.trajectory_json import to_mapping
 
 HTTP_ATTEMPTS = 5
@@ -32,28 +39,51 @@ class RewardSource(Protocol):
         """The reward of one episode, in a stage of the run (1, or 2 after the recipe's switch)."""
 
 
-def reward_source(recipe: Recipe, url: str) -> RewardSource:
-    """In-process for an empty ``url``, a file for one that ends in ``.py``, HTTP for the rest."""
-    if not url:
-        return InProcessReward(recipe)
-    return FileReward(url) if url.endswith(".py") else HttpReward(url)
+def reward_source(run: RunConfig) -> RewardSource:
+    """In-process without a URL, a file for one that ends in ``.py``, HTTP for the rest."""
+    if not run.reward_url:
+        return InProcessReward(run.recipe, _judge_of(run))
+    return FileReward(run.reward_url) if run.reward_url.endswith(".py") else HttpReward(run.reward_url)
+
+
+def _judge_of(run: RunConfig) -> Judge | None:
+    """The run's judge, with this process's verdicts in the run folder."""
+    if run.judge is None:
+        return None
+    endpoint = OpenAIEndpoint(EndpointConfig(run.judge.url, run.judge.model, timeout=run.judge.timeout))
+    cache = VerdictCache(Path(run.run_dir) / "verdicts" / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    return Judge(endpoint, run.judge.model, cache)
 
 
 class InProcessReward:
     """The recipe's own reward, or both of a recipe with two stages."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, judge: Judge | None = None) -> None:
         self._stages = [recipe.reward_spec, *([find_reward(recipe.then_reward)] if recipe.then_reward else [])]
         self._protocol = recipe.protocol_spec
+        self._judge = judge
+        if judge is None and any(reward.asks_judge for reward in self._stages):
+            raise InputError(f"the reward {recipe.reward!r} asks a judge, and the run has none; give --judge-url")
         # Every episode of a run logs the same keys, whatever its stage.
         self._parts = {name: 0.0 for reward in self._stages for name in reward.parts}
         self._rules = {name: True for reward in self._stages for name in reward.rules}
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
-        result = score(self._stages[stage - 1], trajectory, self._protocol)
-        if len(self._stages) == 1:
-            return result
-        return RewardResult(result.total, {**self._parts, **result.parts}, {**self._rules, **result.rules})
+        reward = self._stages[stage - 1]
+        verdict = await self._verdict(trajectory) if reward.asks_judge else None
+        result = score(reward, trajectory, self._protocol, verdict)
+        notes = {} if self._judge is None else {"judge/unjudged": float(reward.asks_judge and verdict is None)}
+        return replace(
+            result, parts={**self._parts, **result.parts}, rules={**self._rules, **result.rules}, notes=notes
+        )
+
+    async def _verdict(self, trajectory: Trajectory) -> bool | None:
+        """What the judge says; no answer is wrong without being asked about."""
+        if trajectory.answer is None or trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+            return False
+        assert self._judge is not None
+        row = trajectory.row
+        return (await self._judge.judge(Case(row.question, row.answers, trajectory.answer))).correct
 
 
 class FileReward:

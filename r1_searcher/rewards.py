@@ -15,7 +15,18 @@ from r1_searcher import published_rewards as published
 from r1_searcher.errors import InputError
 from r1_searcher.format_rules import FORMAT_RULES, Rule, check
 from r1_searcher.protocol import Protocol
-from r1_searcher.reward_parts import PARTS, Judged, Part, answer_score, breaks, gated, keeps, plus_or_minus, retrieved
+from r1_searcher.reward_parts import (
+    PARTS,
+    Judged,
+    Part,
+    answer_score,
+    breaks,
+    gated,
+    keeps,
+    plus_or_minus,
+    retrieved,
+    verdict,
+)
 from r1_searcher.trajectory import StopReason, Trajectory
 
 
@@ -29,10 +40,13 @@ class RewardResult:
     """Each part's contribution, its weight included."""
     rules: Mapping[str, bool]
     """Each format rule, and whether it was kept."""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics under their full names."""
 
     def logs(self) -> dict[str, float]:
         """Metrics ``reward/<part>`` and ``rule/<rule>`` (1 kept, 0 broken); the same keys every time."""
         return {
+            **self.notes,
             **{f"reward/{name}": value for name, value in self.parts.items()},
             **{f"rule/{name}": float(kept) for name, kept in self.rules.items()},
         }
@@ -56,16 +70,21 @@ class Reward:
     parts: Mapping[str, WeightedPart]
     rules: Mapping[str, Rule] = field(default_factory=lambda: FORMAT_RULES)
 
+    @property
+    def asks_judge(self) -> bool:
+        """Whether a part is the verdict of a language model."""
+        return any(weighted.part is verdict for weighted in self.parts.values())
 
-def score(reward: Reward, trajectory: Trajectory, protocol: Protocol) -> RewardResult:
-    """The reward of one episode.
+
+def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:
+    """The reward of one episode; ``judged_right`` is the judge's verdict for a reward that asks one.
 
     An episode that ended in RETRIEVER_ERROR gets the neutral reward: total 0, every part 0, every rule kept.
     Nothing of it counts for or against the policy; the executor masks its tokens and logs its stop reason.
     """
     if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
         return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
-    judged = Judged(trajectory, protocol, check(reward.rules, trajectory, protocol))
+    judged = Judged(trajectory, protocol, check(reward.rules, trajectory, protocol), judged_right)
     # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
     parts = {name: weighted.weight * weighted.part(judged) + 0.0 for name, weighted in reward.parts.items()}
     return RewardResult(sum(parts.values()), parts, judged.rules)
@@ -73,7 +92,7 @@ def score(reward: Reward, trajectory: Trajectory, protocol: Protocol) -> RewardR
 
 def neutral(reward: RewardResult) -> RewardResult:
     """The reward that says nothing about the policy, with the same parts and rules."""
-    return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
+    return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True), reward.notes)
 
 
 def compose(text: str) -> Reward:

@@ -37,6 +37,17 @@ class RetrieverConfig:
 
 
 @dataclass(frozen=True)
+class JudgeConfig:
+    """The language model that judges answers, for rewards that ask one."""
+
+    url: str
+    """Address of an OpenAI-compatible endpoint; its key comes from the environment (``OPENAI_API_KEY``)."""
+    model: str
+    timeout: float = 30.0
+    """Seconds of one attempt."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One attempt at a run; a resumed run writes it anew."""
 
@@ -52,6 +63,7 @@ class RunConfig:
     engines: int = 1
     total_steps: int = 0
     """Global steps of the whole run."""
+    judge: JudgeConfig | None = None
     plugin: str = ""
     """File with rows of the user's own; see :mod:`r1_searcher.plugins`."""
 
@@ -79,6 +91,7 @@ class RunConfig:
                 **mapping,
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
                 "retriever": RetrieverConfig(**mapping["retriever"]),
+                "judge": JudgeConfig(**mapping["judge"]) if mapping.get("judge") else None,
             }
         )
 

@@ -24,7 +24,8 @@ from r1_searcher.host.step_cost import step_cost
 from r1_searcher.plugins import load_plugin
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
-from r1_searcher.run_config import RetrieverConfig, RunConfig
+from r1_searcher.rewards import find_reward
+from r1_searcher.run_config import JudgeConfig, RetrieverConfig, RunConfig
 from retriever.process import OneLineParser
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reward", default="", help="reward instead of the recipe's: a name, or part=weight,…")
     parser.add_argument("--then-reward", default="", help="reward of a second stage in the same run")
     parser.add_argument("--switch", default="", help="when it begins: step:N, fraction:F or held:N")
+    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint, for rewards with the part judge")
+    parser.add_argument("--judge-model", default="", help="name of the judge's model")
     parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the protocol's")
     parser.add_argument("--system-prompt-file", type=Path, help="system message instead of the protocol's")
     parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
@@ -115,6 +118,9 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     recipe = _recipe(options)
     if recipe.switch and options.reward_url:
         raise InputError("a run with two stages takes its rewards in-process; leave out --reward-url or --switch")
+    rewards = [recipe.reward_spec, *([find_reward(recipe.then_reward)] if recipe.then_reward else [])]
+    if any(reward.asks_judge for reward in rewards) and not (options.judge_url and options.judge_model):
+        raise InputError("the reward asks a judge; give --judge-url and --judge-model")
     if any(tool.retriever == "browse" for tool in recipe.protocol_spec.tools) and not options.browse:
         raise InputError(f"the protocol {recipe.protocol} reads pages; give --browse, e.g. --browse pages:")
     here, devices = detect()
@@ -213,6 +219,7 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         episodes_per_step=command.episodes_per_engine_and_step,
         engines=command.number("vllm.num_engines"),
         total_steps=steps,
+        judge=JudgeConfig(options.judge_url, options.judge_model) if options.judge_url else None,
         plugin=str(options.plugin.resolve()) if options.plugin else "",
     ).write(folder.config_file)
     if folder.last_step:

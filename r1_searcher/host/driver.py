@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     }
     os.environ.update(environment)
     cpu.install()
+    _try_executor()
     try:
         _start_ray(environment, Device(device), int(gpus))
         progress = progress_actor.start(run) if run.counts_progress else None  # lives as long as this name
@@ -47,6 +48,17 @@ def main(argv: Sequence[str]) -> int:
         print(f"r1_searcher: {aborted}", file=sys.stderr, flush=True)
         return ABORTED
     return 0
+
+
+def _try_executor() -> None:
+    """Build the executor once here, where an error ends the run at once.
+
+    An engine whose executor cannot be built dies alone, and the host waits ten minutes for it to join the group that
+    sends the weights.
+    """
+    from r1_searcher.agent import AgentExecutor
+
+    AgentExecutor()
 
 
 def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:

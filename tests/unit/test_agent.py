@@ -13,7 +13,7 @@ import pytest
 from fakes import EOS, ByteTokenizer, ScriptedPolicy, ask, say
 
 from r1_searcher.policy import Finish
-from r1_searcher.protocol import R1_SEARCHER_TINY
+from r1_searcher.protocols import R1_SEARCHER_TINY
 from r1_searcher.question import QARow
 from r1_searcher.recipe import Recipe, find_recipe
 from r1_searcher.retrieval_guard import ATTEMPTS
@@ -302,7 +302,8 @@ async def stream(executor):
 def test_a_question_that_cannot_be_searched_is_handed_on_masked(make_executor, service, tmp_path):
     response, fine = poisoned(make_executor, service)
     assert response["action_ranges"] == [] and response["reward"] == response["scores"] == 0.0
-    assert response["extra_logs"]["retrieval/failed_attempts"] == ATTEMPTS == service.index.times
+    assert response["extra_logs"]["retrieval/failed_attempts"] == ATTEMPTS
+    assert service.index.times >= ATTEMPTS, "the server may search a failed batch one by one"
     assert response["extra_logs"]["stop/retriever_error"] == 1.0
     assert tuple(response["extra_logs"]) == tuple(fine["extra_logs"])
     attempts = [line["attempt"] for line in logged(tmp_path) if line["row"]["id"] == "row bad"]

@@ -16,6 +16,7 @@ from r1_searcher.recipe import find_recipe
 from r1_searcher.reward_batch import score_batch
 from r1_searcher.reward_source import FileReward, HttpReward, InProcessReward
 from r1_searcher.rewards import REWARDS
+from r1_searcher.run_config import RetrieverConfig, RunConfig
 from r1_searcher.trajectory_json import to_mapping
 from retriever.errors import RetrieverTimeout
 
@@ -27,6 +28,10 @@ EPISODES = {
 }
 
 
+def run_with(reward_url):
+    return RunConfig(run_dir="", recipe=RECIPE, retriever=RetrieverConfig("http://x"), reward_url=reward_url)
+
+
 def scored(source, trajectory):
     return asyncio.run(source.score(trajectory))
 
@@ -34,9 +39,9 @@ def scored(source, trajectory):
 def test_which_source_an_address_means(tmp_path):
     path = tmp_path / "r.py"
     path.write_text("def reward_func(queries, prompts, labels): ...")
-    assert isinstance(reward_source.reward_source(RECIPE, ""), InProcessReward)
-    assert isinstance(reward_source.reward_source(RECIPE, str(path)), FileReward)
-    assert isinstance(reward_source.reward_source(RECIPE, "http://x/get_reward"), HttpReward)
+    assert isinstance(reward_source.reward_source(run_with("")), InProcessReward)
+    assert isinstance(reward_source.reward_source(run_with(str(path))), FileReward)
+    assert isinstance(reward_source.reward_source(run_with("http://x/get_reward")), HttpReward)
 
 
 @pytest.mark.parametrize("name", EPISODES)

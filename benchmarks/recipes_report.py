@@ -1,0 +1,92 @@
+"""Every recipe before and after its training in the tiny world: a section of ``docs/results.md``.
+
+``python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md``, from what ``benchmarks/recipe_runs.sh``
+left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_page import replace_section
+from r1_searcher.host.metrics_log import read_metrics
+
+ORDER = ("r1_searcher_auto", "search_r1", "research", "zerosearch", "deep_researcher")
+COLUMNS = {"retrieval_rate": "retrieval", "format_rate": "format", "em": "EM", "f1": "F1"}
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """One finished run."""
+
+    system: str
+    seed: int
+    steps: int
+    base: Mapping[str, Any]
+    final: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> RecipeRun:
+        """The run in ``SYSTEM_seedN``."""
+        system, _, seed = folder.name.rpartition("_seed")
+        base, final = (json.loads((folder / name / "scores.json").read_text()) for name in ("base", "final"))
+        return cls(system, int(seed), len(read_metrics(folder / "run" / "metrics.jsonl")), base, final)
+
+
+def markdown(runs: Sequence[RecipeRun]) -> str:
+    """The section."""
+    heads = ("recipe", "seed", "steps", "decoding", *COLUMNS.values(), "F1 interval (95 %)", "searches", "F1 gained")
+    lines = [_INTRODUCTION, f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for run in sorted(runs, key=lambda run: (ORDER.index(run.system), run.seed)):
+        for decoding in ("greedy", "sampled"):
+            lines.append(_line(run, decoding))
+    return "\n".join(lines)
+
+
+def _line(run: RecipeRun, decoding: str) -> str:
+    base, final = run.base[decoding], run.final[decoding]
+    low, high = final["interval_95"]["f1"]
+    cells = [run.system, str(run.seed), str(run.steps), decoding]
+    cells += [f"{base[key]:.2f} -> {final[key]:.2f}" for key in COLUMNS]
+    cells += [
+        f"{low:.2f} to {high:.2f}",
+        f"{base['searches_per_question']:.2f} -> {final['searches_per_question']:.2f}",
+    ]
+    return f"| {' | '.join([*cells, format(final['f1'] - base['f1'], '+.2f')])} |"
+
+
+_INTRODUCTION = """\
+## Every recipe in the tiny world
+
+Each system's protocol, reward and estimator on two CPU cores, from a base model of its tag family, before -> after
+training; 250 held-out questions about entities that the base has never seen. These commands make the table again:
+
+```bash
+bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch deep_researcher" "0 1"
+.venv/bin/python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md
+```
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, required=True)
+    options = parser.parse_args(argv)
+    finished = [path.parent.parent for path in sorted(options.folder.glob("*_seed*/final/scores.json"))]
+    if not finished:
+        print(f"recipes_report: no finished run in {options.folder}", file=sys.stderr)
+        return 2
+    replace_section(options.markdown, "recipes", markdown([RecipeRun.read(folder) for folder in finished]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
