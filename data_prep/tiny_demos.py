@@ -1,4 +1,4 @@
-"""Demonstrations for the tiny base model: a good searcher, and the weak mixture that RL starts from.
+"""Demonstrations for a tiny base model: a good searcher, and the weak mixture that RL starts from.
 
 A demonstration is a chain of pieces, as a rollout makes them: the prompt, then actions and document blocks
 in turn.  Each piece is encoded by itself, so its ids are those that the policy samples or the environment
@@ -11,30 +11,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from data_prep.tiny_dialects import Dialect, fill
 from data_prep.tiny_facts import Fact, Question, World
-from r1_searcher.documents import PassageSanitizer, render_documents
-from r1_searcher.prompting import render_prompt
-from r1_searcher.protocol import R1_SEARCHER_TINY
+from r1_searcher.documents import DocumentWriter, Found, PassageSanitizer
+from r1_searcher.prompting import documents_frame, render_prompt
+from r1_searcher.protocol import Protocol
 from r1_searcher.tokenization import Tokenizer
 from r1_searcher.trajectory import SpanKind
 from retriever.bm25 import Bm25Index
+from retriever.passage import Passage
 
-PROTOCOL = R1_SEARCHER_TINY
 TOP_K = 2
 """Passages per search, in the demonstrations and in the rollouts that follow them."""
-EOS = "<|endoftext|>"
-
-SANITIZE = PassageSanitizer(PROTOCOL.tags)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a policy writes: each search (query, and what it says before it), then the ending."""
+    """What a policy writes: turns that the environment answers, then the ending."""
 
     actions: tuple[str, ...]
-    """Texts of the turns; all but the last end with the query's closing tag."""
-    queries: tuple[str, ...]
-    """What each turn but the last asks for."""
+    """Texts of the turns, with the closing tag or EOS that ends each."""
+    queries: tuple[str | None, ...]
+    """What each turn but the last asks for; None where it is malformed and gets the protocol's correction."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,6 @@ class Encoded:
     weights: tuple[float, ...]
 
 
-def search_turn(query: str, said: str = "") -> str:
-    """A turn that ends exactly at the closing tag, as the engine stops there."""
-    return f"{said} Let me search . {PROTOCOL.query.open} {query} {PROTOCOL.query.close}"
-
-
-def ending(answer: str) -> str:
-    """A well-formed end of an episode."""
-    return f" {PROTOCOL.think.close} {PROTOCOL.answer.open} {answer} {PROTOCOL.answer.close}{EOS}"
-
-
 def _query(fact: Fact) -> str:
     return f"{fact.subject} {fact.relation}"
 
@@ -63,39 +51,40 @@ def _said(fact: Fact) -> str:
     return f" {fact.relation} {fact.value} ."
 
 
-def script(asked: Sequence[Fact], end: str) -> Script:
-    """Search for these facts in turn, read each value out, and end."""
+def _searches(dialect: Dialect, asked: Sequence[Fact]) -> Script:
+    """Search for these facts in turn, and read each value but the last out before the next search."""
     said = ["", *(_said(fact) for fact in asked)]
     queries = [_query(fact) for fact in asked]
-    turns = [search_turn(query, before) for query, before in zip(queries, said, strict=False)]
-    return Script((*turns, said[-1] + end), tuple(queries))
+    turns = [fill(dialect.search, said=before, query=query) for query, before in zip(queries, said, strict=False)]
+    return Script(tuple(turns), tuple(queries))
 
 
-def good_script(question: Question) -> Script:
+def good_script(dialect: Dialect, question: Question) -> Script:
     """Search for every fact of the chain, answer with the last value."""
-    return script(question.facts, ending(question.answer))
+    searches = _searches(dialect, question.facts)
+    end = fill(dialect.ending, said=_said(question.facts[-1]), answer=question.answer)
+    return Script((*searches.actions, end), searches.queries)
 
 
 # How the base policy is bad.  RL can unlearn each habit: samples without it exist.
 EAGER_KINDS = frozenset({"town"})
 P_SEARCH_EAGER, P_SEARCH = 0.70, 0.18
 P_MALFORMED = 0.20
-P_OPEN_TAG = 0.06
+P_BAD_SEARCH = 0.06
 P_WRONG_ENTITY = 0.20
 P_OTHER_FACT = 0.25
 P_STOP_AFTER_ONE = 0.35
 
 
-def weak_script(question: Question, world: World, names: Sequence[str], random: Random) -> Script:
+def weak_script(dialect: Dialect, question: Question, world: World, names: Sequence[str], random: Random) -> Script:
     """Mostly a guess; else searches that may go wrong or stop half-way; either may end malformed."""
     first = question.facts[0]
     if random.random() >= (P_SEARCH_EAGER if first.kind in EAGER_KINDS else P_SEARCH):
-        return Script((" I think I know this ." + _weak_ending(random.choice(names), random),), ())
-    if random.random() < P_OPEN_TAG:
-        turn = search_turn(_query(first)).removesuffix(f" {PROTOCOL.query.close}")
-        return Script((turn + ending(random.choice(names)),), ())
+        return _weak_ending(dialect, Script((), ()), " I think I know this .", random.choice(names), random)
+    if random.random() < P_BAD_SEARCH:
+        return Script((fill(dialect.bad_search, query=_query(first), answer=random.choice(names)),), ())
     asked = _weak_searches(question, world, random)
-    return script(asked, _weak_ending(asked[-1].value, random))
+    return _weak_ending(dialect, _searches(dialect, asked), _said(asked[-1]), asked[-1].value, random)
 
 
 def _weak_searches(question: Question, world: World, random: Random) -> list[Fact]:
@@ -112,52 +101,67 @@ def _weak_searches(question: Question, world: World, random: Random) -> list[Fac
     return asked
 
 
-def _weak_ending(answer: str, random: Random) -> str:
+def _weak_ending(dialect: Dialect, so_far: Script, said: str, answer: str, random: Random) -> Script:
+    """The script with its last turn; where a malformed one is corrected, with a better one behind it."""
+    end = fill(dialect.ending, said=said, answer=answer)
     if random.random() >= P_MALFORMED:
-        return ending(answer)
-    think, opened, closed = PROTOCOL.think.close, PROTOCOL.answer.open, PROTOCOL.answer.close
-    broken = (
-        f" {think} {answer}",
-        f" {opened} {answer} {closed}",
-        f" {think} {opened} {answer}",
-        f" {think} {think} {opened} {answer} {closed}",
-    )
-    return random.choice(broken) + EOS
+        return Script((*so_far.actions, end), so_far.queries)
+    bad = fill(random.choice(dialect.bad_endings), said=said, answer=answer)
+    if dialect.corrects(bad):
+        return Script((*so_far.actions, bad, end), (*so_far.queries, None))
+    return Script((*so_far.actions, bad), so_far.queries)
+
+
+def document_writer(protocol: Protocol, tokenizer: Tokenizer) -> DocumentWriter:
+    """Writes what the environment inserts after a search."""
+    sanitize = PassageSanitizer({*protocol.tags, *tokenizer.special_texts})
+    return DocumentWriter(protocol, documents_frame(protocol, tokenizer), tokenizer.encode, sanitize)
+
+
+def document_block(writer: DocumentWriter, query: str, passages: Sequence[Passage]) -> str:
+    """The block that one search brings; with tools, as a call of the protocol's first."""
+    tools = writer.protocol.tools
+    return writer.render([Found(query, tuple(passages), tools[0] if tools else None)])
+
+
+def replies(writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script]) -> list[list[str]]:
+    """For each script, what the environment inserts after each turn but the last; one batched search for all."""
+    queries = [query for written in scripts for query in written.queries if query is not None]
+    found = iter(index.search(queries, TOP_K) if queries else [])
+    correction = writer.protocol.feedback or ""
+    return [
+        [
+            correction if query is None else document_block(writer, query, [hit.passage for hit in next(found)])
+            for query in written.queries
+        ]
+        for written in scripts
+    ]
 
 
 def pieces(
-    question: Question, written: Script, blocks: Sequence[str], tokenizer: Tokenizer
+    protocol: Protocol, question: Question, written: Script, inserted: Sequence[str], tokenizer: Tokenizer
 ) -> Iterator[tuple[SpanKind, str]]:
-    """Prompt, action, documents, action, …; ``blocks`` are the answers to the script's queries."""
-    yield SpanKind.PROMPT, render_prompt(PROTOCOL, question.row(""), tokenizer)
+    """Prompt, action, documents or correction, action, …; ``inserted`` is the script's part of :func:`replies`."""
+    yield SpanKind.PROMPT, render_prompt(protocol, question.row(""), tokenizer)
     for place, action in enumerate(written.actions):
         yield SpanKind.ACTION, action
-        if place < len(blocks):
-            yield SpanKind.DOCUMENTS, blocks[place]
-
-
-def document_blocks(index: Bm25Index, scripts: Sequence[Script]) -> list[list[str]]:
-    """For each script, the documents block that each of its queries brings; one batched search for all."""
-    queries = [query for written in scripts for query in written.queries]
-    found = iter(index.search(queries, TOP_K) if queries else [])
-    return [
-        [render_documents(PROTOCOL, [hit.passage for hit in next(found)], SANITIZE) for _ in written.queries]
-        for written in scripts
-    ]
+        if place < len(inserted):
+            yield SpanKind.FEEDBACK if written.queries[place] is None else SpanKind.DOCUMENTS, inserted[place]
 
 
 class DemoEncoder:
     """Pieces to ids and loss weights; names in actions, which must be copied exactly, may weigh more."""
 
-    def __init__(self, tokenizer: Tokenizer, name_words: Sequence[str], name_weight: float) -> None:
+    def __init__(self, protocol: Protocol, tokenizer: Tokenizer, name_words: Sequence[str], name_weight: float) -> None:
+        self._protocol = protocol
         self._tokenizer = tokenizer
         self._name_ids = frozenset(tokenizer.encode(f" {word}")[0] for word in name_words)
         self._name_weight = name_weight
 
-    def __call__(self, question: Question, written: Script, blocks: Sequence[str]) -> Encoded:
+    def __call__(self, question: Question, written: Script, inserted: Sequence[str]) -> Encoded:
         ids: list[int] = []
         weights: list[float] = []
-        for kind, text in pieces(question, written, blocks, self._tokenizer):
+        for kind, text in pieces(self._protocol, question, written, inserted, self._tokenizer):
             new = self._tokenizer.encode(text)
             ids += new
             weights += [self._weight(kind, token) for token in new]

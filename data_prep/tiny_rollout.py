@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from data_prep.tiny_demos import PROTOCOL, TOP_K, good_script
+from data_prep.tiny_demos import TOP_K, good_script
+from data_prep.tiny_dialects import EOS, Dialect
 from data_prep.tiny_facts import Question
-from r1_searcher.format_rules import FORMAT_RULES, check
+from r1_searcher.format_rules import check
 from r1_searcher.limits import Limits
 from r1_searcher.metrics import exact_match, f1
 from r1_searcher.policy import Completion, Finish, Policy
@@ -52,28 +53,28 @@ class BatchedPolicy:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._temperature = temperature
-        self._waiting: list[tuple[list[int], str, int, asyncio.Future[Completion]]] = []
+        self._waiting: list[tuple[list[int], frozenset[int], int, asyncio.Future[Completion]]] = []
         torch.manual_seed(seed)
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """As :class:`r1_searcher.policy.Policy`; the one stop string must be one token."""
-        (stop,) = stops
+        """As :class:`r1_searcher.policy.Policy`; every stop string must be one token, and all callers' the same."""
+        stop_ids = frozenset(self._tokenizer.get_vocab()[stop] for stop in stops)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
         if not self._waiting:  # by the time the callback runs, every episode that can has joined
             loop.call_soon(self._flush)
-        self._waiting.append((list(ids), stop, max_tokens, future))
+        self._waiting.append((list(ids), stop_ids, max_tokens, future))
         return await future
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        stop_id = self._tokenizer.get_vocab()[waiting[0][1]]
-        sampled = self._sample([ids for ids, *_ in waiting], stop_id, max(budget for _, _, budget, _ in waiting))
+        stop_ids = waiting[0][1]
+        sampled = self._sample([ids for ids, *_ in waiting], stop_ids, max(budget for _, _, budget, _ in waiting))
         for (_, _, budget, future), ids in zip(waiting, sampled, strict=True):
-            future.set_result(self._completion(ids[:budget], stop_id))
+            future.set_result(self._completion(ids[:budget], stop_ids))
 
     @torch.inference_mode()
-    def _sample(self, contexts: Sequence[list[int]], stop_id: int, max_tokens: int) -> list[list[int]]:
+    def _sample(self, contexts: Sequence[list[int]], stop_ids: frozenset[int], max_tokens: int) -> list[list[int]]:
         width = max(map(len, contexts))
         pad, eos = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         padded = torch.tensor([[pad] * (width - len(ids)) + ids for ids in contexts])  # [episodes, width]
@@ -85,16 +86,16 @@ class BatchedPolicy:
             attention_mask=mask,
             max_new_tokens=max_tokens,
             do_sample=not greedy,
-            eos_token_id=[eos, stop_id],
+            eos_token_id=[eos, *sorted(stop_ids)],
             pad_token_id=pad,
             **sampling,
         )
         return [row[width:].tolist() for row in output]
 
-    def _completion(self, ids: list[int], stop_id: int) -> Completion:
+    def _completion(self, ids: list[int], stop_ids: frozenset[int]) -> Completion:
         for place, token in enumerate(ids):
-            if token in (stop_id, self._tokenizer.eos_token_id):
-                return Completion(tuple(ids[: place + 1]), Finish.STOP if token == stop_id else Finish.EOS)
+            if token in stop_ids or token == self._tokenizer.eos_token_id:
+                return Completion(tuple(ids[: place + 1]), Finish.STOP if token in stop_ids else Finish.EOS)
         return Completion(tuple(ids), Finish.LENGTH)
 
 
@@ -110,10 +111,11 @@ class ForcedFirstSearch:
         forced = self._first_turns.get(tuple(ids))
         if forced is None:
             return await self._policy.generate(ids, stops=stops, max_tokens=max_tokens)
-        return Completion(tuple(self._tokenizer.encode(forced)), Finish.STOP)
+        return Completion(tuple(self._tokenizer.encode(forced)), Finish.EOS if forced.endswith(EOS) else Finish.STOP)
 
 
 def play(
+    dialect: Dialect,
     policy: Policy,
     tokenizer: Qwen2Tokenizer,
     index: Bm25Index,
@@ -121,11 +123,11 @@ def play(
     force: bool = False,
 ) -> list[Trajectory]:
     """One episode per question, all at once; ``force`` writes the right first search for the policy."""
-    env = Environment(PROTOCOL, LIMITS, InlineRetriever(index), HFTokenizer(tokenizer))
+    env = Environment(dialect.protocol, LIMITS, InlineRetriever(index), HFTokenizer(tokenizer))
     rows = [question.row(f"q{number}") for number, question in enumerate(questions)]
     if force:
-        prompts = [tuple(env.tokenizer.encode(render_prompt(PROTOCOL, row, env.tokenizer))) for row in rows]
-        turns = dict(zip(prompts, (good_script(question).actions[0] for question in questions), strict=True))
+        prompts = [tuple(env.tokenizer.encode(render_prompt(dialect.protocol, row, env.tokenizer))) for row in rows]
+        turns = dict(zip(prompts, (good_script(dialect, question).actions[0] for question in questions), strict=True))
         policy = ForcedFirstSearch(policy, env.tokenizer, turns)
 
     async def all_episodes() -> list[Trajectory]:
@@ -134,13 +136,13 @@ def play(
     return asyncio.run(all_episodes())
 
 
-def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+def summary(dialect: Dialect, trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Means over the episodes, F1 and exact match also by hops."""
     groups = {"": trajectories} | {f"_{hops}hop": [t for t in trajectories if t.row.hops == hops] for hops in (1, 2)}
     numbers = {
         "retrieval": [float(t.n_searches > 0) for t in trajectories],
         "searches": [float(t.n_searches) for t in trajectories],
-        "format": [float(all(check(FORMAT_RULES, t, PROTOCOL).values())) for t in trajectories],
+        "format": [float(all(check(dialect.rules, t, dialect.protocol).values())) for t in trajectories],
     }
     for suffix, members in groups.items():
         numbers[f"f1{suffix}"] = [f1(t.answer, t.row.answers) for t in members]

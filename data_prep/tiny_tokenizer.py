@@ -1,4 +1,4 @@
-"""The tiny base model's tokenizer: byte-level BPE with one token per tag and word of the world."""
+"""A tiny base model's tokenizer: byte-level BPE with one token per tag and word of the world."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from data_prep.tiny_demos import EOS, PROTOCOL, good_script, weak_script
-from data_prep.tiny_facts import draw_world
+from data_prep.tiny_demos import document_block, document_writer, good_script, weak_script
+from data_prep.tiny_dialects import EOS, Dialect
+from data_prep.tiny_facts import World, draw_world
 from data_prep.tiny_names import pool
-from r1_searcher.protocol import prompt_text
+from r1_searcher.documents import DocumentWriter
+from r1_searcher.prompting import render_prompt
+from r1_searcher.tokenization import HFTokenizer
+from retriever.passage import Passage
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -21,32 +25,36 @@ MAX_POSITIONS = 2048
 _VOCABULARY_LIMIT = 4096
 """Far above what the texts need: merging goes on until each of their words is one token."""
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ message['role'].capitalize() + ' : ' + message['content'] + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant : ' }}{% endif %}"
-)
 
+def training_texts(dialect: Dialect, templates: HFTokenizer) -> Iterator[str]:
+    """All text of one world without its tags, which are special tokens.  The same for every seed.
 
-def training_texts() -> Iterator[str]:
-    """All text of one world without its tags, which are special tokens.  The same for every seed."""
+    Of ``templates`` only the chat template matters.
+    """
     random = Random("tokenizer")
     names = pool("sft")[:1000]
     world = draw_world(names, random)
-    tags = re.compile("|".join(map(re.escape, (*PROTOCOL.tags, EOS))))
-    prompt = prompt_text(PROTOCOL.prompt)
-    block = f"{PROTOCOL.before_documents}(1){PROTOCOL.after_documents}"
-    for text in (block, *(f" {fact.text}" for fact in world.facts)):
+    tags = re.compile("|".join(map(re.escape, (*dialect.protocol.tags, EOS))))
+    for text in _environment_texts(document_writer(dialect.protocol, templates), world):
         yield from tags.split(text)
     for question in (*world.questions(1), *world.questions(2)):
-        written = (*good_script(question).actions, *weak_script(question, world, names, random).actions)
-        for text in (prompt.replace("{question}", question.text), *written):
+        good, weak = good_script(dialect, question), weak_script(dialect, question, world, names, random)
+        for text in (render_prompt(dialect.protocol, question.row(""), templates), *good.actions, *weak.actions):
             yield from tags.split(text)
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """The fast tokenizer; deterministic.  It adds nothing to what it encodes.
+def _environment_texts(writer: DocumentWriter, world: World) -> Iterator[str]:
+    """The frame of a block, the facts, the correction; with tools, also the JSON around a query and its passages."""
+    yield f"{writer.frame.open}(1){writer.frame.close}"
+    yield from (f" {fact.text}" for fact in world.facts)
+    yield writer.protocol.feedback or ""
+    if writer.protocol.tools:
+        for fact in world.facts:
+            yield document_block(writer, f"{fact.subject} {fact.relation}", [Passage("", "", fact.text)] * 2)
+
+
+def build_tokenizer(dialect: Dialect) -> Qwen2Tokenizer:
+    """The fast tokenizer of a dialect; deterministic.  It adds nothing to what it encodes.
 
     Normalisation and pre-tokenisation are Qwen2's own: ``AutoTokenizer`` gives every Qwen2 model that class,
     whatever its files say, so a tokenizer of another make would cut text differently once it is loaded.
@@ -55,10 +63,11 @@ def build_tokenizer() -> Qwen2Tokenizer:
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 
-    untrained = Qwen2Tokenizer().backend_tokenizer
+    blank = Qwen2Tokenizer(eos_token=EOS, chat_template=dialect.chat_template)
+    untrained = blank.backend_tokenizer
     bpe = Tokenizer(models.BPE())
     bpe.normalizer, bpe.pre_tokenizer = untrained.normalizer, untrained.pre_tokenizer
-    specials = [EOS, PAD, *PROTOCOL.tags]
+    specials = [EOS, PAD, *dialect.protocol.tags]
     trainer = trainers.BpeTrainer(
         vocab_size=_VOCABULARY_LIMIT,
         min_frequency=1,
@@ -66,7 +75,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
         initial_alphabet=sorted(ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(training_texts(), trainer)
+    bpe.train_from_iterator(training_texts(dialect, HFTokenizer(blank)), trainer)
     learnt = json.loads(bpe.to_str())["model"]
     settings: dict[str, Any] = {
         "vocab": learnt["vocab"],
@@ -74,8 +83,8 @@ def build_tokenizer() -> Qwen2Tokenizer:
         "unk_token": None,
         "eos_token": EOS,
         "pad_token": PAD,
-        "extra_special_tokens": list(PROTOCOL.tags),
-        "chat_template": CHAT_TEMPLATE,
+        "extra_special_tokens": list(dialect.protocol.tags),
+        "chat_template": dialect.chat_template,
         "clean_up_tokenization_spaces": False,
         "model_max_length": MAX_POSITIONS,
     }

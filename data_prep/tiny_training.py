@@ -1,4 +1,4 @@
-"""Supervised training of the tiny base model: network, optimisers, steps."""
+"""Supervised training of a tiny base model: network, optimisers, steps."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ class Schedule:
         """What the learning rates are multiplied by in this step (from 0)."""
         decay = (self.steps - step) / max(1.0, self.decay_share * self.steps)
         return min(1.0, (step + 1) / self.warmup, decay)
+
+
+SKILL = Schedule(steps=220, adamw_lr=3e-3, muon_lr=0.02)
+SKILL_AGAIN = Schedule(steps=110, adamw_lr=2e-3, muon_lr=0.02)
+WEAK = Schedule(steps=140, adamw_lr=1e-3, muon_lr=None)
 
 
 def new_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:

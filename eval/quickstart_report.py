@@ -1,9 +1,9 @@
 """What a two-stage training changed: ``python -m eval.quickstart_report DIR``.
 
-Reads a quickstart's folder and writes ``summary.json`` and ``curves.png`` into it::
+Reads a quickstart's folder, writes ``summary.json`` into it and prints the table.  (Curves and episodes are in the
+page that ``python -m eval.report DIR`` makes.) ::
 
     base/scores.json  stage1/scores.json  stage2/scores.json     evaluations by eval.run
-    stage1_run/metrics.jsonl  stage2_run/metrics.jsonl           of the training runs
     seconds.tsv (or .json)                                       wall seconds of each phase
 """
 
@@ -15,16 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.curves import Stages, draw_curves
 from eval.folder import write_json
 from eval.summary import SCORES
 from eval.table import format_table, percent, scores_table
 from r1_searcher.errors import InputError
-from r1_searcher.host.metrics_log import read_metrics
 from retriever.process import OneLineParser
 
 MODELS = ("base", "stage1", "stage2")
-RUNS = ("stage1_run", "stage2_run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,12 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder: Path = parser.parse_args(argv).folder
     try:
         summary = summarize_quickstart(folder)
-        stages = read_stages(folder, summary)
     except InputError as error:
         print(f"eval.quickstart_report: {error}", file=sys.stderr)
         return 2
     write_json(folder / "summary.json", summary)
-    draw_curves(stages, folder / "curves.png")
     print(report(summary))
     return 0
 
@@ -56,18 +51,6 @@ def summarize_quickstart(folder: Path) -> dict[str, Any]:
             summary[model]["sampled"] = _block(scores["sampled"])
     summary["seconds"] = _read_seconds(folder)
     return summary
-
-
-def read_stages(folder: Path, summary: Mapping[str, Any]) -> Stages:
-    """The training curves, with the held-out scores of the same decoding where all models have them."""
-    metrics = []
-    for run in RUNS:
-        path = folder / run / "metrics.jsonl"
-        if not path.is_file():
-            raise InputError(f"training metrics not found: {path}")
-        metrics.append(read_metrics(path))
-    evaluations = [summary[model]["sampled"] for model in MODELS if "sampled" in summary[model]]
-    return Stages(metrics, evaluations if len(evaluations) == len(MODELS) else ())
 
 
 def report(summary: Mapping[str, Any]) -> str:

@@ -1,158 +1,126 @@
-"""Score finished predictions: ``python -m eval.score FILE [--json OUT]``.
+"""Score predictions: ``python -m eval.score FILE [--json OUT]``.
 
-Reads the ``predictions.jsonl`` of ``eval.run``, and the form in which R1-Searcher publishes its evaluations
-(lines with ``question, answer, pred_ans``, and ``judge`` where a language model has judged the answer).
+Reads the lines of ``eval.run``, an evaluation's folder, and the published form (question, answer, pred_ans, judge).
+Without a name beside it, a number is R1-Searcher's; all variants stand beside them, with bootstrap intervals.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.folder import write_json
-from eval.table import format_table, percent
+import numpy as np
+
+from eval.bootstrap import intervals
+from eval.cli import check_output, run_command
+from eval.folder import provenance_beside, write_json
+from eval.prediction import Prediction, by_decoding, predictions_file, read_predictions
+from eval.table import format_table, percent, percent_with_interval
+from eval.variants import VARIANTS
 from r1_searcher.errors import InputError
-from r1_searcher.metrics import METRICS
-from r1_searcher.question import QARow
-from r1_searcher.trajectory import StopReason
 from retriever.process import OneLineParser
 
 DEFAULT_METRICS = {"em": "r1_searcher.em", "cover_em": "r1_searcher.cover_em", "f1": "r1_searcher.f1"}
 """Short key -> metric: R1-Searcher's definitions, which a number without a definition means."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One question, its answers, and what was predicted."""
-
-    golds: tuple[str, ...]
-    found: str | None
-    """None: no answer was given."""
-    decoding: str = ""
-    judged: bool | None = None
-    """The verdict of a judge, where there is one."""
-    failed: bool = False
-    """Whether the search service failed; such a question is counted and not scored."""
-
-    @classmethod
-    def from_line(cls, line: object) -> Prediction:
-        """Read either form.  Raises ``ValueError`` saying what is wrong with the line."""
-        if not isinstance(line, Mapping):
-            raise ValueError(f"a line must be a JSON object, found {type(line).__name__}")
-        if "spans" in line:
-            return cls(
-                golds=QARow.from_mapping(line["row"]).answers,
-                found=_text(line["answer"]),
-                decoding=str(line.get("decoding", "")),
-                failed=line["stop_reason"] == StopReason.RETRIEVER_ERROR.value,
-            )
-        if "pred_ans" not in line:
-            raise ValueError(f"expected 'spans' (eval.run) or 'pred_ans' (published form), found {sorted(line)}")
-        golds = QARow.from_mapping(line).answers
-        return cls(golds=golds, found=_text(line["pred_ans"]), judged=_verdict(line.get("judge")))
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise ValueError(f"a prediction must be a string or null, found {value!r}")
-
-
-def _verdict(value: object) -> bool | None:
-    verdicts = {"true": True, "false": False}
-    if value is None or str(value).strip().lower() in verdicts:
-        return None if value is None else verdicts[str(value).strip().lower()]
-    raise ValueError(f"'judge' must be True or False, found {value!r}")
-
-
-def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file.
+def score_predictions(predictions: Iterable[Prediction]) -> dict[str, Any]:
+    """Every metric as a fraction: R1-Searcher's under short keys, all of them under their full names.
 
     Raises:
-        InputError: the file is missing or empty, or a line cannot be read (with its number).
+        InputError: not one prediction can be scored.
     """
-    if not path.is_file():
-        raise InputError(f"predictions not found: {path} (expected a JSONL file)")
-    predictions = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                predictions.append(Prediction.from_line(json.loads(line)))
-            except KeyError as error:
-                raise InputError(f"{path}, line {number}: key {error} is missing") from error
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: {error}") from error
-    if not predictions:
-        raise InputError(f"no predictions in {path}")
-    return predictions
-
-
-def score_predictions(predictions: Iterable[Prediction]) -> dict[str, Any]:
-    """Every metric as a fraction: R1-Searcher's under short keys, all of them under their full names."""
     everything = list(predictions)
     scored = [prediction for prediction in everything if not prediction.failed]
     if not scored:
         raise InputError(f"none of {len(everything)} predictions can be scored: every search failed")
-    means = {
-        name: sum(metric(each.found, each.golds) for each in scored) / len(scored) for name, metric in METRICS.items()
-    }
-    scores: dict[str, Any] = {"n": len(scored)}
-    scores |= {key: round(means[name], 6) for key, name in DEFAULT_METRICS.items()}
+    values = np.array([[metric(each.found, each.golds) for metric in VARIANTS.values()] for each in scored])
+    limits = dict(zip(VARIANTS, intervals(values.tolist()), strict=True))
+    scores = _means(values)
     scores |= {
         "no_answer": sum(each.found is None for each in scored),
         "retriever_errors": len(everything) - len(scored),
+        "interval_95": {key: limits[name] for key, name in DEFAULT_METRICS.items()},
+        "metrics": dict(zip(VARIANTS, values.mean(axis=0).round(6).tolist(), strict=True)),
+        "metrics_interval_95": limits,
+        "by_dataset": _groups(scored, values, lambda each: each.row.source),
+        "by_hops": _groups(scored, values, lambda each: each.row.hops),
     }
-    scores["metrics"] = {name: round(mean, 6) for name, mean in means.items()}
-    verdicts = [each.judged for each in scored if each.judged is not None]
-    if verdicts:
-        scores["judge"] = {"n": len(verdicts), "accuracy": round(sum(verdicts) / len(verdicts), 6)}
-    return scores
+    return scores | _judged(scored)
+
+
+def _means(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Number of questions, and the mean of each default metric; columns are the variants."""
+    means = dict(zip(VARIANTS, values.mean(axis=0).round(6).tolist(), strict=True))
+    return {"n": len(values), **{key: means[name] for key, name in DEFAULT_METRICS.items()}}
+
+
+def _groups(
+    scored: Sequence[Prediction], values: np.ndarray[Any, Any], key: Callable[[Prediction], Hashable]
+) -> dict[str, Any]:
+    """The default metrics of each group; rows without the key (no dataset, no hops) are in none."""
+    keys = np.array([str(key(each) or "") for each in scored])
+    return {name: _means(values[keys == name]) for name in sorted(set(keys.tolist())) if name}
+
+
+def _judged(scored: Sequence[Prediction]) -> dict[str, Any]:
+    verdicts = [float(each.judged) for each in scored if each.judged is not None]
+    if not verdicts:
+        return {}
+    (interval,) = intervals([[verdict] for verdict in verdicts])
+    accuracy = round(sum(verdicts) / len(verdicts), 6)
+    return {"judge": {"n": len(verdicts), "accuracy": accuracy, "interval_95": interval}}
 
 
 def score_file(path: Path) -> dict[str, Any]:
     """Scores of the file's first decoding; those of others are nested under their names."""
-    groups: dict[str, list[Prediction]] = {}
-    for prediction in read_predictions(path):
-        groups.setdefault(prediction.decoding, []).append(prediction)
+    groups = by_decoding(read_predictions(path))
     (first, scores), *others = [(name, score_predictions(group)) for name, group in groups.items()]
     return scores | ({"decoding": first} if first else {}) | dict(others)
 
 
 def _table(scores: Mapping[str, Any]) -> str:
     blocks = {scores.get("decoding", "score"): scores}
-    blocks |= {name: block for name, block in scores.items() if isinstance(block, dict) and "em" in block}
+    blocks |= {name: block for name, block in scores.items() if isinstance(block, dict) and "metrics" in block}
     lines = [["n", *(str(block["n"]) for block in blocks.values())]]
-    for name in METRICS:
-        lines.append([f"{name} %", *(percent(block["metrics"][name]) for block in blocks.values())])
+    for name in VARIANTS:
+        means = [(block["metrics"][name], block["metrics_interval_95"][name]) for block in blocks.values()]
+        cells = [percent_with_interval(mean, interval) for mean, interval in means]
+        lines.append([f"{name} %", *cells])
     if "judge" in scores:
-        lines.append([f"judge % (of {scores['judge']['n']})", percent(scores["judge"]["accuracy"])])
-    return format_table(["metric", *blocks], lines)
+        judge = scores["judge"]
+        lines.append([f"judge % (of {judge['n']})", percent_with_interval(judge["accuracy"], judge["interval_95"])])
+    return format_table(["metric [95 % interval]", *blocks], lines)
+
+
+def _groups_table(scores: Mapping[str, Any]) -> str:
+    groups = {**scores["by_dataset"], **{f"{hops} hops": block for hops, block in scores["by_hops"].items()}}
+    lines = [
+        [name, str(block["n"]), *(percent(block[key]) for key in DEFAULT_METRICS)] for name, block in groups.items()
+    ]
+    return "\n\n" + format_table(["group", "n", "EM %", "cover-EM %", "F1 %"], lines) if lines else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    try:
-        scores = score_file(options.file)
-    except InputError as error:
-        print(f"eval.score: {error}", file=sys.stderr)
-        return 2
-    print(_table(scores))
-    if options.json:
-        write_json(options.json, scores)
-    return 0
+    return run_command("eval.score", lambda: _run(options.file, options.json))
+
+
+def _run(file: Path, output: Path | None) -> None:
+    check_output(output)
+    scores = score_file(file)
+    print(_table(scores) + _groups_table(scores))
+    if output is not None:
+        write_json(output, {**scores, "provenance": provenance_beside(predictions_file(file))})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval.score", description=__doc__)
-    parser.add_argument("file", type=Path, help="predictions.jsonl of eval.run, or lines in the published form")
+    parser.add_argument("file", type=Path, help="predictions.jsonl of eval.run (or its folder), or the published form")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the scores, as fractions, to this file")
     return parser
 

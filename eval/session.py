@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TextIO
 
+from eval.contestant import Contestant
 from eval.evaluation import Decoding, Episode, PolicySource, evaluate
 from eval.folder import Predictions
 from eval.progress import Progress
 from eval.summary import summarize
 from r1_searcher.question import QARow
-from r1_searcher.recipe import Recipe
 from r1_searcher.rollout import Environment
-from r1_searcher.tokenization import Tokenizer
-from retriever.interface import Retriever
 
 
 @dataclass
@@ -37,7 +35,7 @@ class Timing:
 class Session:
     """Questions, ways of decoding, and the answers so far."""
 
-    recipe: Recipe
+    contestant: Contestant
     rows: Sequence[QARow]
     decodings: Sequence[Decoding]
     predictions: Predictions
@@ -49,9 +47,8 @@ class Session:
         """Whether every question is answered under every decoding."""
         return not any(self.predictions.missing(decoding.name, self.rows) for decoding in self.decodings)
 
-    async def ask(self, source: PolicySource, retriever: Retriever, tokenizer: Tokenizer, console: TextIO) -> None:
+    async def ask(self, source: PolicySource, environment: Environment, console: TextIO) -> None:
         """Ask what is missing, one decoding after the other, with a progress bar on ``console``."""
-        environment = Environment(self.recipe.protocol_spec, self.recipe.limits, retriever, tokenizer)
         for decoding in self.decodings:
             earlier = self.predictions.of(decoding.name)
             rows = self.predictions.missing(decoding.name, self.rows)
@@ -62,8 +59,9 @@ class Session:
                     rows,
                     environment,
                     source.policy(decoding),
-                    self.recipe.reward_spec,
+                    self.contestant.recipe.reward_spec,
                     concurrency=self.concurrency,
+                    player=partial(self.contestant.player, tokenizer=environment.tokenizer),
                     finished=partial(self._record, decoding.name, progress),
                 )
             self.timing.lap(decoding.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eval import bootstrap
 from eval.evaluation import Episode
 from r1_searcher.episode_metrics import episode_metrics
 from r1_searcher.errors import RunAborted
@@ -23,9 +24,6 @@ SCORES: Mapping[str, str] = {
     "searches_per_question": "retrieval/searches",
 }
 """Name of a score -> the episode metric that it is the mean of."""
-
-RESAMPLES = 1000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -86,13 +84,9 @@ def summarize(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 
 
 def intervals(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
-    """Percentile-bootstrap intervals of every score, over questions; same outcomes, same numbers."""
-    values = np.array([[outcome.metrics[key] for key in SCORES.values()] for outcome in outcomes])
-    generator = np.random.default_rng(0)
-    means = [values[generator.integers(len(values), size=len(values))].mean(axis=0) for _ in range(RESAMPLES)]
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(np.array(means), tails, axis=0).round(4).tolist()
-    return {name: [low[column], high[column]] for column, name in enumerate(SCORES)}
+    """Bootstrap interval of every score."""
+    values = [[outcome.metrics[key] for key in SCORES.values()] for outcome in outcomes]
+    return dict(zip(SCORES, bootstrap.intervals(values), strict=True))
 
 
 def _means(outcomes: Sequence[Outcome]) -> dict[str, Any]:

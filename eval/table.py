@@ -30,6 +30,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
+def percent_with_interval(fraction: float, interval: Sequence[float]) -> str:
+    """``58.4 [54.2, 62.4]``."""
+    return f"{percent(fraction)} [{percent(interval[0])}, {percent(interval[1])}]"
+
+
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

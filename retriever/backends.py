@@ -1,21 +1,56 @@
-"""The index backends by name: how each is built from passages and loaded from a folder."""
+"""The index backends by name: how each is built from passages in memory and loaded from a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retriever.interface import Index
 from retriever.manifest import IndexMismatch, read_manifest
 from retriever.passage import Passage
 
-BACKENDS = ("bm25", "dense")
+if TYPE_CHECKING:
+    from retriever.bm25 import Bm25Index
+    from retriever.dense import DenseIndex
+    from retriever.encoder import Encoder
+    from retriever.faiss_vectors import SearchSettings
+
+BACKENDS = ("bm25", "dense", "hybrid")
+"""What a corpus in this process can be served with."""
+SAVED_BACKENDS = (*BACKENDS, "milvus")
+"""What a saved folder may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a saved index is opened; what is left out is as the manifest says."""
+
+    device: str | None = None
+    """Torch device of the encoder."""
+    dtype: str = "auto"
+    """Number format of the encoder's weights."""
+    settings: SearchSettings | None = None
+    """How FAISS searches."""
+    gpu: bool = False
+    """Copy the vectors to the machine's GPUs."""
+    corpus: str | Path | None = None
+    """Where the passage store has moved to."""
 
 
 def build_index(
-    passages: Sequence[Passage], backend: str, encoder: str | None = None, encoder_path: str | None = None
+    passages: Sequence[Passage],
+    backend: str,
+    encoder: str | None = None,
+    encoder_path: str | None = None,
+    factory: str = "Flat",
 ) -> Index:
-    """Build an index in memory; `encoder` names a row of `ENCODERS` and belongs to the dense backend.
+    """Build an index in memory; `retriever.build` does it in files, for corpora that do not fit.
+
+    Args:
+        encoder: a name for `load_encoder`; belongs to the dense and hybrid backends.
+        factory: faiss factory string of the vectors.
 
     Raises:
         ValueError: an unknown backend or encoder, or an encoder missing or given where it does not belong.
@@ -24,47 +59,85 @@ def build_index(
         raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     if backend == "bm25":
         _refuse_encoder(encoder or encoder_path)
-        from retriever.bm25 import Bm25Index
-
-        return Bm25Index.build(passages)
+        return _bm25().build(passages)
     from retriever.dense import DenseIndex
-    from retriever.encoder import ENCODERS, load_encoder
+    from retriever.encoder import ENCODER_NAMES, load_encoder
+    from retriever.hybrid import HybridIndex
 
     if encoder is None:
-        raise ValueError(f"the dense backend needs an encoder; known: {', '.join(ENCODERS)}")
-    return DenseIndex.build(passages, load_encoder(encoder, encoder_path))
+        raise ValueError(f"the {backend} backend needs an encoder; known: {', '.join(ENCODER_NAMES)}")
+    dense = DenseIndex.build(passages, load_encoder(encoder, encoder_path), factory=factory)
+    return dense if backend == "dense" else HybridIndex(_bm25().build(passages), dense)
 
 
 def load_index(
     folder: str | Path,
     backend: str | None = None,
     encoder: str | None = None,
-    encoder_path: str | None = None,
+    encoder_path: str | Path | None = None,
+    opening: Opening | None = None,
 ) -> Index:
-    """Load a saved index; backend and encoder default to the ones it was built with.
+    """Open a saved index of any backend, memory-mapped.
+
+    Args:
+        backend, encoder: default to what it was built with.
+        encoder_path: folder with the encoder's weights.
+        opening: everything else that can be chosen.
 
     Raises:
         IndexMismatch: it was built with another backend or encoder than asked for, or is damaged.
     """
+    opening = opening or Opening()
     saved = read_manifest(folder)
     found = saved.get("backend")
-    if found not in BACKENDS or (backend is not None and backend != found):
-        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {backend or BACKENDS!r}")
+    if found not in SAVED_BACKENDS or (backend is not None and backend != found):
+        wanted = repr(backend) if backend else " or ".join(SAVED_BACKENDS)
+        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {wanted}")
     if found == "bm25":
         _refuse_encoder(encoder or encoder_path)
-        from retriever.bm25 import Bm25Index
+        return _bm25().load(folder, opening.corpus)
+    if found == "dense":
+        return _load_dense(folder, saved, encoder, encoder_path, opening)
+    if found == "hybrid":
+        from retriever.hybrid import PARTS, HybridIndex
 
-        return Bm25Index.load(folder)
+        lexical_folder, dense_folder = (Path(folder) / name for name in PARTS)
+        dense = _load_dense(dense_folder, read_manifest(dense_folder), encoder, encoder_path, opening)
+        return HybridIndex.join(Path(folder), _bm25().load(lexical_folder, opening.corpus), dense)
+    from retriever.milvus import MilvusIndex
+
+    return MilvusIndex.load(folder, _encoder_of(saved, encoder, encoder_path, opening))
+
+
+def _load_dense(
+    folder: str | Path,
+    saved: Mapping[str, object],
+    encoder: str | None,
+    encoder_path: str | Path | None,
+    opening: Opening,
+) -> DenseIndex:
     from retriever.dense import DenseIndex
-    from retriever.encoder import HashingEncoder, load_encoder
 
-    name = encoder or str(saved.get("encoder"))
-    dim = saved.get("dim")
-    if name == "hashing" and encoder_path is None and isinstance(dim, int):
-        return DenseIndex.load(folder, HashingEncoder(dim))
-    return DenseIndex.load(folder, load_encoder(name, encoder_path))
+    chosen = _encoder_of(saved, encoder, encoder_path, opening)
+    return DenseIndex.load(folder, chosen, settings=opening.settings, gpu=opening.gpu, corpus=opening.corpus)
 
 
-def _refuse_encoder(given: str | None) -> None:
+def _encoder_of(
+    saved: Mapping[str, object], encoder: str | None, encoder_path: str | Path | None, opening: Opening
+) -> Encoder:
+    from retriever.encoder import HASHING, load_encoder
+
+    name, dim = encoder or str(saved.get("encoder")), saved.get("dim")
+    size = dim if name == HASHING and isinstance(dim, int) else None
+    return load_encoder(name, encoder_path, device=opening.device, dtype=opening.dtype, dim=size)
+
+
+def _bm25() -> type[Bm25Index]:
+    from retriever.bm25 import Bm25Index
+
+    return Bm25Index
+
+
+def _refuse_encoder(given: object) -> None:
     if given is not None:
         raise ValueError(f"the bm25 backend takes no encoder, got {given!r}")

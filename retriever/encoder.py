@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retriever.sentence_encoder import EncoderSpec, SentenceTransformerEncoder
 from retriever.words import WORDS_VERSION, words
 
 Vectors = NDArray[np.float32]
@@ -42,76 +46,6 @@ class Encoder(Protocol):
         ...
 
 
-class SentenceTransformerEncoder:
-    """A sentence-transformers model; pooling is the model's own (CLS for BGE, mean for E5 and MiniLM)."""
-
-    def __init__(
-        self,
-        model_name_or_path: str,
-        *,
-        name: str | None = None,
-        query_prefix: str = "",
-        passage_prefix: str = "",
-        normalize: bool = True,
-        max_length: int = 256,
-        batch_size: int = 64,
-        device: str | None = None,
-    ) -> None:
-        """Load the model.
-
-        Args:
-            model_name_or_path: a hub id or a local folder.
-            name: what the index manifest calls it; default `model_name_or_path`. Lets weights move.
-            query_prefix, passage_prefix: put before every text, as the model was trained with.
-            normalize: scale vectors to length 1, so that the inner product is the cosine.
-            max_length: tokens per text, prefix included; longer texts are cut.
-            device: torch device, default the library's choice.
-
-        Raises:
-            ImportError: sentence-transformers is missing.
-        """
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ImportError(
-                "this encoder needs the sentence-transformers library: pip install sentence-transformers"
-            ) from error
-        self._model: Any = SentenceTransformer(model_name_or_path, device=device)
-        self._model.max_seq_length = max_length
-        self._query_prefix, self._passage_prefix = query_prefix, passage_prefix
-        self._normalize, self._batch_size = normalize, batch_size
-        # Fast tokenizers keep truncation state and fail with "Already borrowed" when two threads share one.
-        self._lock = threading.Lock()
-        self.dim = int(self._encode([""]).shape[1])
-        self.facts: Mapping[str, object] = {
-            "encoder": name or model_name_or_path,
-            "query_prefix": query_prefix,
-            "passage_prefix": passage_prefix,
-            "normalize": normalize,
-            "max_length": max_length,
-            "dim": self.dim,
-        }
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of queries, float32 [len(texts), dim]."""
-        return self._encode([self._query_prefix + text for text in texts])
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of passages, float32 [len(texts), dim]."""
-        return self._encode([self._passage_prefix + text for text in texts])
-
-    def _encode(self, texts: list[str]) -> Vectors:
-        with self._lock:
-            vectors = self._model.encode(
-                texts,
-                batch_size=self._batch_size,
-                normalize_embeddings=self._normalize,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-            )
-        return np.asarray(vectors, dtype=np.float32)
-
-
 class HashingEncoder:
     """Bag of words by feature hashing: no model, no training, no download.
 
@@ -127,7 +61,7 @@ class HashingEncoder:
             raise ValueError(f"HashingEncoder needs dim >= 2, got {dim}")
         self.dim = dim
         self.facts: Mapping[str, object] = {
-            "encoder": "hashing",
+            "encoder": HASHING,
             "tokenizer": WORDS_VERSION,
             "query_prefix": "",
             "passage_prefix": "",
@@ -160,45 +94,72 @@ def _hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
-def _model_row(name: str, hub_id: str, **settings: Any) -> Callable[..., Encoder]:
-    def load(path: str | None = None) -> Encoder:
-        return SentenceTransformerEncoder(path or hub_id, name=name, **settings)
-
-    return load
-
-
-ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
+ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
     {
-        "bge-large-en-v1.5": _model_row(
-            "bge-large-en-v1.5",
+        "bge-large-en-v1.5": EncoderSpec(
             "BAAI/bge-large-en-v1.5",
             query_prefix="Represent this sentence for searching relevant passages: ",
+            passage_prefix="",
+            pooling="cls",
             max_length=300,
         ),
-        "e5-base-v2": _model_row(
-            "e5-base-v2",
+        "e5-base-v2": EncoderSpec(
             "intfloat/e5-base-v2",
             query_prefix="query: ",
             passage_prefix="passage: ",
+            pooling="mean",
             max_length=256,
         ),
-        "all-MiniLM-L6-v2": _model_row("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", max_length=256),
-        "hashing": HashingEncoder,
+        "all-MiniLM-L6-v2": EncoderSpec(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            query_prefix="",
+            passage_prefix="",
+            pooling="mean",
+            max_length=256,
+        ),
     }
 )
-"""Encoders by name. Calling a row loads it; a model row takes an optional local folder with the weights."""
+"""Models by name, as the published systems use them."""
+
+HASHING = "hashing"
+"""The name of `HashingEncoder`, which needs no model."""
+
+ENCODER_NAMES = (*ENCODERS, HASHING)
 
 
-def load_encoder(name: str, path: str | None = None) -> Encoder:
-    """Load an encoder of the table, with its weights from `path` instead of the hub when given.
+def load_encoder(
+    name: str, path: str | Path | None = None, *, device: str | None = None, dtype: str = "auto", dim: int | None = None
+) -> Encoder:
+    """Load an encoder: a name of the table, or any other name for the sentence-transformers model at `path`.
+
+    Args:
+        path: local folder with the weights, instead of the hub. For a model that is not in the table, prefixes,
+            pooling and length are those of its folder.
+        device, dtype: see `SentenceTransformerEncoder`; the hashing encoder takes no notice.
+        dim: size of the hashing encoder.
 
     Raises:
-        ValueError: the name is not in `ENCODERS`, or a path is given for an encoder without weights.
+        ValueError: an unknown name without a path, a path that is no folder, or a path for an encoder without
+            weights.
+        ImportError: sentence-transformers is missing.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
-    if path is None:
-        return ENCODERS[name]()
-    if name == "hashing":
-        raise ValueError(f"the hashing encoder has no weights, so it takes no path (got {path!r})")
-    return ENCODERS[name](path)
+    if path is not None and name == HASHING:
+        raise ValueError(f"the hashing encoder has no weights, so it takes no path (got {str(path)!r})")
+    if path is not None and not Path(path).is_dir():
+        raise ValueError(f"the encoder's weights are not at {path}: no such folder")
+    if name == HASHING:
+        return HashingEncoder() if dim is None else HashingEncoder(dim)
+    spec = ENCODERS.get(name)
+    if spec is None and path is None:
+        known = ", ".join(ENCODER_NAMES)
+        raise ValueError(f"unknown encoder {name!r}; known: {known}; for any other give the folder of its model")
+    if spec is None or path is not None:
+        spec = replace(spec or EncoderSpec(str(path)), model=str(path))
+    return SentenceTransformerEncoder(spec, name=name, device=device, dtype=dtype)
+
+
+def on_every_gpu(encoder: Encoder) -> AbstractContextManager[None]:
+    """A block in which the encoder works on every GPU of the machine, where it can."""
+    if isinstance(encoder, SentenceTransformerEncoder):
+        return encoder.on_every_gpu()
+    return contextlib.nullcontext()

@@ -59,3 +59,11 @@ class RetrieverRejected(RetrieverError):
         """HTTP status, 400-499."""
         self.reason = reason
         """The service's own words."""
+
+
+def gave_up(error: RetrieverError, why: str) -> RetrieverError:
+    """The same failure after the last attempt, for `raise ... from error`."""
+    said = f"{error} (gave up after {why})"
+    if isinstance(error, RetrieverTimeout | RetrieverBadResponse):
+        return type(error)(said)
+    return RetrieverUnavailable(said)

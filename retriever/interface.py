@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from retriever.passage import Hits, SearchRequest
+from retriever.passage import Hit, Hits, Passage, SearchRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @runtime_checkable
@@ -45,6 +51,38 @@ class Index(Protocol):
 
     def search(self, queries: Sequence[str], top_k: int) -> list[Hits]:
         """Result i answers query i: at most `top_k` hits, best first, equal scores in corpus order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a query found, by position in the corpus: best first, equal scores in corpus order."""
+
+    rows: NDArray[np.int64]
+    """Positions, shape [found]."""
+    scores: NDArray[np.float32]
+    """Shape [found], descending."""
+
+    def hits(self, passages: Sequence[Passage]) -> Hits:
+        """The passages at the positions."""
+        pairs = zip(self.rows.tolist(), self.scores.tolist(), strict=True)
+        return tuple(Hit(passages[row], score) for row, score in pairs)
+
+
+class RankedIndex(Index, Protocol):
+    """An index over a corpus in this process, which can answer by position, too: what a hybrid is made of."""
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """The corpus, by position."""
+        ...
+
+    def rank(self, queries: Sequence[str], top_k: int) -> list[Ranking]:
+        """As `search`, with positions in place of passages."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index and its manifest into a folder, created if missing."""
         ...
 
 

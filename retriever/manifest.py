@@ -1,25 +1,29 @@
 """manifest.json beside a saved index: what it was built from and with, checked before it is used.
 
-A saved index is a folder: `passages.jsonl` (row i of the index is line i), the index's own files, and the
-manifest, which is written last, so that a half-written folder is refused.
+A saved index is a folder: the index's own files, its passages, and the manifest, which is written last, so that a
+half-written folder is refused. Passages of a store are not copied: the manifest says where the store is (row i of
+the index is the store's passage i). Passages in memory are written as `passages.jsonl` (row i is line i).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from retriever.corpus import corpus_hash, read_corpus, write_corpus
+from retriever.corpus import write_corpus
+from retriever.drafts import draft, write_json
 from retriever.passage import Passage
+from retriever.store import STORE_NAME, PassageStore, content_hash, open_corpus
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
 PASSAGES_NAME = "passages.jsonl"
-FORMAT = 1
+FORMAT = 2
 
 
 class IndexMismatch(ValueError):
@@ -41,17 +45,30 @@ def finish_saving(
     facts: Mapping[str, object],
     libraries: Sequence[str],
 ) -> None:
-    """Write the passages, then the manifest: the last act of saving an index."""
-    write_corpus(folder / PASSAGES_NAME, passages)
+    """Write the passages, unless they lie in a store, then the manifest: the last act of saving an index."""
+    place: dict[str, object] = {}
+    if isinstance(passages, PassageStore):
+        store = passages.folder.resolve()
+        # Either may move alone, or both together.
+        place["store"] = [os.path.relpath(store, folder.resolve()), str(store)]
+    else:
+        with draft(folder / PASSAGES_NAME) as temporary:
+            write_corpus(temporary, passages)
     manifest = {
         "format": FORMAT,
         "backend": backend,
         "count": len(passages),
-        "corpus_sha256": corpus_hash(passages),
+        "corpus_sha256": content_hash(passages),
+        **place,
         **facts,
-        "libraries": {name: _version(name) for name in libraries},
+        "libraries": versions(libraries),
     }
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST_NAME, manifest)
+
+
+def finish_joining(folder: Path, backend: str, facts: Mapping[str, object]) -> None:
+    """Write the manifest of an index that is made of saved indexes in folders below."""
+    write_json(folder / MANIFEST_NAME, {"format": FORMAT, "backend": backend, **facts})
 
 
 def read_manifest(folder: str | Path) -> dict[str, object]:
@@ -73,17 +90,22 @@ def read_manifest(folder: str | Path) -> dict[str, object]:
     return manifest
 
 
-def load_passages(folder: str | Path, manifest: Mapping[str, object]) -> list[Passage]:
+def load_passages(
+    folder: str | Path, manifest: Mapping[str, object], corpus: str | Path | None = None
+) -> Sequence[Passage]:
     """The passages of a saved index, checked against its manifest's count and hash.
 
     Other library versions than at the build are only warned of.
 
+    Args:
+        corpus: where they are now, if not where the manifest says.
+
     Raises:
         IndexMismatch: the passages are not the ones that the index was built from.
-        CorpusError: the passages file is damaged.
+        CorpusError: the passages are missing or damaged.
     """
-    passages = read_corpus(Path(folder) / PASSAGES_NAME)
-    check_facts(folder, manifest, {"count": len(passages), "corpus_sha256": corpus_hash(passages)})
+    passages = open_corpus(corpus or _place_of(Path(folder), manifest))
+    check_facts(folder, manifest, {"count": len(passages), "corpus_sha256": content_hash(passages)})
     _warn_of_other_versions(folder, manifest)
     return passages
 
@@ -101,6 +123,22 @@ def check_facts(folder: str | Path, manifest: Mapping[str, object], expected: Ma
     ]
     if wrong:
         raise IndexMismatch(f"saved index {folder} does not fit ({'; '.join(wrong)}); build the index again")
+
+
+def _place_of(folder: Path, manifest: Mapping[str, object]) -> Path:
+    stores = manifest.get("store")
+    if not isinstance(stores, list) or not stores:
+        return folder / PASSAGES_NAME
+    places = [Path(os.path.normpath(folder / str(place))) for place in stores]
+    found = [place for place in places if (place / STORE_NAME).is_file()]
+    if not found:
+        raise IndexMismatch(f"{folder}: its passage store is not at {' or '.join(map(str, places))}; say where it is now")
+    return found[0]
+
+
+def versions(libraries: Sequence[str]) -> dict[str, str]:
+    """The installed ones of these libraries, with their versions."""
+    return {name: found for name in libraries if (found := _version(name))}
 
 
 def _warn_of_other_versions(folder: str | Path, manifest: Mapping[str, object]) -> None:

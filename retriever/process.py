@@ -17,6 +17,8 @@ from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
+TOKEN_VARIABLE = "RETRIEVER_TOKEN"
+"""Environment variable with the bearer token, for servers and clients alike."""
 _POLL_S = 0.3
 _STUCK_S = 15.0
 

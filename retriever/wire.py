@@ -1,25 +1,21 @@
-"""The HTTP bodies, both directions side by side: what one end writes, the other reads.
+"""What all HTTP bodies share: the nouns of a request, its limits, health and error answers, strict JSON.
 
-Own format     POST /search   {"queries": [q, ...], "top_k": 3}
-                              {"results": [[{"id", "title", "text", "score"}, ...], ...]}
-R1-Searcher's  POST /queries  {"queries": [q, ...], "k": 3}                          k may be left out
-                              {"queries": [q, ...], "answers": [["title   text", ...], ...]}
-both           GET /health    {"status": "ready", "index": "bm25", "passages": 9002}
-               4xx and 5xx    {"error": "one line"}
+    GET /health    200 {"status": "ready", "index": "bm25", "passages": 9002, ...}     503 while loading or stopping
+    4xx and 5xx    {"error": "one line"}
 
-`encode_*` gives bytes; `decode_*` takes bytes and raises `WireError` on anything but the format above.
+The formats of searches, each system's own, are rows of `retriever.formats`. Whatever reads a body raises
+`WireError` on anything but its format.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retriever.passage import Hit, Hits, Passage
+READY = "ready"
 
-R1_DEFAULT_K = 3
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 class WireError(ValueError):
@@ -36,156 +32,110 @@ class RequestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request asks for, whatever format it came in."""
+
+    queries: tuple[str, ...]
+    top_k: int
+    """Most hits wanted per query."""
+    scores: bool = True
+    """Whether the asker wants scores; formats that always or never carry them do not look."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """A service that is ready to answer."""
+    """What a service says of itself."""
 
     status: str
+    """`ready`, `loading` or `stopping`."""
     index: str
+    """The index's name; empty while it loads."""
     passages: int
-
-
-def encode_request(queries: Sequence[str], top_k: int) -> bytes:
-    """Body of POST /search."""
-    return _dump({"queries": list(queries), "top_k": top_k})
-
-
-def decode_request(body: bytes, limits: RequestLimits) -> tuple[list[str], int]:
-    """Queries and top_k of POST /search. Raises WireError."""
-    return _queries_and_count(_load_object(body), "top_k", None, limits)
-
-
-def encode_results(results: Sequence[Hits]) -> bytes:
-    """Answer of POST /search."""
-    return _dump({"results": [[_row_of_hit(hit) for hit in hits] for hits in results]})
-
-
-def decode_results(body: bytes, count: int, top_k: int) -> list[Hits]:
-    """Results of POST /search. Raises WireError, also unless they are `count` of at most `top_k` hits."""
-    results = _load_object(body).get("results")
-    if not isinstance(results, list):
-        raise WireError(f"expected a list in 'results', got {_show(results)}")
-    if len(results) != count:
-        raise WireError(f"expected {count} results for {count} queries, got {len(results)}")
-    for rows in results:
-        if not isinstance(rows, list):
-            raise WireError(f"expected a list of hits per query, got {_show(rows)}")
-        if len(rows) > top_k:
-            raise WireError(f"expected at most {top_k} hits per query, got {len(rows)}")
-    return [tuple(_hit_of_row(row) for row in rows) for rows in results]
-
-
-def decode_r1_request(body: bytes, limits: RequestLimits) -> tuple[list[str], int]:
-    """Queries and k of POST /queries. Raises WireError."""
-    return _queries_and_count(_load_object(body), "k", R1_DEFAULT_K, limits)
-
-
-def encode_r1_results(queries: Sequence[str], results: Sequence[Hits]) -> bytes:
-    """Answer of POST /queries: every hit is one line, without scores."""
-    return _dump({"queries": list(queries), "answers": [[r1_line(hit.passage) for hit in hits] for hits in results]})
-
-
-def r1_line(passage: Passage) -> str:
-    """A passage as R1-Searcher's servers send it: title, three spaces, text, on one line."""
-    line = f"{passage.title}   {passage.text}" if passage.title else passage.text
-    return " ".join(line.splitlines())
+    """Passages in the index; 0 while it loads, and of a service that does not say."""
 
 
 def encode_health(health: Health) -> bytes:
-    """Answer of GET /health."""
-    return _dump({"status": health.status, "index": health.index, "passages": health.passages})
+    """Answer of GET /health.
+
+    `retrievers` stands there for clients of ReSearch's server, which counts the copies of its retriever.
+    """
+    copies = {"total": 1, "available": int(health.status == READY)}
+    row = {"status": health.status, "index": health.index, "passages": health.passages, "retrievers": copies}
+    return dump(row)
 
 
 def decode_health(body: bytes) -> Health:
     """Content of a health answer. Raises WireError."""
-    row = _load_object(body)
+    row = as_object(load(body))
     status, index, passages = row.get("status"), row.get("index"), row.get("passages")
-    if not isinstance(status, str) or not isinstance(index, str) or not _is_int(passages):
-        raise WireError(f"expected status, index and passages, got {_show(row)}")
+    if not isinstance(status, str) or not isinstance(index, str) or not is_int(passages):
+        raise WireError(f"expected status, index and passages, got {show(row)}")
     return Health(status, index, int(str(passages)))
 
 
 def encode_error(message: str) -> bytes:
     """Body of a 4xx or 5xx answer."""
-    return _dump({"error": message})
+    return dump({"error": message})
 
 
 def decode_error(body: bytes) -> str:
-    """The message of an error answer, or the start of whatever came instead."""
+    """The message of an error answer (FastAPI's servers say `detail`), or the start of whatever came instead."""
     try:
-        message = _load_object(body).get("error")
+        row = as_object(load(body))
+        message = row.get("error", row.get("detail"))
     except WireError:
         message = None
-    return message if isinstance(message, str) else body[:200].decode("utf-8", "replace").strip()
+    said = message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
+    return " ".join(said[:500].split())
 
 
-def _queries_and_count(
-    row: dict[str, object], count_key: str, default: int | None, limits: RequestLimits
-) -> tuple[list[str], int]:
-    queries = row.get("queries")
-    if not isinstance(queries, list) or not queries:
-        raise WireError(f"'queries' must be a non-empty list of strings, got {_show(queries)}")
-    if len(queries) > limits.max_queries:
-        raise WireError(f"'queries' may hold at most {limits.max_queries} queries, got {len(queries)}")
-    for position, query in enumerate(queries):
-        if not isinstance(query, str):
-            raise WireError(f"'queries[{position}]' must be a string, got {_show(query)}")
-        if len(query) > limits.max_query_chars:
-            raise WireError(
-                f"'queries[{position}]' may have {limits.max_query_chars} characters at most, got {len(query)}"
-            )
-        if not query.isascii() and any("\ud800" <= c <= "\udfff" for c in query):
-            raise WireError(f"'queries[{position}]' holds half a surrogate pair, which is not text")
-    count = row.get(count_key, default)
-    if not isinstance(count, int) or not _is_int(count) or not 1 <= count <= limits.max_top_k:
-        raise WireError(f"'{count_key}' must be an integer from 1 to {limits.max_top_k}, got {_show(count)}")
-    return queries, count
-
-
-def _row_of_hit(hit: Hit) -> dict[str, object]:
-    passage = hit.passage
-    return {"id": passage.id, "title": passage.title, "text": passage.text, "score": hit.score}
-
-
-def _hit_of_row(row: object) -> Hit:
-    if not isinstance(row, dict):
-        raise WireError(f"expected a hit with id, title, text and score, got {_show(row)}")
-    identifier, title, text, score = (row.get(key) for key in ("id", "title", "text", "score"))
-    if not (isinstance(identifier, str) and isinstance(title, str) and isinstance(text, str)):
-        raise WireError(f"expected strings in a hit's id, title and text, got {_show(row)}")
-    return Hit(Passage(identifier, title, text), _finite(score))
-
-
-def _finite(score: object) -> float:
-    if isinstance(score, int | float) and not isinstance(score, bool):
-        try:
-            if math.isfinite(score):
-                return float(score)
-        except OverflowError:  # an integer beyond every float
-            pass
-    raise WireError(f"expected a finite number as a hit's score, got {_show(score)}")
-
-
-def _load_object(body: bytes) -> dict[str, object]:
+def load(body: bytes) -> object:
+    """A JSON value of UTF-8 bytes. Raises WireError."""
     try:
-        row = json.loads(body.decode("utf-8"))
+        return json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise WireError(f"the body is not UTF-8 ({error.reason} at byte {error.start})") from error
     except (ValueError, RecursionError) as error:
-        raise WireError(f"the body is not JSON ({error}): {_show(body[:80])}") from error
-    if not isinstance(row, dict):
-        raise WireError(f"the body must be a JSON object, got {_show(row)}")
-    return row
+        raise WireError(f"the body is not JSON ({error}): {show(body[:80])}") from error
 
 
-def _dump(row: object) -> bytes:
-    return json.dumps(row, allow_nan=False).encode() + b"\n"
+def dump(row: object) -> bytes:
+    """A JSON line without needless spaces; ASCII, so that half a surrogate pair in a corpus gets through."""
+    return _ENCODER.encode(row).encode() + b"\n"
 
 
-def _is_int(value: object) -> bool:
+def as_object(value: object) -> dict[str, object]:
+    """The value, which must be a JSON object. Raises WireError."""
+    if not isinstance(value, dict):
+        raise WireError(f"the body must be a JSON object, got {show(value)}")
+    return value
+
+
+def as_list(value: object, what: str) -> list[object]:
+    """The value, which must be a JSON array; `what` names it. Raises WireError."""
+    if not isinstance(value, list):
+        raise WireError(f"expected a list {what}, got {show(value)}")
+    return value
+
+
+def as_score(value: object) -> float:
+    """The value, which must be a finite number. Raises WireError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            if math.isfinite(value):
+                return float(value)
+        except OverflowError:  # an integer beyond every float
+            pass
+    raise WireError(f"expected a finite number as a hit's score, got {show(value)}")
+
+
+def is_int(value: object) -> bool:
+    """Whether it is an integer; JSON's true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """A value as an error message may quote it: one line of at most 120 characters."""
     # Slicing first: the repr of a hostile value may be as large as the body.
     text = repr(value[:120]) if isinstance(value, list | str | bytes) else repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

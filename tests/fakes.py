@@ -6,13 +6,18 @@ The loop under test is the real one; these replace the language model, the searc
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
 
 from r1_searcher.limits import Limits
 from r1_searcher.policy import Completion, Finish
-from r1_searcher.protocol import R1_SEARCHER_TINY, Protocol
+from r1_searcher.protocol import Protocol, prompt_text
+from r1_searcher.protocols import R1_SEARCHER_TINY
 from r1_searcher.question import QARow
 from r1_searcher.rollout import Environment, run_episode
 from r1_searcher.tokenization import Tokenizer
@@ -24,17 +29,29 @@ ROW = QARow(id="q1", question="Where is the tower?", answers=("Paris",), source=
 ROOMY = Limits(max_searches=8, turn_tokens=512, max_length=8192, top_k=3, answer_tokens=64)
 
 
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
 class ByteTokenizer:
     """One token per UTF-8 byte (id = byte), and one per piece: EOS is 256, ``pieces`` follow in order.
 
     Args:
         pieces: longer tokens; where several match, the longest.
         special: those of the pieces that count as special tokens besides EOS.
+        eos: text of the EOS.
+        template: a chat template in Jinja; without one, plain ChatML that knows no tools.
     """
 
-    def __init__(self, pieces: Sequence[str] = (), special: Sequence[str] = ()) -> None:
-        self.pieces = (EOS, *pieces)
-        self._special = frozenset({EOS, *special})
+    def __init__(
+        self, pieces: Sequence[str] = (), special: Sequence[str] = (), eos: str = EOS, template: str = CHATML
+    ) -> None:
+        self.pieces = (eos, *pieces)
+        self.eos_texts = frozenset({eos})
+        self._special = frozenset({eos, *special})
+        self._template = jinja2.Template(template, keep_trailing_newline=True)
         longest_first = sorted(self.pieces, key=len, reverse=True)
         self._split = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._ids = {piece: 256 + place for place, piece in enumerate(self.pieces)}
@@ -56,9 +73,8 @@ class ByteTokenizer:
         # Ids beyond the vocabulary are real: models pad their output layer.
         return self.pieces[token - 256].encode() if token - 256 < len(self.pieces) else b""
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> str:
-        turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        return "".join(turns) + "<|im_start|>assistant\n"
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return self._template.render(messages=messages, tools=tools, add_generation_prompt=True)
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -193,12 +209,13 @@ def play(
     tokenizer: Tokenizer | None = None,
     row: QARow = ROW,
     with_logprobs: bool = True,
+    pages: Sequence[Result] = ((),),
 ) -> Played:
-    """One episode of the real loop over scripted turns and search results."""
+    """One episode of the real loop over scripted turns, search results, and the pages of a browsing tool."""
     tokenizer = tokenizer or tag_tokenizer(protocol)
     policy = ScriptedPolicy(tokenizer, turns, with_logprobs)
     retriever = FakeRetriever(results or ((),))
-    environment = Environment(protocol, limits, retriever, tokenizer)
+    environment = Environment(protocol, limits, retriever, tokenizer, {"browse": FakeRetriever(pages)})
     return Played(asyncio.run(run_episode(environment, row, policy)), policy, retriever, environment)
 
 
@@ -210,6 +227,31 @@ def ask(query: str, thought: str = "") -> str:
 def say(answer: str, thought: str = "") -> str:
     """A turn that answers."""
     return f"{thought}</think> <answer>{answer}</answer>"
+
+
+def turn_that_asks(protocol: Protocol, *queries: str, tool: int = 0) -> str:
+    """A well-formed turn that searches, in the protocol's tags; with tools, all queries in one call."""
+    written = queries[0]
+    if protocol.tools:
+        called = protocol.tools[tool]
+        written = json.dumps({"name": called.name, "arguments": {called.argument: queries}}, ensure_ascii=False)
+    # R1-Searcher searches inside its one thought, which the prompt opens; the others close theirs first.
+    thought = "Hm." if _opens_thought(protocol) and not protocol.tools else _thought(protocol)
+    return f"{thought}{protocol.query.open}{written}{protocol.query.close}"
+
+
+def turn_that_answers(protocol: Protocol, answer: str) -> str:
+    """A well-formed turn that answers, in the protocol's tags."""
+    written = f"\\boxed{{{answer}}}" if protocol.boxed else answer
+    return f"{_thought(protocol)}{protocol.answer.open}{written}{protocol.answer.close}"
+
+
+def _thought(protocol: Protocol) -> str:
+    return f"{'' if _opens_thought(protocol) else protocol.think.open}Hm.{protocol.think.close}"
+
+
+def _opens_thought(protocol: Protocol) -> bool:
+    return (protocol.prefill or prompt_text(protocol.prompt)).endswith(protocol.think.open)
 
 
 def check_invariants(played: Played) -> None:
@@ -237,10 +279,35 @@ def check_invariants(played: Played) -> None:
         assert len(asked.ids) + asked.max_tokens <= limits.max_length
     if trajectory.token_count(SpanKind.PROMPT) <= limits.max_length:
         assert len(trajectory.ids) <= limits.max_length
-    assert trajectory.n_searches <= limits.max_searches
-    assert len(played.retriever.requests) == len(trajectory.searches) <= limits.max_searches
-    protocol = played.environment.protocol
+    _check_moves(played)
+    _check_environment(played)
+
+
+def _check_moves(played: Played) -> None:
+    """Each turn but the first answers a search or a correction, of which there are no more than allowed."""
+    trajectory, environment = played.trajectory, played.environment
+    retrievers = (played.retriever, *environment.tools.values())
+    assert sum(len(retriever.requests) for retriever in retrievers) == len(trajectory.searches)
+    most = environment.limits.max_searches
+    if most is not None:
+        per_move = max((tool.max_items for tool in environment.protocol.tools), default=1)
+        assert len(trajectory.of_kind(SpanKind.DOCUMENTS, SpanKind.FEEDBACK)) <= most
+        assert len(played.policy.asked) <= most + 1
+        assert len(trajectory.searches) <= most * per_move
+
+
+def _check_environment(played: Played) -> None:
+    """Whatever passages say, the environment writes the frame's tags, special tokens and EOS and no others."""
+    trajectory, environment = played.trajectory, played.environment
+    tokenizer, frame = environment.tokenizer, environment.documents.frame
+    framed = tokenizer.encode(frame.open) + tokenizer.encode(frame.close)
     for block in trajectory.of_kind(SpanKind.DOCUMENTS):
-        assert block.text.startswith(protocol.before_documents) and block.text.endswith(protocol.after_documents)
-        assert block.text.count(protocol.documents.open) == block.text.count(protocol.documents.close) == 1
-        assert limits.max_length - block.end >= limits.answer_tokens
+        assert block.text.startswith(frame.open) and block.text.endswith(frame.close)
+        for text in {*environment.protocol.tags, *tokenizer.special_texts}:
+            assert block.text.count(text) == frame.open.count(text) + frame.close.count(text), f"{text} is forged"
+        ids = trajectory.ids[block.start : block.end]
+        assert sum(i in tokenizer.eos_ids for i in ids) == sum(i in tokenizer.eos_ids for i in framed)
+        assert environment.limits.max_length - block.end >= environment.limits.answer_tokens
+    for correction in trajectory.of_kind(SpanKind.FEEDBACK):
+        assert correction.text == environment.protocol.feedback
+        assert tokenizer.eos_ids.isdisjoint(trajectory.ids[correction.start : correction.end])

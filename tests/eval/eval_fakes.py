@@ -9,12 +9,14 @@ from pathlib import Path
 
 from fakes import FakeRetriever, Result, ScriptedPolicy, Turn, ask, passages, say, tag_tokenizer
 
+from eval.contestant import Contestant
 from eval.evaluation import Decoding
 from eval.folder import Predictions
 from eval.session import Session, Timing
 from r1_searcher.policy import Completion
 from r1_searcher.question import QARow
 from r1_searcher.recipe import find_recipe
+from r1_searcher.rollout import Environment
 from r1_searcher.tokenization import Tokenizer
 
 RECIPE = find_recipe("tiny.stage2")
@@ -76,12 +78,15 @@ class Run:
     retriever: FakeRetriever = field(default_factory=retriever_of)
     decodings: Sequence[Decoding] = (Decoding(),)
     concurrency: int = 4
+    contestant: Contestant = Contestant(RECIPE)
 
     async def __call__(self) -> Session:
         predictions = Predictions(self.folder / "predictions.jsonl")
-        session = Session(RECIPE, self.questions, self.decodings, predictions, Timing(), self.concurrency)
+        session = Session(self.contestant, self.questions, self.decodings, predictions, Timing(), self.concurrency)
         try:
-            await session.ask(self.source, self.retriever, self.source.tokenizer, io.StringIO())
+            recipe = self.contestant.recipe
+            environment = Environment(recipe.protocol_spec, recipe.limits, self.retriever, self.source.tokenizer)
+            await session.ask(self.source, environment, io.StringIO())
         finally:
             predictions.close()
         return session

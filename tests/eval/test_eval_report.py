@@ -1,4 +1,4 @@
-"""The quickstart's summary, table and picture, from a folder as the quickstart leaves it."""
+"""The quickstart's summary and table, from a folder as the quickstart leaves it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,11 @@ def folder(tmp_path):
         }
         (tmp_path / model).mkdir()
         (tmp_path / model / "scores.json").write_text(json.dumps(blocks | {"provenance": {}}))
-    for run, steps in (("stage1_run", 5), ("stage2_run", 10)):
-        lines = [
-            {
-                "step": step,
-                "retrieval/rate": step / steps,
-                "format/rate": 1.0,
-                "answer/f1": None,
-                "reward": -2.0,
-                "retrieval/searches": 1.5,
-            }
-            for step in range(1, steps + 1)
-        ]
-        (tmp_path / run).mkdir()
-        (tmp_path / run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "seconds.json").write_text(json.dumps({"stage1": 10.4, "stage2": 20.6}))
     return tmp_path
 
 
-def test_summary_table_and_picture(folder, capsys):
+def test_summary_and_table(folder, capsys):
     assert main([str(folder)]) == 0
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary) == ["base", "stage1", "stage2", "seconds"]
@@ -48,7 +34,6 @@ def test_summary_table_and_picture(folder, capsys):
     assert summary["seconds"] == {"stage1": 10.4, "stage2": 20.6}
     printed = capsys.readouterr().out
     assert "held-out questions, greedy" in printed and "held-out questions, sampled" in printed
-    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_seconds_of_resumed_phases_add_up(folder):
@@ -66,12 +51,10 @@ def test_greedy_alone_is_enough(folder, capsys):
     assert "sampled" not in json.loads((folder / "summary.json").read_text())["base"]
 
 
-@pytest.mark.parametrize(
-    "missing", ["base/scores.json", "stage2/scores.json", "stage1_run/metrics.jsonl", "seconds.json"]
-)
+@pytest.mark.parametrize("missing", ["base/scores.json", "stage2/scores.json", "seconds.json"])
 def test_a_missing_file_is_one_line_and_status_2(folder, capsys, missing):
     (folder / missing).unlink()
     assert main([str(folder)]) == 2
     error = capsys.readouterr().err
     assert missing in error and error.count("\n") == 1
-    assert not (folder / "curves.png").exists()
+    assert not (folder / "summary.json").exists()

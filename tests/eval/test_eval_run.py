@@ -7,20 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from eval.contestant import find_contestant
 from eval.evaluation import Decoding
 from eval.folder import EvaluationFolder
+from eval.policies import EngineModel
 from eval.provenance import model_fingerprint, settings_of
 from eval.run import main
 from r1_searcher.errors import InputError
 from r1_searcher.question import QARow
-from r1_searcher.recipe import find_recipe
-from retriever.wire import Health
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "data_prep" / "tiny_base"
@@ -51,6 +49,12 @@ def command(questions: Path, out: Path, **changed: str) -> list[str]:
         ({"limit": "0"}, "--limit must be at least 1"),
         ({"max_length": "8"}, "max_length"),
         ({"temperature": "-1"}, "temperature"),
+        ({"endpoint": NOBODY}, "--tokenizer"),
+        ({"endpoint": "nowhere", "tokenizer": str(MODEL)}, "http://host:port"),
+        ({"endpoint": NOBODY, "tokenizer": "/nowhere/tokenizer"}, "not found"),
+        ({"note": "corpus"}, "KEY=VALUE"),
+        ({"recipe": "deep_researcher"}, "--browse"),
+        ({"prompt_file": "/nowhere/prompt.txt"}, "cannot read the prompt file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(changed, complaint, data, tmp_path, capsys):
@@ -64,6 +68,16 @@ def test_two_questions_with_one_id_are_refused(data, tmp_path, capsys):
     data.write_text(2 * data.read_text())
     assert main(command(data, tmp_path / "out")) == 2
     assert "'1'" in capsys.readouterr().err
+
+
+def test_only_a_closed_book_needs_no_search_service(data, tmp_path, capsys):
+    options = [f"--model={MODEL}", f"--data={data}", f"--out={tmp_path / 'out'}"]
+    assert main([*options, "--recipe", "tiny.rag"]) == 2
+    assert "--retriever-url" in capsys.readouterr().err
+    endpoint = ["--endpoint", NOBODY, "--tokenizer", str(MODEL)]
+    assert main([*options, *endpoint, "--recipe", "tiny.closed_book"]) == 2
+    assert "the endpoint" in capsys.readouterr().err  # no search service was missed
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_needs_no_heavy_library(data, tmp_path):
@@ -121,42 +135,10 @@ def test_settings_follow_the_weights_not_the_path(tmp_path):
 
 def test_settings_are_json():
     rows = [QARow("1", "q", ("a",))]
-    recipe = find_recipe("tiny.stage2")
-    settings = settings_of(recipe, "org/model", rows, [Decoding()], Health("ready", "bm25", 3))
+    contestant, service = find_contestant("tiny.stage2"), {"index": "bm25", "passages": 3}
+    settings = settings_of(contestant, EngineModel("org/model"), rows, [Decoding()], service, {"corpus": "toy"})
     assert json.loads(json.dumps(settings)) == settings
     assert settings["limits"]["top_k"] == 2 and settings["decodings"]["greedy"]["temperature"] == 0.0
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("eval") / "world"
-    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", "0"], cwd=ROOT, check=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def retriever_url(world) -> Iterator[str]:
-    ready = world / "url.txt"
-    arguments = [
-        "--corpus",
-        world / "corpus.jsonl",
-        "--backend",
-        "bm25",
-        "--port",
-        "0",
-        "--ready-file",
-        ready,
-    ]
-    server = subprocess.Popen([sys.executable, "-m", "retriever.server", *arguments], cwd=ROOT)
-    try:
-        deadline = time.monotonic() + 60
-        while not ready.is_file():
-            assert server.poll() is None and time.monotonic() < deadline, "the retriever did not start"
-            time.sleep(0.1)
-        yield ready.read_text().strip()
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
 
 
 @pytest.mark.e2e
@@ -179,7 +161,9 @@ def test_sixteen_questions_on_the_real_engine(world, retriever_url, tmp_path):
         assert (scores[name]["n"], scores[name]["retriever_errors"]) == (16, 0)
         assert sum(scores[name]["stop_reasons"].values()) == 16
     assert scores["greedy"]["format_rate"] > 0.8
-    assert scores["provenance"]["retriever"] == {"index": "bm25", "passages": 1800}
+    assert (
+        scores["provenance"]["retriever"]["index"] == "bm25" and scores["provenance"]["retriever"]["passages"] == 1800
+    )
     assert "greedy" in done.stdout and "INFO" not in done.stdout + done.stderr and "leaked" not in done.stderr
 
     predictions = out / "predictions.jsonl"

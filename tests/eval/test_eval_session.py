@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from eval_fakes import Run, policy_of, retriever_of, right, rows, wrong
@@ -82,3 +86,63 @@ def test_no_score_where_every_search_failed(tmp_path):
     session = asyncio.run(run())
     with pytest.raises(RunAborted, match="none of 2"):
         session.scores()
+
+
+FULL_DISK = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from eval.cli import run_command
+from eval_fakes import Run, policy_of, rows
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # behaves as a disk of that size
+questions = rows(20)
+sys.exit(run_command("eval", lambda: asyncio.run(Run(Path(sys.argv[1]), questions, policy_of(questions))())))
+"""
+
+
+def test_a_full_disk_is_one_clear_error_and_no_half_row(tmp_path):
+    tests = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", FULL_DISK, tmp_path, tests, tests / "eval"]
+    done = subprocess.run(list(map(str, command)), cwd=tests.parent, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "cannot write" in last and "same command" in last and "Traceback" not in done.stderr
+    file = tmp_path / "predictions.jsonl"
+    kept = [json.loads(line)["row"]["question"] for line in file.read_text().splitlines()]
+    assert kept and file.read_bytes().endswith(b"\n")
+    again = policy_of(rows(20))  # with space, the same command asks the rest
+    asyncio.run(Run(tmp_path, rows(20), again)())
+    assert set(again.asked) == {row.question for row in rows(20)} - set(kept)
+
+
+SLOW = """
+import asyncio, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from eval_fakes import Run, policy_of, retriever_of, rows
+questions, retriever = rows(200), retriever_of()
+retriever.latency = 0.02
+asyncio.run(Run(Path(sys.argv[1]), questions, policy_of(questions), retriever, concurrency=4)())
+"""
+
+
+def test_kill_9_loses_the_questions_in_flight_only(tmp_path):
+    tests, file = Path(__file__).resolve().parents[1], tmp_path / "predictions.jsonl"
+    command = [sys.executable, "-c", SLOW, tmp_path, tests, tests / "eval"]
+    process = subprocess.Popen(list(map(str, command)), cwd=tests.parent)
+    deadline = time.monotonic() + 60
+    while not (file.is_file() and file.read_bytes().count(b"\n") >= 20) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    kept = {
+        json.loads(line)["row"]["id"] for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    }
+    assert 20 <= len(kept) < 200
+    # questions are asked in order, four at a time: nothing that was finished is missing
+    assert {row.id for row in rows(len(kept) - 4)} <= kept
+    questions = rows(200)
+    again = policy_of(questions)
+    asyncio.run(Run(tmp_path, questions, again)())
+    assert len(again.asked) == 200 - len(kept)

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from retriever import Passage
+from retriever.app import MAX_BODY_BYTES, create_app
 from retriever.bm25 import Bm25Index
 from retriever.corpus import read_corpus
 from retriever.process import bind, url_of
-from retriever.server import _serve, _waitress, create_app
+from retriever.service import SearchService
+from retriever.serving import HttpServer
 
 PASSAGES = [
     Passage("p0", "Lilu (mythology)", "A lilu is a masculine Akkadian word for a spirit."),
@@ -65,11 +67,14 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def serve(index) -> Iterator[str]:
-    """The real app under the real server loop, in a thread; gives the URL."""
-    listener = bind("127.0.0.1", 0)
-    server, stop = _waitress(create_app(index), listener, 4), _Stop()
-    thread = threading.Thread(target=_serve, args=(server, stop, None, ""), daemon=True)
+def serve(index, **options) -> Iterator[str]:
+    """The real app under the real server loop, in a thread; gives the URL. `options` are those of `create_app`."""
+    listener, stop = bind("127.0.0.1", 0), _Stop()
+    service = SearchService()
+    service.open(index)
+    app = create_app(service, **options)
+    server = HttpServer(app, listener, threads=16, max_body_bytes=options.get("max_body_bytes", MAX_BODY_BYTES))
+    thread = threading.Thread(target=server.serve, args=(service, stop, None, ""), daemon=True)
     thread.start()
     yield url_of("127.0.0.1", listener)
     stop.stopping = True

@@ -16,13 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from retriever import RetrieverUnavailable, SearchRequest
+from retriever import RetrieverRejected, RetrieverUnavailable, SearchRequest
+from retriever.app import create_app
 from retriever.client import HttpRetriever
 from retriever.corpus import write_corpus
 from retriever.dense import DenseIndex
 from retriever.encoder import HashingEncoder
-from retriever.process import write_ready_file
+from retriever.process import TOKEN_VARIABLE, bind, url_of, write_ready_file
 from retriever.server import main
+from retriever.service import SearchService
+from retriever.serving import HttpServer
 
 SERVER = [sys.executable, "-m", "retriever.server"]
 
@@ -90,7 +93,9 @@ def test_a_saved_dense_index(passages, tmp_path):
 def test_bad_arguments_are_one_line_and_code_2(corpus, tmp_path, bm25, capsys, monkeypatch):
     # In this process, for speed: it must keep its own signal handlers.
     monkeypatch.setattr("retriever.server.StopSignal", lambda: None)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     bm25.save(tmp_path / "index")
+    (tmp_path / "bad-token").write_text("s3cret token\n")
     free = ["--corpus", corpus, "--port", "0"]
     cases = [
         ([], "--corpus --index"),
@@ -106,12 +111,19 @@ def test_bad_arguments_are_one_line_and_code_2(corpus, tmp_path, bm25, capsys, m
         (["--index", tmp_path / "index", "--port", "0", "--backend", "dense"], "'bm25'"),
         ([*free, "--ready-file", tmp_path / "no" / "url"], "folder does not exist"),
         ([*free, "--exit-with-parent", str(os.getpid())], "gone already"),
+        ([*free, "--cache-size", "-1"], "at least 0"),
+        ([*free, "--max-batch", "0"], "at least 1"),
+        ([*free, "--nprobe", "8"], "--nprobe does not go with --corpus"),
+        (["--index", tmp_path / "index", "--port", "0", "--factory", "Flat"], "--factory does not go with --index"),
+        ([*free, "--token-file", tmp_path / "none"], "No such file"),
+        ([*free, "--token-file", tmp_path / "bad-token"], "printable ASCII"),
     ]
     for case, said in cases:
         with pytest.raises(SystemExit) as left:
             main([str(argument) for argument in case])
         errors = capsys.readouterr().err
         assert left.value.code == 2 and len(errors.splitlines()) == 1 and said in errors, (case, errors)
+        assert "s3cret" not in errors
 
 
 def test_a_bad_start_is_quick_and_quiet(corpus, tmp_path):
@@ -192,6 +204,75 @@ def test_requests_under_way_are_answered_before_stopping(serve_index, passages, 
         under_way.wait(timeout=5)
     thread.join(timeout=5)
     assert len(answers[0]) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_the_token_comes_from_a_file_or_the_environment(corpus, tmp_path, monkeypatch, place):
+    monkeypatch.setenv(TOKEN_VARIABLE, "right" if place == "environment" else "another")
+    ready, flags = tmp_path / "url", []
+    if place == "file":
+        (tmp_path / "token").write_text("right\n")
+        flags = ["--token-file", tmp_path / "token"]
+    command = [*SERVER, "--corpus", corpus, "--port", "0", "--ready-file", ready, *flags]
+    with started(command, stderr=subprocess.PIPE) as process:
+        wait_for(ready.exists)
+        url = ready.read_text().strip()
+        monkeypatch.setenv(TOKEN_VARIABLE, "wrong")
+        with pytest.raises(RetrieverRejected, match="401"):
+            ask(url)
+        monkeypatch.setenv(TOKEN_VARIABLE, "right")
+        assert len(ask(url)[1]) == 2
+        process.terminate()
+        assert "right" not in process.communicate(timeout=30)[1]
+
+
+def test_the_socket_answers_while_the_index_loads(bm25):
+    service, loaded, seen = SearchService(), threading.Event(), []
+    app = create_app(service)
+
+    async def watch(url: str) -> None:
+        async with HttpRetriever(url, attempts=1) as client:
+            for call in (client.health, lambda: client.search(SearchRequest("paris", 1))):
+                try:
+                    await call()
+                except RetrieverUnavailable as error:
+                    seen.append(str(error))
+        loaded.set()
+        async with HttpRetriever(url, attempts=4, backoff=0.2) as client:
+            seen.append(len(await client.search(SearchRequest("paris", 1))))
+        stop.stopping = True
+        stop.wake()
+
+    def work() -> None:
+        assert loaded.wait(10)
+        service.open(bm25)
+
+    class Stop:
+        stopping = False
+
+        def serve_with(self, wake) -> None:
+            self.wake = wake
+
+    stop = Stop()
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(app, listener, threads=4, max_body_bytes=1000)
+        thread = threading.Thread(target=lambda: asyncio.run(watch(url_of("127.0.0.1", listener))))
+        thread.start()
+        server.load(work)
+        server.serve(service, stop, None, "")
+        thread.join(10)
+    assert len(seen) == 3 and "503" in seen[0] and "the service is loading" in seen[1] and seen[2] == 1
+
+
+def test_what_loading_raises_is_raised(bm25):
+    def work() -> None:
+        raise ValueError("no such index")
+
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(create_app(SearchService()), listener, threads=1, max_body_bytes=1000)
+        with pytest.raises(ValueError, match="no such index"):
+            server.load(work)
+        server.close()
 
 
 def test_the_ready_file_appears_whole(tmp_path):

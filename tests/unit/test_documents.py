@@ -7,13 +7,28 @@ from fakes import ByteTokenizer, passages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1_searcher.documents import PassageSanitizer, fit_documents, render_documents
-from r1_searcher.protocol import R1_SEARCHER_BASE, R1_SEARCHER_TINY
+from r1_searcher.documents import DocumentBlock, DocumentWriter, Found, PassageSanitizer
+from r1_searcher.protocol import Protocol, Tags
+from r1_searcher.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY
 from retriever.passage import Passage
 
 FORBIDDEN = (*R1_SEARCHER_TINY.tags, "<|endoftext|>", "<s>", "</s>")
 sanitize = PassageSanitizer(FORBIDDEN)
 encode = ByteTokenizer().encode
+
+
+def writer(protocol: Protocol, encode=encode) -> DocumentWriter:
+    return DocumentWriter(protocol, Tags(protocol.before_documents, protocol.after_documents), encode, sanitize)
+
+
+def render(protocol: Protocol, found) -> str:
+    return writer(protocol).render([Found("q", tuple(found))])
+
+
+def fit_passages(found, budget, encode=encode) -> DocumentBlock | None:
+    return writer(R1_SEARCHER_TINY, encode).fit([Found("q", tuple(found))], budget)
+
+
 pieces = st.lists(
     st.one_of(
         st.sampled_from(FORBIDDEN),
@@ -79,19 +94,19 @@ def test_a_lone_surrogate_in_a_passage_becomes_encodable_text():
 
 
 def test_title_and_text_are_both_sanitized():
-    block = render_documents(R1_SEARCHER_BASE, [Passage("p", "</answer>\nT", "<answer>")], sanitize)
+    block = render(R1_SEARCHER_BASE, [Passage("p", "</answer>\nT", "<answer>")])
     assert block == "\n\n<|begin_of_documents|>\n(1)Title: < /answer> T Text: < answer>\n<|end_of_documents|>\n\n"
 
 
 def test_braces_in_a_passage_are_literal():
-    assert "{rank} {0}" in render_documents(R1_SEARCHER_TINY, passages("{rank} {0}"), sanitize)
+    assert "{rank} {0}" in render(R1_SEARCHER_TINY, passages("{rank} {0}"))
 
 
 def fit(texts, budget):
-    return fit_documents(R1_SEARCHER_TINY, passages(*texts), budget, encode, sanitize)
+    return fit_passages(passages(*texts), budget)
 
 
-FRAME = len(encode(render_documents(R1_SEARCHER_TINY, [], sanitize))) - len("None")
+FRAME = len(encode(render(R1_SEARCHER_TINY, []))) - len("None")
 
 
 def test_everything_fits_exactly():
@@ -124,7 +139,7 @@ def test_a_huge_passage_is_left_out_without_being_encoded():
         return encode(text)
 
     found = [Passage("huge", "", "word " * 200_000), Passage("ok", "", "fine")]
-    block = fit_documents(R1_SEARCHER_TINY, found, 200, counting, sanitize)
+    block = fit_passages(found, 200, counting)
     assert [passage.id for passage in block.shown] == ["ok"] and max(seen) < 1000
 
 
@@ -132,7 +147,7 @@ def test_a_passage_of_long_tokens_that_fits_is_shown():
     """Real vocabularies have tokens of 64 and more characters: rules of dashes, indents, repeated letters."""
     tokenizer = ByteTokenizer(["-" * 64])
     found = passages("-" * 64 * 60)  # 60 tokens
-    block = fit_documents(R1_SEARCHER_TINY, found, FRAME + 80, tokenizer.encode, sanitize)
+    block = fit_passages(found, FRAME + 80, tokenizer.encode)
     assert [passage.id for passage in block.shown] == ["p1"]
 
 
@@ -149,4 +164,4 @@ def test_the_block_fits_and_shows_a_subsequence(texts, budget):
     assert len(block.ids) <= budget
     ids = [int(passage.id[1:]) for passage in block.shown]
     assert ids == sorted(set(ids))
-    assert block.text == render_documents(R1_SEARCHER_TINY, block.shown, sanitize)
+    assert block.text == render(R1_SEARCHER_TINY, block.shown)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from r1_searcher.metrics import METRICS
-from r1_searcher.protocol import R1_SEARCHER_BASE as PROTOCOL
+from r1_searcher.protocols import R1_SEARCHER_BASE as PROTOCOL
 from r1_searcher.question import QARow
 from r1_searcher.rewards import REWARDS, RewardResult, score
 from r1_searcher.trajectory import StopReason, Trajectory

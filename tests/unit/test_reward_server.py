@@ -20,7 +20,7 @@ import pytest
 
 import r1_searcher
 from r1_searcher.errors import InputError
-from r1_searcher.protocol import R1_SEARCHER_BASE as PROTOCOL
+from r1_searcher.protocols import R1_SEARCHER_BASE as PROTOCOL
 from r1_searcher.question import QARow
 from r1_searcher.reward_batch import score_batch
 from r1_searcher.rewards import REWARDS
@@ -206,7 +206,7 @@ def test_other_bodies(url: str, body: object, status: int, message: str) -> None
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--reward", "x", "--protocol", PROTOCOL.name), "unknown reward 'x'; known: r1_searcher.base_code"),
+        (("--reward", "x", "--protocol", PROTOCOL.name), "unknown reward 'x'; known: r1_searcher.stage1"),
         (("--reward", STAGE2.name, "--protocol", "x"), "unknown protocol 'x'; known: r1_searcher.base"),
         (("--reward", STAGE2.name, "--protocol", PROTOCOL.name, "--port", "70000"), "from 0 to 65535"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from r1_searcher.format_rules import FORMAT_RULES
 from r1_searcher.parsing import last_between
-from r1_searcher.protocol import R1_SEARCHER_BASE as PROTOCOL
+from r1_searcher.protocols import R1_SEARCHER_BASE as PROTOCOL
 from r1_searcher.question import QARow
 from r1_searcher.rewards import REWARDS, score
 from r1_searcher.trajectory import Span, SpanKind, StopReason, Trajectory

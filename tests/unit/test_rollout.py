@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fakes import EOS, ROOMY, ask, check_invariants, passages, play, say, tag_tokenizer
 
-from r1_searcher.protocol import R1_SEARCHER_BASE, R1_SEARCHER_TINY
+from r1_searcher.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY
 from r1_searcher.rewards import REWARDS, score
 from r1_searcher.trajectory import SpanKind, StopReason
 

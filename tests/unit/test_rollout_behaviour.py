@@ -2,7 +2,8 @@
 
  1. A search is followed by its documents, and the policy goes on behind them.
  2. Several searches follow each other; each gets its own documents.
- 3. One search more than allowed ends the episode (SEARCH_LIMIT) and never reaches the retriever.
+ 3. One search more than allowed ends the episode (SEARCH_LIMIT) and never reaches the retriever; corrections count
+    as searches do; without a cap only the token budgets limit them.
  4. A query without words, or a closing tag without an opening one, ends the episode (INVALID_ACTION).
  5. EOS without an answer ends it (NO_ANSWER); EOS after an answer too (ANSWERED).
  6. The turn's and the episode's token budgets end it (LENGTH); an answer written by then is kept.
@@ -12,12 +13,13 @@
 10. What the last token carries beyond the stop string is trained, and is not part of the query.
 11. Sampled ids are never encoded again, however odd.
 12. A prompt is the protocol's file; chat protocols go through the template and get the prefill.
-13. A protocol with feedback goes on after an invalid action, as long as there is room.
+13. A protocol with feedback goes on after a turn without a usable action, as long as there is room and a move left;
+    with an empty one it goes on after an unusable query only, and nothing is inserted.
 14. Concurrent episodes share an environment and nothing else.
 15. Text of any script, and bytes that are no text, pass through.
 16. A turn is a search only where the engine stopped at the tag.
 17. The record says what was asked, found, shown, and how long things took.
-18. The retriever is asked for the cleaned query, top-k passages, with the row as context.
+18. The retriever is asked for the cleaned query, top-k passages, with the row and the run's progress as context.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from fakes import (
     tag_tokenizer,
 )
 
-from r1_searcher.protocol import R1_SEARCHER_BASE, R1_SEARCHER_CHAT, R1_SEARCHER_TINY, prompt_text
+from r1_searcher.protocol import prompt_text
+from r1_searcher.protocols import R1_SEARCHER_BASE, R1_SEARCHER_CHAT, R1_SEARCHER_TINY
 from r1_searcher.question import QARow
 from r1_searcher.rollout import Environment, run_episode
 from r1_searcher.trajectory import SpanKind, StopReason
@@ -289,11 +292,54 @@ def test_13_feedback_lets_the_policy_try_again():
 
 
 def test_13_feedback_for_ever_ends_at_the_length():
-    limits = replace(ROOMY, max_length=400)
+    limits = replace(ROOMY, max_length=400, max_searches=None)
     played = play([ask("")] * 50, protocol=FORGIVING, limits=limits)
     check_invariants(played)
     assert played.trajectory.stop_reason is StopReason.LENGTH
+    assert len(played.texts(FEEDBACK)) > ROOMY.max_searches
     assert played.trajectory.spans[-1].kind is ACTION, "feedback that nothing can follow is not inserted"
+
+
+def test_13_feedback_for_ever_ends_at_the_cap():
+    played = play([ask("")] * 50, protocol=FORGIVING, limits=replace(ROOMY, max_searches=3))
+    check_invariants(played)
+    assert kinds(played) == [PROMPT, *[ACTION, FEEDBACK] * 3, ACTION]
+    assert played.trajectory.stop_reason is StopReason.INVALID_ACTION
+
+
+@pytest.mark.parametrize("turns", [["Hm.", ask("q"), ask("")], [ask(""), "Hm.", ask("q")], [ask("q"), ask("q"), "Hm."]])
+def test_13_searches_and_corrections_share_one_cap(turns):
+    played = play([*turns, ask("one more")], passages("p"), protocol=FORGIVING, limits=replace(ROOMY, max_searches=3))
+    check_invariants(played)
+    assert played.trajectory.stop_reason is StopReason.SEARCH_LIMIT
+    assert [request.query for request in played.retriever.requests] == ["q"] * turns.count(ask("q"))
+
+
+def test_13_a_turn_without_an_action_is_corrected_too():
+    played = play(["I wonder.", Turn("x" * 30), say("y")], protocol=FORGIVING, limits=replace(ROOMY, turn_tokens=20))
+    check_invariants(played)
+    assert kinds(played) == [PROMPT, ACTION, FEEDBACK, ACTION, FEEDBACK, ACTION]
+    assert played.trajectory.ids[played.trajectory.spans[1].end - 1] == 256, "the EOS was sampled and stays"
+    assert played.trajectory.stop_reason is StopReason.ANSWERED
+
+
+def test_13_an_empty_correction_lets_the_policy_go_on_after_an_unusable_query_only():
+    silent = replace(R1_SEARCHER_TINY, name="silent", feedback="")
+    played = play([ask(""), ask("q"), "I give up."], passages("p"), protocol=silent)
+    check_invariants(played)
+    assert kinds(played) == [PROMPT, ACTION, ACTION, DOCUMENTS, ACTION]
+    assert played.trajectory.stop_reason is StopReason.NO_ANSWER
+    endless = play([ask("")] * 50, protocol=silent, limits=replace(ROOMY, max_searches=None, max_length=100))
+    check_invariants(endless)
+    assert endless.trajectory.stop_reason is StopReason.LENGTH
+
+
+def test_03_without_a_cap_the_tokens_are_the_limit():
+    limits = replace(ROOMY, max_searches=None, max_length=1500)
+    played = play([ask("q")] * 100, passages("p"), limits=limits)
+    check_invariants(played)
+    assert played.trajectory.stop_reason is StopReason.LENGTH
+    assert played.trajectory.n_searches > ROOMY.max_searches
 
 
 @pytest.mark.parametrize("room", range(0, 40))
@@ -323,7 +369,9 @@ def test_14_concurrent_episodes_do_not_mix():
         assert blocks == [BLOCK.format(f"(1) found a{n}\n")] * (n % 4)
         sampled = [trajectory.ids[start:end] for start, end in trajectory.action_ranges]
         assert sampled == policies[n].sampled
-    assert all(request.context == {"row": rows[int(request.query[1:])]} for request in retriever.requests)
+    assert all(
+        request.context == {"row": rows[int(request.query[1:])], "progress": 0.0} for request in retriever.requests
+    )
 
 
 @pytest.mark.parametrize("word", ["Ελλάδα", "日本", "🗼🇫🇷", "e\u0301", "שלום", "a\u200bb", "\u2028x"])
@@ -376,7 +424,7 @@ def test_17_without_logprobs_there_are_none():
 def test_18_what_the_retriever_is_asked():
     played = play([ask("q"), say("x")], passages("p"), limits=replace(ROOMY, top_k=7))
     (request,) = played.retriever.requests
-    assert (request.query, request.top_k, request.context) == ("q", 7, {"row": ROW})
+    assert (request.query, request.top_k, request.context) == ("q", 7, {"row": ROW, "progress": 0.0})
 
 
 def test_18_the_last_opening_tag_starts_the_query():

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1_searcher.limits import Limits
-from r1_searcher.protocol import R1_SEARCHER_BASE, R1_SEARCHER_CHAT, R1_SEARCHER_TINY
+from r1_searcher.protocols import R1_SEARCHER_BASE, R1_SEARCHER_CHAT, R1_SEARCHER_TINY
 from r1_searcher.trajectory import SpanKind, StopReason, TrajectoryRecorder
 from retriever.errors import RetrieverUnavailable
 

@@ -8,7 +8,7 @@ import pytest
 from fakes import ROOMY, ask, check_invariants, passages, play, say
 
 from r1_searcher.documents import PassageSanitizer
-from r1_searcher.protocol import R1_SEARCHER_TINY
+from r1_searcher.protocols import R1_SEARCHER_TINY
 from r1_searcher.tokenization import HFTokenizer
 from r1_searcher.trajectory import SpanKind, StopReason
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fakes import ask, passages, play, say
 
-from r1_searcher.protocol import R1_SEARCHER_BASE, R1_SEARCHER_TINY
+from r1_searcher.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY
 from r1_searcher.rewards import REWARDS, score
 from r1_searcher.trajectory_json import from_mapping, to_mapping
 from retriever.errors import RetrieverTimeout

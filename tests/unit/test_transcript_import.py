@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from fakes import ROOMY, Played, passages, play, turn_that_answers, turn_that_asks
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1_searcher.protocol import PROTOCOLS
-from r1_searcher.protocol import R1_SEARCHER_BASE as PROTOCOL
+from r1_searcher.errors import InputError
+from r1_searcher.protocol import Protocol
+from r1_searcher.protocols import PROTOCOLS, SEARCH_R1
+from r1_searcher.protocols import R1_SEARCHER_BASE as PROTOCOL
 from r1_searcher.question import QARow
+from r1_searcher.rewards import REWARDS, score
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.transcript_import import import_transcript
 
@@ -81,14 +87,86 @@ def test_how_it_ended(text: str, reason: StopReason, answer: str | None) -> None
     assert (found.stop_reason, found.answer) == (reason, answer)
 
 
-PIECES = st.sampled_from([QUERY, BLOCK, END, "x", "\n\n", *PROTOCOL.tags])
+TAGGED = [protocol for protocol in PROTOCOLS.values() if not protocol.tools]
 
 
-@given(st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=10).map("".join))
-def test_no_character_is_lost_and_documents_follow_queries(text: str) -> None:
-    for protocol in PROTOCOLS.values():
-        found = import_transcript(text, ROW, protocol)
-        assert found.completion == text
-        assert found.n_searches == len(found.searches)
-        for before, after in zip(found.spans, found.spans[1:], strict=False):
-            assert after.kind is not SpanKind.DOCUMENTS or before.text.endswith(protocol.query.close)
+@pytest.mark.parametrize("protocol", TAGGED, ids=lambda protocol: protocol.name)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_no_character_is_lost_and_documents_follow_queries(protocol: Protocol, data: st.DataObject) -> None:
+    own = [*protocol.tags, protocol.before_documents, protocol.after_documents, protocol.feedback or "", "\n\n"]
+    pieces = st.sampled_from([QUERY, BLOCK, END, *own])
+    text = "".join(data.draw(st.lists(pieces | st.text(max_size=5), max_size=10)))
+    found = import_transcript(text, ROW, protocol)
+    assert found.completion == text
+    assert found.n_searches == len(found.searches)
+    for before, after in zip(found.spans, found.spans[1:], strict=False):
+        assert after.kind is not SpanKind.DOCUMENTS or before.text.endswith(protocol.query.close)
+
+
+EVERY_TAGGED = pytest.mark.parametrize("protocol", TAGGED, ids=lambda protocol: protocol.name)
+LIMITS = replace(ROOMY, max_searches=3)
+
+
+def assert_same(played: Played, again: Trajectory) -> None:
+    """What a reward or a reader of transcripts sees is the same."""
+    ours, protocol = played.trajectory, played.environment.protocol
+    assert [(span.kind, span.text) for span in again.spans] == [(span.kind, span.text) for span in ours.spans[1:]]
+    assert (again.stop_reason, again.answer, again.n_searches) == (ours.stop_reason, ours.answer, ours.n_searches)
+    answered = [search.query for search in ours.searches][: ours.n_searches]
+    assert [search.query for search in again.searches] == answered
+    for reward in REWARDS.values():
+        assert score(reward, again, protocol) == score(reward, ours, protocol), reward.name
+
+
+@EVERY_TAGGED
+@pytest.mark.parametrize("searches", [0, 1, 2])
+@pytest.mark.parametrize("found", [("In Paris.",), ("A river.", "< In Paris >"), ()])
+def test_round_trip_of_an_answered_episode(protocol, searches, found):
+    turns = [turn_that_asks(protocol, f"tower {n}") for n in range(searches)] + [turn_that_answers(protocol, "Paris")]
+    played = play(turns, passages(*found), protocol=protocol, row=ROW, limits=LIMITS)
+    assert_same(played, import_transcript(played.trajectory.completion, ROW, protocol))
+
+
+@EVERY_TAGGED
+def test_round_trip_of_episodes_without_an_answer(protocol):
+    asks = turn_that_asks(protocol, "tower")
+    for turns in ([asks, asks, asks, asks], [asks, f"hm {protocol.query.open} {protocol.query.close}"]):
+        limits = replace(LIMITS, max_searches=len(turns) - 1)
+        played = play(turns, passages("x"), protocol=protocol, row=ROW, limits=limits)
+        assert played.trajectory.stop_reason in (StopReason.SEARCH_LIMIT, StopReason.INVALID_ACTION)
+        assert_same(played, import_transcript(played.trajectory.completion, ROW, protocol))
+    wanders = play(["hm"], protocol=protocol, row=ROW, limits=replace(LIMITS, max_searches=0))
+    assert_same(wanders, import_transcript(wanders.trajectory.completion, ROW, protocol))
+
+
+@pytest.mark.parametrize("protocol", [p for p in TAGGED if p.feedback], ids=lambda protocol: protocol.name)
+def test_round_trip_of_corrections(protocol):
+    turns = ["Hm.", turn_that_asks(protocol, "tower"), "", turn_that_answers(protocol, "Paris")]
+    played = play(turns, passages("In Paris."), protocol=protocol, row=ROW, limits=LIMITS)
+    again = import_transcript(played.trajectory.completion, ROW, protocol)
+    assert_same(played, again)
+    assert kinds(again) == "afadafa"
+
+
+def test_a_correction_that_is_not_word_for_word_is_the_policys():
+    text = f"Hm.{SEARCH_R1.feedback[:-2]}<answer>Paris</answer>"
+    assert kinds(import_transcript(text, ROW, SEARCH_R1)) == "a"
+
+
+@pytest.mark.parametrize("protocol", [p for p in TAGGED if p.feedback == ""], ids=lambda protocol: protocol.name)
+def test_a_turn_that_went_on_after_an_unusable_query_is_one_span(protocol):
+    """The loop has two spans there; the searches, the answer and the rewards are the same."""
+    turns = ["oops</search>", turn_that_asks(protocol, "tower"), turn_that_answers(protocol, "Paris")]
+    played = play(turns, passages("In Paris."), protocol=protocol, row=ROW)
+    again = import_transcript(played.trajectory.completion, ROW, protocol)
+    assert (kinds(again), again.answer) == ("ada", "Paris")
+    assert [search.query for search in again.searches] == ["tower"]
+    for name in ("research.code", "research.paper"):
+        assert score(REWARDS[name], again, protocol) == score(REWARDS[name], played.trajectory, protocol)
+
+
+@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS.values() if p.tools], ids=lambda protocol: protocol.name)
+def test_a_protocol_with_tools_has_no_transcripts_to_import(protocol):
+    with pytest.raises(InputError, match=f"a transcript of {protocol.name} cannot be imported"):
+        import_transcript("x</think><answer>Paris</answer>", ROW, protocol)

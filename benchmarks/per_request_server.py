@@ -1,0 +1,58 @@
+"""The server to beat: it searches each request alone, as the published systems' servers do.
+
+``python -m benchmarks.per_request_server --index DIR --encoder-path DIR --ready-file FILE``
+
+R1-Searcher's format and its way (a Flask view that encodes and searches what one request brings), on the HTTP server
+that ours uses, so that a comparison shows the batching and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from retriever.backends import load_index
+from retriever.formats import FORMATS
+from retriever.interface import Index
+from retriever.process import bind, stop_with_parent, url_of, write_ready_file
+from retriever.wire import Ask, as_object, load
+
+
+def serve(index: Index, ready_file: Path, threads: int) -> None:
+    """Answer POST /queries for ever."""
+    import waitress
+    from flask import Flask, Response, request
+
+    spoken = FORMATS["r1_searcher"]
+    app = Flask("per_request")
+
+    @app.post(spoken.path)
+    def queries() -> Response:
+        row = as_object(load(request.get_data()))
+        ask = Ask(tuple(row["queries"]), row["k"])  # type: ignore[arg-type]
+        body = spoken.encode_answer(ask, index.search(ask.queries, ask.top_k))
+        return Response(body, content_type="application/json")
+
+    listener = bind("127.0.0.1", 0)
+    listener.listen(1024)
+    write_ready_file(ready_file, url_of("127.0.0.1", listener))
+    waitress.serve(app, sockets=[listener], threads=threads, _quiet=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index", required=True, type=Path)
+    parser.add_argument("--encoder-path")
+    parser.add_argument("--ready-file", required=True, type=Path)
+    parser.add_argument("--threads", type=int, default=8)
+    options = parser.parse_args(argv)
+    stop_with_parent(None)
+    serve(load_index(options.index, encoder_path=options.encoder_path), options.ready_file, options.threads)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

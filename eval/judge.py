@@ -1,0 +1,237 @@
+"""A language model judges predictions: ``python -m eval.judge FILE --endpoint URL --model NAME [--json OUT]``.
+
+Any OpenAI-compatible endpoint serves; its key is read from the environment.  Verdicts are kept beside the
+predictions as they come: a second run asks nothing, a killed one loses the questions in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from eval.bootstrap import intervals
+from eval.cli import check_output, run_command
+from eval.folder import provenance_beside, write_json
+from eval.prediction import Prediction, by_decoding, predictions_file, read_predictions, verdicts_file
+from eval.table import format_table, percent, percent_with_interval
+from r1_searcher.errors import InputError
+from r1_searcher.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
+from r1_searcher.metrics import cover_exact_match
+from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
+from retriever.process import OneLineParser
+from retriever.retry import RetryPolicy
+
+NO_ANSWER = Verdict(correct=False, reply="no answer was given; nobody was asked")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A prediction with its verdict."""
+
+    prediction: Prediction
+    verdict: Verdict
+
+    @property
+    def covered(self) -> bool:
+        """Whether R1-Searcher's cover-EM calls it right."""
+        return bool(cover_exact_match(self.prediction.found, self.prediction.golds))
+
+
+async def judge_all(predictions: Sequence[Prediction], judge: Judge) -> list[Judged]:
+    """Every prediction with its verdict, in order, with a progress bar on stderr.
+
+    Raises:
+        RunAborted: a verdict could not be kept, because the disk is full.
+    """
+    with tqdm(total=len(predictions), desc="judge", unit="q", disable=None) as bar:
+
+        async def one(prediction: Prediction) -> Judged:
+            case = prediction.case
+            verdict = NO_ANSWER if case is None else await judge.judge(case)
+            bar.update()
+            return Judged(prediction, verdict)
+
+        tasks = [asyncio.create_task(one(prediction)) for prediction in predictions]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def summarize(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Accuracy over what was judged, what was not, and how far the verdicts agree with cover-EM."""
+    known = [each for each in judged if each.verdict.correct is not None]
+    unjudged = Counter(each.verdict.unjudged for each in judged)
+    summary: dict[str, Any] = {
+        "n": len(judged),
+        "judged": len(known),
+        "no_answer": sum(each.verdict is NO_ANSWER for each in judged),
+        "unjudged": {reason.value: unjudged[reason] for reason in Unjudged},
+    }
+    if known:
+        (interval,) = intervals([[float(bool(each.verdict.correct))] for each in known])
+        summary["accuracy"] = round(sum(bool(each.verdict.correct) for each in known) / len(known), 6)
+        summary["interval_95"] = interval
+        summary["agreement_with_cover_em"] = _agreement(known)
+    return summary
+
+
+def _agreement(known: Sequence[Judged]) -> dict[str, Any]:
+    """The four cells, the share of equal verdicts, and Cohen's kappa (1: always, 0: as by chance)."""
+    cells = Counter((bool(each.verdict.correct), each.covered) for each in known)
+    n = len(known)
+    agree = (cells[True, True] + cells[False, False]) / n
+    judge_right, cover_right = ((cells[True, True] + cells[cell]) / n for cell in ((True, False), (False, True)))
+    chance = judge_right * cover_right + (1 - judge_right) * (1 - cover_right)
+    return {
+        "both_right": cells[True, True],
+        "both_wrong": cells[False, False],
+        "judge_only": cells[True, False],
+        "cover_em_only": cells[False, True],
+        "agreement": round(agree, 6),
+        "kappa": round((agree - chance) / (1 - chance), 6) if chance < 1 else None,
+    }
+
+
+def cost(verdicts: Sequence[Verdict], price_in: float, price_out: float) -> dict[str, Any]:
+    """What verdicts took; prices are per million tokens."""
+    tokens_in = sum(verdict.prompt_tokens for verdict in verdicts)
+    tokens_out = sum(verdict.completion_tokens for verdict in verdicts)
+    return {
+        "questions": len(verdicts),
+        "requests": sum(verdict.requests for verdict in verdicts),
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "price": round((tokens_in * price_in + tokens_out * price_out) / 1e6, 6),
+    }
+
+
+def _different(judged: Sequence[Judged]) -> list[Verdict]:
+    """The verdicts that were asked for; equal cases share one."""
+    verdicts = {id(each.verdict): each.verdict for each in judged if each.verdict is not NO_ANSWER}
+    return list(verdicts.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2, a full disk status 3."""
+    options = _parser().parse_args(argv)
+    return run_command("eval.judge", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    for name in ("concurrency", "attempts", "max_tokens"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
+    file = predictions_file(options.file)
+    cache_file = options.cache or verdicts_file(file)
+    check_output(options.json)
+    check_output(cache_file)
+    predictions = read_predictions(file)
+    scored = [prediction for prediction in predictions if not prediction.failed]
+    if not scored:
+        raise InputError(f"nothing to judge in {file}: every search failed")
+    retry = RetryPolicy(options.attempts, deadline=options.timeout * options.attempts + 60)
+    config = EndpointConfig(options.endpoint, options.model, options.key_variable, options.timeout, retry)
+    sampling = Sampling(options.temperature, options.max_tokens)
+    cache = VerdictCache(cache_file, keep_unjudged=not options.retry_unjudged)
+    try:
+        judged, asked = asyncio.run(_judge(scored, config, cache, sampling, options.concurrency))
+    finally:
+        cache.close()
+    groups: dict[str, list[Judged]] = {name: [] for name in by_decoding(scored)}
+    for each in judged:
+        groups[each.prediction.decoding].append(each)
+    blocks = {name or "score": summarize(group) for name, group in groups.items()}
+    prices = (options.price_in, options.price_out)
+    costs = {"this_run": cost(asked, *prices), "all_verdicts": cost(_different(judged), *prices)}
+    print(_table(blocks))
+    print(_cost_line(costs))
+    if options.json:
+        failed = len(predictions) - len(scored)
+        about = {"retriever_errors": failed, "cost": costs, "judge": _identity(config, sampling)}
+        write_json(options.json, {**blocks, **about, "provenance": provenance_beside(file)})
+
+
+def _identity(config: EndpointConfig, sampling: Sampling) -> dict[str, Any]:
+    """Whose verdicts these are."""
+    prompt = hashlib.sha256(PROMPT.encode()).hexdigest()
+    return {"endpoint": config.shown, "model": config.model, **asdict(sampling), "prompt_sha256": prompt}
+
+
+async def _judge(
+    predictions: Sequence[Prediction],
+    config: EndpointConfig,
+    cache: VerdictCache,
+    sampling: Sampling,
+    concurrency: int,
+) -> tuple[list[Judged], list[Verdict]]:
+    """The verdicts, and those that had to be asked for."""
+    endpoint = OpenAIEndpoint(config)
+    judge = Judge(endpoint, config.model, cache, sampling, concurrency)
+    try:
+        cases = [prediction.case for prediction in predictions if prediction.case is not None]
+        if not all(map(judge.knows, cases)):
+            await endpoint.check()
+        return await judge_all(predictions, judge), judge.asked
+    finally:
+        await endpoint.close()
+
+
+def _table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
+    header = ["", "n", "judge % [95 %]", "agrees with cover-EM %", "judge only", "cover-EM only", "unjudged"]
+    lines = []
+    for name, block in blocks.items():
+        unjudged = ", ".join(f"{count} {reason}" for reason, count in block["unjudged"].items() if count) or "0"
+        cells = ["-"] * 4
+        if "accuracy" in block:
+            same = block["agreement_with_cover_em"]
+            accuracy = percent_with_interval(block["accuracy"], block["interval_95"])
+            cells = [accuracy, percent(same["agreement"])]
+            cells += [str(same["judge_only"]), str(same["cover_em_only"])]
+        lines.append([name, str(block["n"]), *cells, unjudged])
+    return format_table(header, lines)
+
+
+def _cost_line(content: Mapping[str, Mapping[str, Any]]) -> str:
+    now, whole = content["this_run"], content["all_verdicts"]
+    return (
+        f"asked now: {now['questions']} questions in {now['requests']} requests, {now['prompt_tokens']} + "
+        f"{now['completion_tokens']} tokens, {now['price']:g}; all verdicts: {whole['prompt_tokens']} + "
+        f"{whole['completion_tokens']} tokens, {whole['price']:g}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="eval.judge", description=__doc__)
+    parser.add_argument("file", type=Path, help="predictions.jsonl of eval.run (or its folder), or the published form")
+    parser.add_argument(
+        "--endpoint", required=True, metavar="URL", help="OpenAI-compatible, e.g. http://127.0.0.1:8000"
+    )
+    parser.add_argument("--model", required=True, help="name of the judge at the endpoint")
+    parser.add_argument("--key-variable", default="OPENAI_API_KEY", help="environment variable that holds the key")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write accuracy, agreement and cost to this file")
+    parser.add_argument("--cache", type=Path, metavar="FILE", help="verdicts (default: beside the predictions)")
+    parser.add_argument("--retry-unjudged", action="store_true", help="ask again where there was no verdict")
+    parser.add_argument("--temperature", type=float, default=Sampling.temperature, help="of the judge (default 0)")
+    parser.add_argument("--max-tokens", type=int, default=Sampling.max_tokens, help="of a reply")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds of one attempt")
+    parser.add_argument("--attempts", type=int, default=4, help="requests per question at most")
+    parser.add_argument("--concurrency", type=int, default=16, help="questions at a time")
+    parser.add_argument("--price-in", type=float, default=0.0, help="of a million prompt tokens, for the cost")
+    parser.add_argument("--price-out", type=float, default=0.0, help="of a million completion tokens")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Which search filled which document block, and where in the block its passages stand.  For display only.
+
+An episode records what was searched and what was inserted, each in order.  A protocol without tools has one block a
+search; a tool call of several requests has one block for all of them, which names them in its JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from r1_searcher.protocol import Protocol
+from r1_searcher.trajectory import SearchRecord, SpanKind, Trajectory
+
+
+def describe_searches(trajectory: Trajectory, protocol: Protocol | None) -> list[dict[str, Any]]:
+    """The searches as JSON, with ``block`` (place among the document blocks, None: it filled none) and ``starts``."""
+    blocks = trajectory.of_kind(SpanKind.DOCUMENTS)
+    described: list[dict[str, Any]] = []
+    block = -1
+    for search in trajectory.searches:
+        if block < 0 or not (search.tool and _names(blocks[block].text, search)):
+            block += 1
+        if block >= len(blocks):
+            described += [{**vars(search), "block": None, "starts": ()}]
+            block = len(blocks) - 1
+            continue
+        described.append(
+            {**vars(search), "block": block, "starts": passage_starts(blocks[block].text, search, protocol)}
+        )
+    return described
+
+
+def _names(text: str, search: SearchRecord) -> bool:
+    return json.dumps(search.query, ensure_ascii=False) in text
+
+
+def passage_starts(text: str, search: SearchRecord, protocol: Protocol | None) -> Sequence[int]:
+    """Where in a block each shown passage begins, in UTF-16 units as a browser counts them.
+
+    Empty where they cannot be told apart: the protocol is unknown, or does not number its passages.
+    """
+    head = protocol.passage_format.split("{title")[0].split("{text")[0] if protocol else ""
+    if protocol is None or search.tool or "{rank}" not in head or not text.startswith(protocol.before_documents):
+        return ()
+    starts: list[int] = []
+    at = len(protocol.before_documents)
+    for rank in range(1, len(search.shown_ids) + 1):
+        own = head.format(rank=rank)
+        if starts or not text.startswith(own, at):
+            at = text.find("\n" + own, at) + 1  # passages stand on lines of their own
+        if not text.startswith(own, at) or (starts and at == 0):
+            return ()
+        starts.append(len(text[:at].encode("utf-16-le", "surrogatepass")) // 2)
+    return starts

@@ -1,0 +1,191 @@
+"""What a report is made of: training runs and evaluations, found in the folders that a user names.
+
+::
+
+    DIR is a training run          trajectories/*.jsonl, metrics.jsonl, run.json
+    DIR is an evaluation           predictions.jsonl, evaluation.json, scores.json
+    DIR holds such folders         the quickstart's base, stage1_run, stage1, stage2_run, stage2
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval.folder import EvaluationFolder
+from eval.provenance import model_fingerprint
+from r1_searcher.errors import InputError
+from r1_searcher.host.metrics_log import read_metrics
+from r1_searcher.host.run_folder import CONFIG_FILE, IDENTITY_FILE, RunFolder
+from r1_searcher.protocol import Protocol
+from r1_searcher.protocols import find_protocol
+from r1_searcher.rewards import Reward, find_reward
+
+_MODEL_FLAG = "--actor.model_name_or_path"
+
+
+class SourceKind(str, Enum):
+    """What a folder holds."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One training run or one evaluation, complete or in progress."""
+
+    kind: SourceKind
+    name: str
+    """As the report calls it."""
+    path: Path
+
+    @cached_property
+    def episode_files(self) -> tuple[Path, ...]:
+        """Files with one episode per line, in the order of their names."""
+        if self.kind is SourceKind.EVALUATION:
+            return tuple(path for path in [EvaluationFolder(self.path).predictions_file] if path.is_file())
+        return tuple(sorted((self.path / "trajectories").glob("*.jsonl")))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """``run.json`` or ``evaluation.json``; empty where it has not been written."""
+        file = self.path / CONFIG_FILE if self._is_training else EvaluationFolder(self.path).settings_file
+        return _read_object(file)
+
+    @cached_property
+    def scores(self) -> Mapping[str, Any]:
+        """``scores.json``; empty where the evaluation has not ended."""
+        return _read_object(EvaluationFolder(self.path).scores_file)
+
+    @cached_property
+    def flags(self) -> Mapping[str, str]:
+        """The trainer's flags; empty for an evaluation."""
+        return _read_object(self.path / IDENTITY_FILE).get("flags", {})
+
+    @cached_property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """One mapping per training step; empty for an evaluation, or where no step has ended."""
+        file = RunFolder(self.path).metrics_file
+        if not self._is_training or not file.is_file():
+            return ()
+        try:
+            return read_metrics(file)
+        except ValueError as error:
+            raise InputError(f"{file} is not one JSON object per line: {error}") from error
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing will be added."""
+        return RunFolder(self.path).is_complete if self._is_training else bool(self.scores)
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe as JSON, its limits included."""
+        limits = {"limits": self.settings["limits"]} if "limits" in self.settings else {}
+        return {**self.settings.get("recipe", {}), **limits}
+
+    @cached_property
+    def protocol(self) -> Protocol | None:
+        """The protocol, where this version knows it."""
+        with contextlib.suppress(InputError):
+            return find_protocol(self.recipe.get("protocol", ""))
+        return None
+
+    @cached_property
+    def rewards(self) -> tuple[Reward, ...]:
+        """The rewards of its stages, as far as this version knows them."""
+        found = []
+        for name in filter(None, (self.recipe.get("reward"), self.recipe.get("then_reward"))):
+            with contextlib.suppress(InputError):
+                found.append(find_reward(name))
+        return tuple(found)
+
+    @property
+    def initial_model(self) -> str:
+        """What a training began with: a folder or a hub name."""
+        return self.flags.get(_MODEL_FLAG, "")
+
+    @cached_property
+    def initial_fingerprint(self) -> str:
+        """Fingerprint of what a training began with, its name where it is of the hub; empty where unknown."""
+        return _fingerprint(Path(self.initial_model)) or self.initial_model
+
+    @property
+    def model_folder(self) -> Path:
+        """Where a training leaves its model."""
+        return self.path / "model"
+
+    @property
+    def evaluated_fingerprint(self) -> str:
+        """Fingerprint of the model that an evaluation asked."""
+        model = self.settings.get("model", "")
+        return model.get("fingerprint", "") if isinstance(model, Mapping) else str(model)
+
+    @cached_property
+    def final_fingerprint(self) -> str:
+        """Fingerprint of the model that a training has left; empty before its end."""
+        return _fingerprint(self.model_folder) if self.is_complete else ""
+
+    @property
+    def _is_training(self) -> bool:
+        return self.kind is SourceKind.TRAINING
+
+
+def find_sources(folders: Sequence[Path]) -> list[Source]:
+    """The runs and evaluations that are these folders, or that stand directly in them.
+
+    Raises:
+        InputError: a folder is missing or holds neither.
+    """
+    sources: list[Source] = []
+    for folder in folders:
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        found = [*_source_at(folder, folder.name), *_sources_inside(folder, prefix)]
+        if not found:
+            raise InputError(
+                f"{folder} is neither a training run (trajectories/, metrics.jsonl) nor an evaluation "
+                "(predictions.jsonl), and holds none; give the folder of one"
+            )
+        sources += found
+    return sources
+
+
+def _source_at(folder: Path, name: str) -> list[Source]:
+    if not folder.is_dir():
+        raise InputError(f"not a folder: {folder}")
+    # A training run names an evaluation's settings nowhere, and the other way round; each mark is of one kind.
+    marks = {
+        SourceKind.TRAINING: ("trajectories", "metrics.jsonl", IDENTITY_FILE),
+        SourceKind.EVALUATION: ("predictions.jsonl", "evaluation.json"),
+    }
+    kinds = [kind for kind, names in marks.items() if any((folder / mark).exists() for mark in names)]
+    return [Source(kind, name, folder) for kind in kinds]
+
+
+def _sources_inside(folder: Path, prefix: str) -> list[Source]:
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [source for child in children for source in _source_at(child, prefix + child.name)]
+
+
+def _fingerprint(model: Path) -> str:
+    """As evaluations record it; empty where the model is no longer there."""
+    return model_fingerprint(str(model)) if (model / "config.json").is_file() else ""
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} must hold a JSON object, found {type(content).__name__}")
+    return content

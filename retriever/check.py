@@ -1,0 +1,209 @@
+"""How well a saved index finds: recall@k against exact search, and of gold titles where the questions name them.
+
+    python -m retriever.check --index DIR --k 5
+    python -m retriever.check --index DIR --queries questions.jsonl --k 5 --json report.json
+
+Questions are JSONL with `question` (or `query`) and, where known, `gold_titles`. Without a file, titles of random
+passages are the queries. Exact search needs the vectors that the build kept (DIR/embeddings, or `--embeddings`).
+Exit codes: 0 done; 2 for bad input, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.backends import Opening, load_index
+from retriever.building import EMBEDDINGS_FOLDER
+from retriever.dense import DenseIndex
+from retriever.drafts import write_json
+from retriever.embeddings import EMBEDDINGS_NAME, Embeddings
+from retriever.faiss_vectors import SearchSettings
+from retriever.hybrid import PARTS, HybridIndex
+from retriever.interface import Index
+from retriever.passage import Hits
+from retriever.process import OneLineParser
+from retriever.store import PassageStore
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, and what should be found."""
+
+    text: str
+    gold_titles: frozenset[str] = frozenset()
+    """Titles of the passages that answer it; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was seen."""
+
+    index: str
+    passages: int
+    k: int
+    queries: int
+    recall_of_exact: float | None
+    """Share of the k best by exact search that the index's k best hold; None for an index without vectors."""
+    recall_of_gold: float | None
+    """Mean share of a question's gold titles among the k best; None where no question names any."""
+    milliseconds_per_query: float
+    """Of searching in batches, encoding included."""
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Questions of a JSONL file.
+
+    Raises:
+        ValueError: naming file and line; also for a file without questions.
+    """
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            text = row["question"] if "question" in row else row["query"]
+            found.append(Question(text, frozenset(row.get("gold_titles", ()))))
+            if not isinstance(text, str):
+                raise TypeError(f"the question is {text!r:.40}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: expected JSON with question or query ({error})") from error
+    if not found:
+        raise ValueError(f"{path} holds no questions")
+    return found
+
+
+def titles_as_questions(index: DenseIndex | HybridIndex | Any, size: int, seed: int = 0) -> list[Question]:
+    """Titles of random passages, or the first words of those without one."""
+    count = len(index.passages)
+    rows = np.random.default_rng(seed).choice(count, min(size, count), replace=False)
+    picked = [index.passages[int(row)] for row in rows]
+    return [Question(passage.title or " ".join(passage.text.split()[:12])) for passage in picked]
+
+
+def exact_rows(embeddings: Embeddings, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Positions of the k vectors with the largest inner product, shape [queries, k]; one shard in memory at a time."""
+    scores = np.zeros((len(queries), 0), np.float32)
+    rows = np.zeros((len(queries), 0), np.int64)
+    for number, matrix in enumerate(embeddings.matrices()):
+        start, stop = embeddings.bounds(number)
+        scores = np.hstack([scores, queries @ matrix.T])
+        rows = np.hstack([rows, np.broadcast_to(np.arange(start, stop), (len(queries), stop - start))])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+    return rows
+
+
+def recall_of_exact(dense: DenseIndex, embeddings: Embeddings, questions: Sequence[Question], k: int) -> float:
+    """Share of the exact k best that the index finds among its k best, over all questions."""
+    texts = [question.text for question in questions]
+    expected = exact_rows(embeddings, dense.encoder.encode_queries(texts), k)
+    found = [ranking for batch in _batches(texts) for ranking in dense.rank(batch, k)]
+    shared = [np.isin(right, ranking.rows).mean() for right, ranking in zip(expected, found, strict=True)]
+    return float(np.mean(shared))
+
+
+def recall_of_gold(results: Sequence[Hits], questions: Sequence[Question]) -> float | None:
+    """Mean share of gold titles found, over the questions that name any."""
+    shares = [
+        len(question.gold_titles & {hit.passage.title for hit in hits}) / len(question.gold_titles)
+        for question, hits in zip(questions, results, strict=True)
+        if question.gold_titles
+    ]
+    return sum(shares) / len(shares) if shares else None
+
+
+def check(index: Index, questions: Sequence[Question], k: int, embeddings: Embeddings | None) -> Report:
+    """Search all questions and compare."""
+    dense = index.dense if isinstance(index, HybridIndex) else index
+    exact = None
+    if isinstance(dense, DenseIndex) and embeddings is not None:
+        exact = recall_of_exact(dense, embeddings, questions, k)
+    started = time.perf_counter()
+    results = [hits for batch in _batches([q.text for q in questions]) for hits in index.search(batch, k)]
+    spent = 1000 * (time.perf_counter() - started) / len(questions)
+    return Report(index.name, len(index), k, len(questions), exact, recall_of_gold(results, questions), spent)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        for name in ("k", "sample"):
+            if getattr(args, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+        report = _run(args)
+        if args.json is not None:
+            write_json(args.json, asdict(report))
+    except (ValueError, OSError, ImportError) as error:
+        parser.error(str(error))
+    print(_table(report))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> Report:
+    defaults = SearchSettings()
+    given = args.nprobe is not None or args.ef_search is not None
+    chosen = SearchSettings(args.nprobe or defaults.nprobe, args.ef_search or defaults.ef_search)
+    opening = Opening(settings=chosen if given else None, corpus=args.corpus)
+    index: Any = load_index(args.index, encoder_path=args.encoder_path, opening=opening)
+    if args.verify_corpus and isinstance(index.passages, PassageStore):
+        index.passages.verify()
+    questions = read_questions(args.queries) if args.queries else titles_as_questions(index, args.sample)
+    return check(index, questions, args.k, _embeddings(args, index))
+
+
+def _embeddings(args: argparse.Namespace, index: Any) -> Embeddings | None:
+    if not isinstance(index, DenseIndex | HybridIndex):
+        return None
+    own = args.index / (PARTS[1] if isinstance(index, HybridIndex) else "") / EMBEDDINGS_FOLDER
+    if args.embeddings is None and not (own / EMBEDDINGS_NAME).is_file():
+        print(f"no exact search: the vectors are not at {own}; name their folder with --embeddings", file=sys.stderr)
+        return None
+    embeddings = Embeddings.open(args.embeddings or own)
+    if embeddings.count != len(index):
+        raise ValueError(f"{embeddings.folder} holds {embeddings.count} vectors, the index has {len(index)}")
+    return embeddings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m retriever.check", description="Recall of a saved index.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--index", type=Path, required=True, metavar="DIR")
+    add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and gold_titles")
+    add("--k", type=int, default=5, help="passages wanted (%(default)s)")
+    add("--sample", type=int, default=200, help="without --queries: titles that are asked for (%(default)s)")
+    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
+    add("--embeddings", type=Path, metavar="DIR", help="the vectors, if not in the index's folder")
+    add("--corpus", type=Path, metavar="DIR", help="the passage store, if it has moved")
+    add("--nprobe", type=int, help="IVF: instead of the index's own")
+    add("--ef-search", type=int, help="HNSW: instead of the index's own")
+    add("--verify-corpus", action="store_true", help="read the whole passage store and compare its hashes first")
+    add("--json", type=Path, metavar="FILE", help="write the report there, too")
+    return parser
+
+
+def _table(report: Report) -> str:
+    rows = [(name.replace("_", " "), value) for name, value in asdict(report).items() if value is not None]
+    return "\n".join(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}" for name, value in rows)
+
+
+def _batches(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

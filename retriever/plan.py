@@ -1,0 +1,147 @@
+"""Disk, memory and time of an index before anything is built.
+
+    python -m retriever.plan --passages 30000000 --dim 768 --index Flat SQ8 HNSW32 IVF4096,PQ64 --rate 4000
+    python -m retriever.plan --corpus STORE --encoder e5-base-v2 --index IVF4096,PQ64
+
+Small samples are built on this machine, as busy as it is now, and extrapolated. Time to encode comes from `--rate`
+(passages per second), or from encoding a few passages where an encoder is named; else it is left out. Exit codes: 0
+done; 2 for bad input, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from retriever.costs import Costs, measure_index
+from retriever.drafts import write_json
+from retriever.encoder import load_encoder
+from retriever.process import OneLineParser
+from retriever.store import PassageStore, open_corpus
+
+_PASSAGE_BYTES = 640
+"""A 100-word English passage with id and title."""
+_SAMPLE_PASSAGE = "Passage title " + "word " * 100
+_RATE_SAMPLE = 64
+_GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one index over a corpus will take."""
+
+    index: str
+    passages: int
+    corpus_gb: float
+    embeddings_gb: float
+    """float32 on disk; half of it with --vector-dtype float16, nothing after --drop-embeddings."""
+    index_gb: float
+    """On disk, and in memory once searches have touched all of it."""
+    build_memory_gb: float
+    encode_hours: float | None
+    train_hours: float
+    add_hours: float
+
+
+def estimate(costs: Costs, passages: int, rate: float | None, passage_bytes: float = _PASSAGE_BYTES) -> Estimate:
+    """Extrapolate to a number of passages; `rate` in passages per second."""
+    return Estimate(
+        costs.factory,
+        passages,
+        passages * passage_bytes / _GB,
+        passages * costs.dim * 4 / _GB,
+        costs.index_bytes(passages) / _GB,
+        costs.build_bytes(passages) / _GB,
+        passages / rate / 3600 if rate else None,
+        costs.train_s(passages) / 3600,
+        costs.add_s(passages) / 3600,
+    )
+
+
+def encoding_rate(name: str, path: str | None, device: str | None) -> tuple[float, int]:
+    """Passages per second of an encoder on this machine's device, and its dimension."""
+    encoder = load_encoder(name, path, device=device)
+    texts = [f"{number} {_SAMPLE_PASSAGE}" for number in range(_RATE_SAMPLE)]
+    encoder.encode_passages(texts[:8])
+    started = time.perf_counter()
+    encoder.encode_passages(texts)
+    return len(texts) / (time.perf_counter() - started), encoder.dim
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        found = _estimates(args)
+        if args.json is not None:
+            write_json(args.json, {"estimates": [asdict(each) for each in found]})
+    except (ValueError, OSError, ImportError) as error:
+        parser.error(str(error))
+    print(_table(found))
+    return 0
+
+
+def _estimates(args: argparse.Namespace) -> list[Estimate]:
+    if (args.passages is None) == (args.corpus is None):
+        raise ValueError("give either --passages or --corpus")
+    for name in ("passages", "dim", "rate", "budget"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"--{name} must be above 0, got {value}")
+    passage_bytes: float = _PASSAGE_BYTES
+    if args.corpus is not None:
+        corpus = open_corpus(args.corpus)
+        args.passages = len(corpus)
+        if isinstance(corpus, PassageStore):
+            passage_bytes = corpus.bytes / len(corpus)
+    rate, dim = args.rate, args.dim
+    if args.encoder is not None:
+        measured, dim = encoding_rate(args.encoder, args.encoder_path, args.device)
+        rate = rate or measured
+    if dim is None:
+        raise ValueError("give --dim, or --encoder to measure it")
+    factories = tqdm(args.index, desc="sample", unit=" index")
+    costs = [measure_index(factory, dim, args.passages, budget_s=args.budget) for factory in factories]
+    return [estimate(each, args.passages, rate, passage_bytes) for each in costs]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m retriever.plan", description="What an index will cost.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--passages", type=int, metavar="N", help="size of the corpus")
+    add("--corpus", type=Path, help="instead: a passage store or JSONL that is there already")
+    add("--dim", type=int, help="size of the vectors (bge-large-en-v1.5: 1024, e5-base-v2: 768, MiniLM: 384)")
+    add("--index", nargs="+", required=True, metavar="FACTORY", help="faiss factory strings")
+    add("--rate", type=float, metavar="PER_S", help="passages that are encoded in a second, all GPUs together")
+    add("--encoder", metavar="NAME", help="measure the rate and the dimension of this encoder here")
+    add("--encoder-path", metavar="DIR", help="folder with its weights")
+    add("--device", help="torch device for it")
+    add("--budget", type=float, default=20.0, metavar="S", help="seconds for each sample (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the estimates there, too")
+    return parser
+
+
+def _table(found: Sequence[Estimate]) -> str:
+    heads = ("index", "corpus GB", "vectors GB", "index GB", "build RAM GB", "encode h", "train h", "add h")
+    rows = [
+        (
+            each.index,
+            *(f"{value:.2f}" for value in (each.corpus_gb, each.embeddings_gb, each.index_gb, each.build_memory_gb)),
+            *("?" if value is None else f"{value:.2f}" for value in (each.encode_hours, each.train_hours, each.add_hours)),
+        )
+        for each in found
+    ]
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
+    return "\n".join([f"{found[0].passages:,} passages", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What a language model is told that plays the search engine (ZeroSearch), and how its answer is read.
+
+Two modes, each with a useful and a noisy variant. `sft` is for a model that was fine-tuned on the very same text;
+`prompt` is for any instruction-tuned model and shows it five documents as an example. The wording is ours, the
+meaning ZeroSearch's: the question and its gold answer are told, so that useful documents can hold the answer and
+noisy ones avoid it; the noisy prompt of the `prompt` mode tells neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MODES = ("sft", "prompt")
+MAX_DOCUMENTS = 5
+MAX_DOCUMENT_CHARS = 2000
+_LABEL = re.compile(r"^\W*doc(?:ument)?[\s*_]*(\d{1,4})[\s*_]*[:.)][\s*_]*", re.IGNORECASE)
+
+_TASK = """You are the Google search engine. For the query below, write five {kind} documents as a search would \
+return them. {aim} Each document has about 30 words.
+{facts}
+{demo}Write one document per line, each starting with its number:
+Doc 1: ...
+Doc 2: ...
+Doc 3: ...
+Doc 4: ...
+Doc 5: ...
+
+Query: {query}
+{kind_title} output:
+"""
+_FACTS = """
+The user wants to answer this question: {question}
+The correct answer is: {answer}
+"""
+_AIMS = {
+    True: "A useful document is about the query and holds what is needed to answer it.",
+    False: "A noisy document looks like a result for the query, but holds nothing that helps to answer it.",
+}
+_DEMOS = {
+    True: """
+An example. Query: When did the Brooklyn Bridge open?
+Useful output:
+Doc 1: The Brooklyn Bridge was opened to the public on May 24, 1883. About 150,000 people crossed it on that day, \
+and Emily Warren Roebling was the first to ride over it.
+Doc 2: Work on the bridge between Manhattan and Brooklyn began in 1870 and took thirteen years. At its opening in \
+1883 it had the longest suspended span of the world.
+Doc 3: John Augustus Roebling designed the bridge and died in 1869. His son Washington finished it; the opening \
+ceremony in May 1883 was attended by President Chester A. Arthur.
+Doc 4: Six days after the bridge had been opened, on May 30, 1883, a rumour that it was falling caused a crush in \
+which at least twelve people died.
+Doc 5: New York celebrated the hundredth birthday of the Brooklyn Bridge on May 24, 1983, with fireworks and a \
+parade led by President Reagan.
+
+""",
+    False: """
+An example. Query: When did the Brooklyn Bridge open?
+Noisy output:
+Doc 1: Walking over the Brooklyn Bridge takes about half an hour. Guides suggest to start in Brooklyn early in the \
+morning, when the light is best for pictures of Manhattan.
+Doc 2: Suspension bridges carry their deck on cables that hang between towers. Engineers compare them with \
+cable-stayed bridges, which need no anchorages at the ends.
+Doc 3: Brooklyn Bridge Park stretches along the East River and has piers with sports fields, gardens and a carousel \
+that was built in Ohio.
+Doc 4: The Manhattan Bridge lies a short way to the north. It carries trains on both sides and was the last of the \
+three great crossings of its time.
+Doc 5: To sell somebody the Brooklyn Bridge has become a saying. It tells of swindlers who talked newcomers into \
+paying for things that nobody could own.
+
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedSearch:
+    """One search, and for whom: query, question and answers stay together (published code mixes up episodes)."""
+
+    query: str
+    question: str
+    answers: tuple[str, ...]
+    """Every gold answer; all of them are told."""
+    useful: bool
+
+
+def simulator_prompt(search: SimulatedSearch, mode: str) -> str:
+    """The text that the model is asked with. Raises ValueError for an unknown mode."""
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r} of the simulated search; known: {', '.join(MODES)}")
+    demo = _DEMOS[search.useful] if mode == "prompt" else ""
+    told = search.useful or mode == "sft"
+    kind = "useful" if search.useful else "noisy"
+    return _TASK.format(
+        kind=kind,
+        kind_title=kind.capitalize(),
+        aim=_AIMS[search.useful],
+        facts=_FACTS.format(question=search.question, answer=" or ".join(search.answers)) if told else "",
+        demo=demo,
+        query=search.query,
+    )
+
+
+def parse_documents(text: str) -> list[str]:
+    """The documents of an answer: at most `MAX_DOCUMENTS`, each on one line without its label; empty for garbage.
+
+    A line with a label starts a document, other lines continue it; what stands before the first label (a thought, a
+    greeting) and from the sixth document on is left out.
+    """
+    documents: list[str] = []
+    for line in text.rpartition("</think>")[2].splitlines():
+        label = _LABEL.match(line.strip())
+        if label is not None:
+            if int(label[1]) > MAX_DOCUMENTS or len(documents) == MAX_DOCUMENTS:
+                break
+            documents.append(line.strip()[label.end() :])
+        elif documents:
+            documents[-1] = f"{documents[-1]} {line}"
+    squeezed = (" ".join(document.split())[:MAX_DOCUMENT_CHARS] for document in documents)
+    return [document for document in squeezed if any(map(str.isalnum, document))]

@@ -1,0 +1,244 @@
+"""Where an episode's searches go, written as one string, for command lines and run configurations.
+
+    http://a:8000,http://b:8000                      `retriever.server`, on one address or several
+    web:serper?site=en.wikipedia.org                 a web search service: serper, serpapi, tavily, ddgs, wikipedia
+    pages:                                           web pages, the query being an address
+    read:web:serper|pages:?summary=http://host/v1    search the web, then read what was found
+    simulate:http://host:6001/v1?noise=0:0.5         a language model that plays the search engine
+    record:FILE|SPEC                                 any of these, written to a file
+    replay:FILE                                      what was written there
+
+Options follow a question mark, as in an address. Those of each scheme are the keys of its table below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qsl
+
+from retriever.chat import KEY_VARIABLE, ChatEndpoint
+from retriever.disk_cache import DAY_S, DEFAULT_DAYS, DiskCache, default_folder
+from retriever.rate_limit import Rate
+from retriever.retry import RetryPolicy
+from retriever.source import Source
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a source waits for what it asks."""
+
+    read_timeout: float
+    """Seconds of one attempt."""
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One kind of source."""
+
+    shape: str
+    """How its spec is written."""
+    open: Callable[[str, Patience], Source]
+    """From what stands behind the colon (of addresses: from all of it). Raises ValueError."""
+
+
+def open_retriever(spec: str, *, read_timeout: float = 30.0, attempts: int = 4, deadline: float = 60.0) -> Source:
+    """The retriever that a spec names; nothing is sent yet.
+
+    Args:
+        spec: see the module's documentation.
+        read_timeout: seconds of one attempt of one search.
+        attempts: of one search at most.
+        deadline: seconds for a search, all attempts and waits together.
+
+    Raises:
+        ValueError: an unknown scheme, engine or option, or a value that cannot work; the message names what is known.
+    """
+    if read_timeout <= 0:
+        raise ValueError(f"read_timeout must be above 0 seconds, got {read_timeout:g}")
+    scheme, colon, rest = spec.strip().partition(":")
+    if not colon or scheme not in SCHEMES:
+        shapes = ", ".join(each.shape for each in SCHEMES.values())
+        raise ValueError(f"a retriever is written as one of {shapes}; got the scheme {scheme!r}")
+    patience = Patience(read_timeout, RetryPolicy(attempts=attempts, deadline=deadline))
+    return SCHEMES[scheme].open(spec.strip() if scheme.startswith("http") else rest, patience)
+
+
+def _http(urls: str, patience: Patience) -> Source:
+    from retriever.client import HttpRetriever
+
+    retry = patience.retry
+    return HttpRetriever(urls, read_timeout=patience.read_timeout, attempts=retry.attempts, deadline=retry.deadline)
+
+
+def _web(rest: str, patience: Patience) -> Source:
+    from retriever.duckduckgo import DuckDuckGo
+    from retriever.web import JsonService, WebRetriever, WebService
+    from retriever.web_engines import WEB_ENGINES
+
+    name, options = _split("web", rest, _WEB_OPTIONS)
+    site = options.get("site", "")
+    service: WebService
+    if name == DuckDuckGo.name:
+        if "url" in options:
+            raise ValueError(f"web:{name} takes no url: its library knows where to go")
+        service = DuckDuckGo(read_timeout=patience.read_timeout)
+    elif name in WEB_ENGINES:
+        engine = WEB_ENGINES[name]
+        service = JsonService(engine, url=options.get("url", ""), site=site, read_timeout=patience.read_timeout)
+    else:
+        raise ValueError(f"unknown web search service {name!r}; known: {', '.join([*WEB_ENGINES, DuckDuckGo.name])}")
+    return WebRetriever(service, site=site, rate=options.get("rate"), retry=patience.retry, cache=_cache(options))
+
+
+def _pages(rest: str, patience: Patience) -> Source:
+    from retriever.page_summary import PageSummarizer
+    from retriever.pages import PROBES, PageBudget, PageRetriever
+
+    name, options = _split("pages", rest, _PAGES_OPTIONS)
+    if name:
+        raise ValueError(f"pages: takes options only, got {name!r}; the addresses come as queries")
+    if "model" in options and "summary" not in options:
+        raise ValueError("pages:?model= names the model that summarizes; give its address too, as summary=http://…")
+    standard = PageBudget()
+    total = options.get("chars", standard.total)
+    summarizer = None
+    if "summary" in options:
+        summarizer = PageSummarizer(_endpoint(options["summary"], options, patience))
+    return PageRetriever(
+        read_timeout=patience.read_timeout,
+        retry=patience.retry,
+        rate=options.get("rate"),
+        budget=PageBudget(min(options.get("part", standard.part), total), total),
+        cache=_cache(options),
+        summarizer=summarizer,
+        allow_private=options.get("private", False),
+        probes=(options["probe"],) if "probe" in options else PROBES,
+    )
+
+
+def _simulate(rest: str, patience: Patience) -> Source:
+    from retriever.simulated import Noise, SimulatedRetriever
+
+    urls, options = _split("simulate", rest, _SIMULATE_OPTIONS)
+    return SimulatedRetriever(
+        _endpoint(urls, options, patience),
+        mode=options.get("mode", "sft"),
+        noise=Noise(*options.get("noise", ())),
+        seed=options.get("seed", 0),
+        retry=patience.retry,
+    )
+
+
+def _record(rest: str, patience: Patience) -> Source:
+    from retriever.record import RecordingRetriever
+
+    path, inner = _pair("record", rest, "FILE|SPEC")
+    return RecordingRetriever(_open_inner(inner, patience), path)
+
+
+def _replay(path: str, patience: Patience) -> Source:
+    from retriever.record import ReplayRetriever
+
+    return ReplayRetriever(path)
+
+
+def _read(rest: str, patience: Patience) -> Source:
+    from retriever.online import SearchAndRead
+
+    search, pages = _pair("read", rest, "SPEC|SPEC")
+    return SearchAndRead(_open_inner(search, patience), _open_inner(pages, patience))
+
+
+def _open_inner(spec: str, patience: Patience) -> Source:
+    retry = patience.retry
+    return open_retriever(spec, read_timeout=patience.read_timeout, attempts=retry.attempts, deadline=retry.deadline)
+
+
+def _pair(scheme: str, rest: str, shape: str) -> tuple[str, str]:
+    first, bar, second = (part.strip() for part in rest.partition("|"))
+    if not first or not bar or not second:
+        raise ValueError(f"expected {scheme}:{shape}, got {scheme}:{rest}")
+    return first, second
+
+
+def _endpoint(urls: str, options: Options, patience: Patience) -> ChatEndpoint:
+    return ChatEndpoint(
+        urls,
+        model=options.get("model", ""),
+        key_variable=options.get("key_variable", KEY_VARIABLE),
+        read_timeout=patience.read_timeout,
+    )
+
+
+def _cache(options: Options) -> DiskCache | None:
+    folder = options.get("cache") or default_folder()
+    if folder == "none":
+        return None
+    return DiskCache(folder, max_age=options.get("cache_days", DEFAULT_DAYS) * DAY_S)
+
+
+def _split(scheme: str, rest: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, Options]:
+    """What stands before the question mark, and the options behind it. Raises ValueError."""
+    name, _, written = rest.partition("?")
+    options: dict[str, Any] = {}
+    for key, value in parse_qsl(written, keep_blank_values=True):
+        if key not in known:
+            raise ValueError(f"unknown option {key!r} of {scheme}:; known: {', '.join(known)}")
+        try:
+            options[key] = known[key](value)
+        except ValueError as error:
+            raise ValueError(f"{scheme}: option {key}={value!r} cannot be used: {error}") from error
+    return name.strip(), options
+
+
+def _flag(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("expected 0 or 1")
+    return value == "1"
+
+
+def _rate(value: str) -> Rate:
+    per_second = float(value)
+    return Rate(per_second, max(1, int(per_second)))
+
+
+def _noise(value: str) -> tuple[float, ...]:
+    numbers = tuple(map(float, value.split(":")))
+    if not 2 <= len(numbers) <= 3:
+        raise ValueError("expected START:END or START:END:BASE, such as 0:0.5")
+    return numbers
+
+
+_CACHE_OPTIONS: Mapping[str, Callable[[str], Any]] = {"cache": str, "cache_days": float}
+_MODEL_OPTIONS: Mapping[str, Callable[[str], Any]] = {"model": str, "key_variable": str}
+_WEB_OPTIONS = {"site": str, "url": str, "rate": _rate, **_CACHE_OPTIONS}
+_PAGES_OPTIONS = {
+    "chars": int,
+    "part": int,
+    "rate": _rate,
+    "private": _flag,
+    "probe": str,
+    "summary": str,
+    **_MODEL_OPTIONS,
+    **_CACHE_OPTIONS,
+}
+_SIMULATE_OPTIONS = {"mode": str, "noise": _noise, "seed": int, **_MODEL_OPTIONS}
+
+SCHEMES: Mapping[str, Scheme] = MappingProxyType(
+    {
+        "http": Scheme("http://HOST:PORT[,...]", _http),
+        "https": Scheme("https://HOST[,...]", _http),
+        "web": Scheme("web:SERVICE[?options]", _web),
+        "pages": Scheme("pages:[?options]", _pages),
+        "read": Scheme("read:SPEC|SPEC", _read),
+        "simulate": Scheme("simulate:http://HOST:PORT/v1[?options]", _simulate),
+        "record": Scheme("record:FILE|SPEC", _record),
+        "replay": Scheme("replay:FILE", _replay),
+    }
+)
