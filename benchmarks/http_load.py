@@ -66,15 +66,18 @@ async def load(url: str, requests: Sequence[bytes], *, callers: int, seconds: fl
     """Send the requests in order, again and again, `callers` at a time, for some seconds.
 
     Raises:
+        ValueError: a URL without host and port.
         LoadFailed: an answer that is not 200.
         OSError: no connection.
     """
     parts = urlsplit(url)
+    host, port = parts.hostname, parts.port
+    if host is None or port is None:
+        raise ValueError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}")
     loop = asyncio.get_running_loop()
     stream, latencies = itertools.cycle(requests), list[float]()
     connections = [
-        (await loop.create_connection(lambda: _Caller(stream, latencies), parts.hostname, parts.port))[1]
-        for _ in range(callers)
+        (await loop.create_connection(lambda: _Caller(stream, latencies), host, port))[1] for _ in range(callers)
     ]
     spent, started = time.process_time(), time.perf_counter()
     for each in connections:

@@ -30,6 +30,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+if not __package__:  # run as a file: its folder would hide the package `retriever` behind this very module
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from benchmarks.http_load import Load, http_request, load
 from benchmarks.server_process import ServerProcess
 from retriever.corpus import read_corpus
@@ -47,9 +50,10 @@ _ONE_CALLER_S = 5.0
 
 def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
     """An exact index of the corpus, saved."""
-    from retriever.backends import build_index
+    from retriever.dense import DenseIndex
+    from retriever.encoder import load_encoder
 
-    build_index(read_corpus(corpus), "dense", encoder, encoder_path).save(folder)
+    DenseIndex.build(read_corpus(corpus), load_encoder(encoder, encoder_path)).save(folder)
 
 
 def encoder_limit(queries: Sequence[str], encoder: str, encoder_path: str | None, seconds: float) -> float:

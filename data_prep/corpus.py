@@ -158,7 +158,11 @@ def _is_finished(out: Path, facts: Mapping[str, object]) -> bool:
     for name in (STORE_NAME, _BUILDING_NAME):
         if (out / name).is_file():
             found = json.loads((out / name).read_text(encoding="utf-8"))
-            wrong = [f"{key}: there {found.get(key)}, here {value}" for key, value in facts.items() if found.get(key) != value]
+            wrong = [
+                f"{key}: there {found.get(key)}, here {value}"
+                for key, value in facts.items()
+                if found.get(key) != value
+            ]
             if wrong:
                 raise ValueError(f"{out} is of another build ({'; '.join(wrong)}); use another --out, or remove it")
             return name == STORE_NAME

@@ -55,13 +55,19 @@ def contestant_of(options: argparse.Namespace) -> Contestant:
     contestant = find_contestant(options.recipe)
     changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
     given = {name: value for name, value in changes.items() if value is not None}
-    files = {"prompt": options.prompt_file, "system_prompt": options.system_prompt_file}
-    texts = {name: _text_of(file) for name, file in files.items() if file is not None}
-    limits = replace(contestant.recipe.limits, **given)
-    return replace(contestant, recipe=replace(contestant.recipe, limits=limits, **texts))
+    recipe = contestant.recipe
+    changed = replace(
+        recipe,
+        limits=replace(recipe.limits, **given),
+        prompt=_text_of(options.prompt_file) or recipe.prompt,
+        system_prompt=_text_of(options.system_prompt_file) or recipe.system_prompt,
+    )
+    return replace(contestant, recipe=changed)
 
 
-def _text_of(file: Path) -> str:
+def _text_of(file: Path | None) -> str:
+    if file is None:
+        return ""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -55,15 +55,14 @@ class Sign:
 SIGNS = (
     # Adam moves a weight by up to the learning rate per step. Training from random weights, the fastest that networks
     # of this kind are trained, takes about 6e-4 at weights of 0.02: 3 % of a weight per step. A trained model that
-    # moves faster than that forgets. Fine-tuning of a 7B model is at 0.01 %, the tiny world's at 0.5 %.
+    # moves faster than that forgets. Fine-tuning of a 7B model is at 0.01 %, the tiny world's at 0.5 %. The rate after
+    # warm-up counts, so that the sign comes before the damage.
     Sign("update_size", "guard/update_size", Kind.ABOVE, 0.03, 1, "the learning rate rewrites the model"),
     Sign("broken_loss", "policy_loss", Kind.BROKEN, 0.0, 1, "the loss is not a number"),
     Sign("broken_gradient", "actor_grad_norm", Kind.BROKEN, 0.0, 1, "the gradient is not a number"),
     # Four standard errors happen by chance once in 30,000 steps; a tenth of a point is nothing to stop for, however
     # certain (rewards span one to three points).
-    Sign(
-        "reward", "reward", Kind.DROPPED, 4.0, 2, "the reward falls", floor=0.1, error="episodes/reward_error"
-    ),
+    Sign("reward", "reward", Kind.DROPPED, 4.0, 2, "the reward falls", floor=0.1, error="episodes/reward_error"),
     # Half of what it was is beyond any drift between batches of questions, where it was the rule before.
     Sign("format", "format/rate", Kind.FELL, 0.5, 2, "the policy leaves the format", floor=0.5),
     Sign("searching", "retrieval/rate", Kind.FELL, 0.5, 2, "the policy stops searching", floor=0.5),

@@ -111,9 +111,9 @@ class OpenAIEndpoint:
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
         """One chat completion.  Raises ``EndpointError``."""
-        create = self._client.chat.completions.create
+        create: Any = self._client.chat.completions.create
         reply, attempts = await self._retried(
-            lambda: create(model=self.config.model, messages=list(messages), **parameters)  # type: ignore[call-overload]
+            lambda: create(model=self.config.model, messages=list(messages), **parameters)
         )
         try:
             text = reply.choices[0].message.content
@@ -126,10 +126,8 @@ class OpenAIEndpoint:
 
     async def complete(self, prompt: Sequence[int] | str, **parameters: Any) -> Any:
         """The one choice of a text completion, as the library gives it.  Raises ``EndpointError``."""
-        create = self._client.completions.create
-        reply, attempts = await self._retried(
-            lambda: create(model=self.config.model, prompt=prompt, **parameters)  # type: ignore[call-overload]
-        )
+        create: Any = self._client.completions.create
+        reply, attempts = await self._retried(lambda: create(model=self.config.model, prompt=prompt, **parameters))
         choices = getattr(reply, "choices", None)
         if not isinstance(choices, list) or not choices:
             raise self._bad_response(reply, "a choice", attempts)
@@ -145,9 +143,8 @@ class OpenAIEndpoint:
 
     async def _stream(self, prompt: str, stops: Sequence[str], parameters: Mapping[str, Any]) -> TextReply:
         text, finish = "", ""
-        stream = await self._client.completions.create(  # type: ignore[call-overload]
-            model=self.config.model, prompt=prompt, stream=True, **parameters
-        )
+        create: Any = self._client.completions.create
+        stream = await create(model=self.config.model, prompt=prompt, stream=True, **parameters)
         async with stream:
             async for chunk in stream:
                 for choice in chunk.choices or ():

@@ -20,7 +20,9 @@ from r1_searcher.host.device import Device, detect
 from r1_searcher.host.flags import TRAINER_MODULE, split_flags
 from r1_searcher.host.metrics_log import read_metrics
 from r1_searcher.host.run_folder import RunFolder, identity_of
+from r1_searcher.host.run_guard import GuardAction, RunGuard
 from r1_searcher.host.step_cost import step_cost
+from r1_searcher.host.weights import update_size
 from r1_searcher.plugins import load_plugin
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
@@ -69,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, help="passages per search instead of the recipe's")
     parser.add_argument("--turn-tokens", type=int, help="new tokens per turn instead of the recipe's")
     parser.add_argument("--no-document-mask", action="store_true", help="train retrieved tokens too (ablation)")
+    parser.add_argument(
+        "--guard",
+        choices=[action.value for action in GuardAction],
+        default=GuardAction.WARN.value,
+        help="at a sign of a collapse: log it, end the run, or end it at its best checkpoint (status 4); default: warn",
+    )
     parser.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
     parser.add_argument("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
     parser.add_argument("--verbose", action="store_true", help="OpenRLHF's output on the console, not in train.log")
@@ -224,7 +232,10 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
     ).write(folder.config_file)
     if folder.last_step:
         logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
-    status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose).run()
+    rate = float(str(command.get("actor.adam.lr"))) if command.get("actor.optim") == "adam" else 0.0
+    step_size = update_size(str(command.get("actor.model_name_or_path")), rate)
+    guard = RunGuard(folder, GuardAction(options.guard), plan.recipe.protocol_spec, step_size)
+    status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose, guard).run()
     if status == 0:
         folder.mark_complete()
         cost = step_cost(read_metrics(folder.metrics_file))

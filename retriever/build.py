@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _build(args, passages)
     except (ValueError, OSError, ImportError, WorkerDied, RetrieverError) as error:
         parser.error(str(error))
-    logger.info("%s index of %d passages in %s, %.0f s", args.backend, len(passages), args.out, time.monotonic() - started)
+    logger.info(
+        "%s index of %d passages in %s, %.0f s", args.backend, len(passages), args.out, time.monotonic() - started
+    )
     return 0
 
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from retriever import manifest
 from retriever.bm25 import Bm25Index, bm25_facts, engine_of
-from retriever.dense import VECTORS_NAME, dense_facts
 from retriever.dense import BACKEND as DENSE
+from retriever.dense import VECTORS_NAME, dense_facts
 from retriever.drafts import claim, write_json
 from retriever.embeddings import SHARD_SIZE, Embeddings
 from retriever.encoder import Encoder
@@ -82,7 +82,9 @@ def build_bm25(folder: Path, passages: Sequence[Passage], processes: int) -> Non
             return np.lib.format.open_memmap(work / f"{name}.npy", "w+", dtype, (length,))
 
         shards = tqdm(files, desc="weights", unit=" shards")
-        arrays = weigh((Counts.load(file) for file in shards), statistics, float(str(facts["k1"])), float(str(facts["b"])), in_file)
+        arrays = weigh(
+            (Counts.load(file) for file in shards), statistics, float(str(facts["k1"])), float(str(facts["b"])), in_file
+        )
         Bm25Index(passages, engine_of(arrays, statistics, facts), facts).save(folder)
         _clear(folder, work)
 

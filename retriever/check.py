@@ -198,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _table(report: Report) -> str:
     rows = [(name.replace("_", " "), value) for name, value in asdict(report).items() if value is not None]
-    return "\n".join(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}" for name, value in rows)
+    return "\n".join(
+        f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}" for name, value in rows
+    )
 
 
 def _batches(texts: Sequence[str]) -> list[Sequence[str]]:

@@ -16,7 +16,9 @@ from retriever.embeddings import SHARD_SIZE
 from retriever.faiss_vectors import FaissVectors
 
 _FLOAT_BYTES = 4
-_FIRST_TRAINING = 2_048
+_FIRST_TRAINING = 10_240
+"""FAISS warns of less than 39 vectors for each of a product quantizer's 256 centroids."""
+_FIRST_PER_LIST = 4
 _FIRST_ADDING = 4_096
 _MOST_SAMPLED = 262_144
 """Vectors of a sample at most; with 768 dimensions they take 0.8 GB."""
@@ -106,7 +108,8 @@ def _measure_training(
     factory: str, vectors: NDArray[np.float32], wanted: int, budget_s: float
 ) -> tuple[FaissVectors, float, float]:
     """A trained index, and seconds: fixed, and for each training vector."""
-    size, times = min(max(_FIRST_TRAINING, _lists(factory, vectors.shape[1])), wanted, len(vectors)), []
+    first = max(_FIRST_TRAINING, _FIRST_PER_LIST * FaissVectors.new(vectors.shape[1], factory).lists)
+    size, times = min(first, wanted, len(vectors)), []
     while True:
         index = FaissVectors.new(vectors.shape[1], factory)
         times.append((size, _seconds(lambda index=index, size=size: index.train(vectors[:size]))))  # type: ignore[misc]
@@ -136,11 +139,6 @@ def _measure_adding(
         if stop == len(vectors) or spent + 2 * seconds > budget_s:
             return sizes, per_vector
         stop = min(2 * stop, len(vectors))
-
-
-def _lists(factory: str, dim: int) -> int:
-    """Training cannot do with fewer vectors than there are lists."""
-    return FaissVectors.new(dim, factory).lists
 
 
 def _written_size(index: FaissVectors) -> int:

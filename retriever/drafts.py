@@ -53,7 +53,9 @@ def claim(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise FolderBusy(f"{folder}: another process is building here; wait for it or use another folder") from error
+            raise FolderBusy(
+                f"{folder}: another process is building here; wait for it or use another folder"
+            ) from error
         for left in folder.glob(f".*{_DRAFT}"):
             left.unlink()
         yield

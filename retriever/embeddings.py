@@ -80,7 +80,9 @@ class Embeddings:
                 write_json(folder / EMBEDDINGS_NAME, facts)
             missing = [number for number in range(found.shards) if not found.file(number).is_file()]
             left = sum(len(range(*found.bounds(number))) for number in missing)
-            bar = tqdm(total=len(passages), initial=len(passages) - left, desc="encode", unit=" passages", unit_scale=True)
+            bar = tqdm(
+                total=len(passages), initial=len(passages) - left, desc="encode", unit=" passages", unit_scale=True
+            )
             with bar, on_every_gpu(encoder):
                 for number in missing:
                     found._encode_shard(number, passages, encoder, bar)
@@ -128,7 +130,9 @@ class Embeddings:
         vectors = np.empty((stop - start, self.dim), dtype=str(self.facts["dtype"]))
         for first in range(start, stop, _PASSAGES_PER_CALL):
             batch = passages[first : min(first + _PASSAGES_PER_CALL, stop)]
-            vectors[first - start : first - start + len(batch)] = encoder.encode_passages([p.titled_text for p in batch])
+            vectors[first - start : first - start + len(batch)] = encoder.encode_passages(
+                [p.titled_text for p in batch]
+            )
             bar.update(len(batch))
         with draft(self.file(number)) as temporary, temporary.open("wb") as file:
             np.save(file, vectors)

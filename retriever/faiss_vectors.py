@@ -72,7 +72,7 @@ class FaissVectors:
                 f"faiss does not know the factory string {factory!r} for {dim} dimensions: {error}"
             ) from error
         if "HNSW" in factory:
-            _set(index, "efConstruction" if not factory.startswith("IVF") else "quantizer_efConstruction", ef_construction)
+            _set(index, f"{_graph(factory)}efConstruction", ef_construction)
         return cls(index, factory)
 
     @classmethod
@@ -163,7 +163,7 @@ class FaissVectors:
         if "IVF" in self.factory:
             _set(self._index, "nprobe", settings.nprobe)
         if "HNSW" in self.factory:
-            _set(self._index, "efSearch" if "IVF" not in self.factory else "quantizer_efSearch", settings.ef_search)
+            _set(self._index, f"{_graph(self.factory)}efSearch", settings.ef_search)
 
     def to_gpus(self, settings: SearchSettings) -> None:
         """Move to the GPU, in fp16; over several GPUs each holds a part.
@@ -200,6 +200,11 @@ class FaissVectors:
         while hasattr(index, "chain"):
             index = faiss.downcast_index(index.index)
         return index
+
+
+def _graph(factory: str) -> str:
+    """Where FAISS's parameters find the graph: it may hold the vectors, or the lists' centres."""
+    return "quantizer_" if "IVF" in factory else ""
 
 
 def _set(index: Any, parameter: str, value: int) -> None:

@@ -132,7 +132,9 @@ def _place_of(folder: Path, manifest: Mapping[str, object]) -> Path:
     places = [Path(os.path.normpath(folder / str(place))) for place in stores]
     found = [place for place in places if (place / STORE_NAME).is_file()]
     if not found:
-        raise IndexMismatch(f"{folder}: its passage store is not at {' or '.join(map(str, places))}; say where it is now")
+        raise IndexMismatch(
+            f"{folder}: its passage store is not at {' or '.join(map(str, places))}; say where it is now"
+        )
     return found[0]
 
 

@@ -134,13 +134,20 @@ def _table(found: Sequence[Estimate]) -> str:
         (
             each.index,
             *(f"{value:.2f}" for value in (each.corpus_gb, each.embeddings_gb, each.index_gb, each.build_memory_gb)),
-            *("?" if value is None else f"{value:.2f}" for value in (each.encode_hours, each.train_hours, each.add_hours)),
+            *(
+                "?" if value is None else f"{value:.2f}"
+                for value in (each.encode_hours, each.train_hours, each.add_hours)
+            ),
         )
         for each in found
     ]
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
     return "\n".join([f"{found[0].passages:,} passages", *lines])
+
+
+def _cell(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

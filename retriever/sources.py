@@ -26,6 +26,8 @@ from retriever.retry import RetryPolicy
 from retriever.source import Source
 
 Options = Mapping[str, Any]
+Converters = Mapping[str, Callable[[str], Any]]
+"""Option to what reads its value; it raises ValueError for a value that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _cache(options: Options) -> DiskCache | None:
     return DiskCache(folder, max_age=options.get("cache_days", DEFAULT_DAYS) * DAY_S)
 
 
-def _split(scheme: str, rest: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, Options]:
+def _split(scheme: str, rest: str, known: Converters) -> tuple[str, Options]:
     """What stands before the question mark, and the options behind it. Raises ValueError."""
     name, _, written = rest.partition("?")
     options: dict[str, Any] = {}
@@ -215,10 +217,10 @@ def _noise(value: str) -> tuple[float, ...]:
     return numbers
 
 
-_CACHE_OPTIONS: Mapping[str, Callable[[str], Any]] = {"cache": str, "cache_days": float}
-_MODEL_OPTIONS: Mapping[str, Callable[[str], Any]] = {"model": str, "key_variable": str}
-_WEB_OPTIONS = {"site": str, "url": str, "rate": _rate, **_CACHE_OPTIONS}
-_PAGES_OPTIONS = {
+_CACHE_OPTIONS: Converters = {"cache": str, "cache_days": float}
+_MODEL_OPTIONS: Converters = {"model": str, "key_variable": str}
+_WEB_OPTIONS: Converters = {"site": str, "url": str, "rate": _rate, **_CACHE_OPTIONS}
+_PAGES_OPTIONS: Converters = {
     "chars": int,
     "part": int,
     "rate": _rate,
@@ -228,7 +230,7 @@ _PAGES_OPTIONS = {
     **_MODEL_OPTIONS,
     **_CACHE_OPTIONS,
 }
-_SIMULATE_OPTIONS = {"mode": str, "noise": _noise, "seed": int, **_MODEL_OPTIONS}
+_SIMULATE_OPTIONS: Converters = {"mode": str, "noise": _noise, "seed": int, **_MODEL_OPTIONS}
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {

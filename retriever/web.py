@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from typing import Protocol
@@ -144,6 +145,7 @@ class WebRetriever:
         self._service, self._site, self._cache = service, site, cache
         self._limits = RateLimits(rate or service.rate)
         self._attempts = Attempts(retry or RetryPolicy())
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Hits]] = {}
         self.stats = self._attempts.stats
 
     async def search(self, request: SearchRequest) -> Hits:
@@ -162,14 +164,7 @@ class WebRetriever:
         known = await self._known(key, ask)
         if known is not None:
             return known
-        pages = await self._attempts.run(
-            lambda _, limit_s: self._service.ask(query, limit_s),
-            turn=lambda: self._limits.turn(self._service.host),
-        )
-        hits = tuple(Hit(page, 1 / rank) for rank, page in enumerate(pages[: query.count], start=1))
-        if self._cache is not None:
-            await self._cache.put(key, OWN.encode_answer(ask, [hits]))
-        return hits
+        return await self._once(key, ask, query)
 
     async def health(self, timeout: float = 10.0) -> Health:
         """Whether searches could work; costs no search. Raises RetrieverError."""
@@ -182,6 +177,32 @@ class WebRetriever:
         await self._service.close()
         if self._cache is not None:
             self._cache.close()
+
+    async def _once(self, key: str, ask: Ask, query: WebQuery) -> Hits:
+        """What the service finds; equal searches at the same time, as those of one question's samples, are one."""
+        place = (asyncio.get_running_loop(), key)
+        task = self._under_way.get(place)
+        if task is None:
+            task = asyncio.create_task(self._ask(key, ask, query))
+            self._under_way[place] = task
+            task.add_done_callback(lambda done: self._finished(place, done))
+        # Shielded: who gives up waiting does not take the answer from the others.
+        return await asyncio.shield(task)
+
+    def _finished(self, place: tuple[asyncio.AbstractEventLoop, str], task: asyncio.Task[Hits]) -> None:
+        del self._under_way[place]
+        if not task.cancelled():
+            task.exception()  # now seen, also where nobody waits any more
+
+    async def _ask(self, key: str, ask: Ask, query: WebQuery) -> Hits:
+        pages = await self._attempts.run(
+            lambda _, limit_s: self._service.ask(query, limit_s),
+            turn=lambda: self._limits.turn(self._service.host),
+        )
+        hits = tuple(Hit(page, 1 / rank) for rank, page in enumerate(pages[: query.count], start=1))
+        if self._cache is not None:
+            await self._cache.put(key, OWN.encode_answer(ask, [hits]))
+        return hits
 
     async def _known(self, key: str, ask: Ask) -> Hits | None:
         answer = None if self._cache is None else await self._cache.get(key)

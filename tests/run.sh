@@ -34,7 +34,7 @@ part "ruff format" "$PY" -m ruff format --check .
 part "mypy" "$PY" -m mypy
 part "unit tests" "$PY" -m pytest "$@" </dev/null
 if [[ "$FAST" == 0 ]]; then
-  part "end-to-end tests" "$PY" -m pytest -m "e2e and not gpu and not network" "$@" </dev/null
+  part "end-to-end tests" "$PY" -m pytest -m "e2e and not gpu and not network and not slow" "$@" </dev/null
 fi
 
 if ((${#FAILED[@]})); then

@@ -26,10 +26,12 @@ _STYLES = ("base.css", "overview.css", "episodes.css")
 _SCRIPTS = (
     "elements.js",
     "data.js",
+    "axes.js",
     "chart.js",
     "overview.js",
     "filters.js",
     "list.js",
+    "tokens.js",
     "transcript.js",
     "episode.js",
     "main.js",

@@ -29,8 +29,8 @@ class ScriptedPolicy:
     turns: Iterator[str]
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """The next turn: ended by its stop string, or by EOS."""
-        text = next(self.turns)
+        """The next turn, ended by its stop string or by EOS; an empty one where the episode should be over."""
+        text = next(self.turns, "")
         written = self.tokenizer.encode(text)
         if any(text.endswith(stop) for stop in stops):
             return Completion(tuple(written), Finish.STOP)
@@ -62,7 +62,7 @@ def check_episode(subject: Subject) -> Finding:
     if not subject.tokenizer.eos_ids:
         return failed("no episode can end: the tokenizer has no EOS", "see eos")
     broken: list[list[str]] = []
-    for early in (False, True):
+    for early in (True,) if subject.protocol.tools else (False, True):  # a tool is called after the thinking
         episode = _play(subject, early)
         problem = _problem(subject, episode)
         if problem:

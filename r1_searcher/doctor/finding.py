@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,8 +48,8 @@ def failed(text: str, advice: str) -> Finding:
     return Finding(Level.FAILED, text, advice)
 
 
-def shown(items: object, most: int = 4) -> str:
+def shown(items: Iterable[object], most: int = 4) -> str:
     """Some of the items as ``'a', 'b' and 3 more``."""
-    texts = [repr(item) for item in items]  # type: ignore[attr-defined]
+    texts = [repr(item) for item in items]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more

@@ -37,7 +37,7 @@ def check_retriever(subject: Subject) -> Finding:
     if not source:
         return ok("not asked for (--retriever-url)")
     try:
-        probe = asyncio.run(_probe(source, _queries(subject), top_k))
+        probe = asyncio.run(_probe(source, _requests(subject, top_k)))
     except ValueError as error:
         return failed(f"{source!r} is no search service: {error}", "give an address such as http://127.0.0.1:8000")
     except RetrieverError as error:
@@ -57,18 +57,24 @@ def check_retriever(subject: Subject) -> Finding:
     return ok(seen)
 
 
-def _queries(subject: Subject) -> list[str]:
-    questions = [row.question for row in subject.rows[:_SEARCHES]]
-    return [f"{questions[i % len(questions)]}{' ' * (i // len(questions))}" for i in range(_SEARCHES)]
+def _requests(subject: Subject, top_k: int) -> list[SearchRequest]:
+    """Searches that differ, so that no cache answers; a single one where a search may cost money."""
+    rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if _is_http(subject.retriever_url) else 1)]
+    context = [{"row": row, "progress": 0.0} for row in rows]
+    return [SearchRequest(f"{row.question} {i}", top_k, context[i]) for i, row in enumerate(rows)]
 
 
-async def _probe(source: str, queries: Sequence[str], top_k: int) -> _Probe:
+def _is_http(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+async def _probe(source: str, requests: Sequence[SearchRequest]) -> _Probe:
     retriever = open_retriever(source, read_timeout=_TIMEOUT_S, attempts=1, deadline=_TIMEOUT_S)
     seconds, results = [], []
     try:
-        for query in queries:
+        for request in requests:
             started = time.perf_counter()
-            results.append(await retriever.search(SearchRequest(query, top_k)))
+            results.append(await retriever.search(request))
             seconds.append(time.perf_counter() - started)
     finally:
         await retriever.close()
@@ -77,11 +83,11 @@ async def _probe(source: str, queries: Sequence[str], top_k: int) -> _Probe:
 
 def _explain(source: str, top_k: int, error: RetrieverError) -> Finding:
     """Whether the service is down, or speaks another system's format."""
-    for name in FORMATS:
+    for name in FORMATS if _is_http(source) else ():
         if asyncio.run(_speaks(source, name, top_k)):
             return failed(
-                f"{source} speaks the format {name!r}, not the one that was asked for ({error})",
-                f"give --retriever-url {name}:{source}" if name != "own" else "leave out the format's name",
+                f"{source} speaks the format {name!r}, not retriever.server's own ({error})",
+                "serve its corpus with python -m retriever.server, which speaks every format",
             )
     return failed(
         f"the search service does not answer: {error}",

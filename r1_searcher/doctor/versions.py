@@ -95,8 +95,7 @@ def _misfits(name: str, installed: Installed) -> list[str]:
             continue
         have = installed.versions.get(canonicalize_name(asked.name))
         relevant = asked.name in WATCHED and (asked.marker is None or asked.marker.evaluate({"extra": ""}))
-        # The local part (+cpu, +cu130) says for which device, not which interface.
-        if relevant and have and not asked.specifier.contains(Version(have).public, prereleases=True):
+        if relevant and have and not asked.specifier.contains(have, prereleases=True):
             verb = "was built for" if asked.name == "torch" else "asks for"
             found.append(f"{name} {installed.versions[name]} {verb} {asked.name}{asked.specifier}, found {have}")
     return found

@@ -21,6 +21,7 @@ from typing import Any
 
 from r1_searcher.collapse_guard import Alarm, CollapseGuard
 from r1_searcher.episode_signals import StepSignals
+from r1_searcher.host.checkpoints import go_back_to, kept_steps
 from r1_searcher.host.run_folder import RunFolder
 from r1_searcher.protocol import Protocol
 from r1_searcher.storage import JsonLines
@@ -96,11 +97,11 @@ class EpisodeTail:
 class RunGuard:
     """Watches one attempt at a run."""
 
-    def __init__(self, folder: RunFolder, action: GuardAction, protocol: Protocol, weight_scale: float | None) -> None:
-        """``weight_scale``: root mean square of the model's weights, see :mod:`r1_searcher.host.weights`."""
+    def __init__(self, folder: RunFolder, action: GuardAction, protocol: Protocol, update_size: float | None) -> None:
+        """``update_size``: the learning rate after warm-up, as a share of the model's weights; None: not known."""
         self.action = action
         self._folder = folder
-        self._scale = weight_scale
+        self._update_size = update_size
         self._episodes = EpisodeTail(folder.path / "trajectories", protocol)
         self._guard = CollapseGuard()
         self._started = time.time()
@@ -134,10 +135,7 @@ class RunGuard:
 
     def _values(self, step: int, line: Mapping[str, Any]) -> dict[str, float | None]:
         values = {**line, **self._episodes.values(step)}
-        rate = line.get("actor_lr")
-        if self._scale and rate is not None:
-            values["guard/update_size"] = rate / self._scale
-        return values
+        return values if self._update_size is None else {**values, "guard/update_size": self._update_size}
 
     def _raise(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:
@@ -155,8 +153,8 @@ class RunGuard:
         first = self._alarms[0]
         kept = self._folder.last_step
         if self.action is GuardAction.BEST and kept:
-            kept = best_checkpoint(self._folder.checkpoint_steps, steps, first.step - first.sign.window + 1)
-            self._folder.go_back_to(kept)
+            kept = best_checkpoint(kept_steps(self._folder), steps, first.step - first.sign.window + 1)
+            go_back_to(self._folder, kept)
         onward = (
             f"the same command goes on from the checkpoint of step {kept}"
             if kept

@@ -22,6 +22,7 @@ from r1_searcher.host.driver import ABORTED
 from r1_searcher.host.metrics_log import MetricsLog
 from r1_searcher.host.processes import Session
 from r1_searcher.host.run_folder import RunFolder
+from r1_searcher.host.run_guard import GUARDED, RunGuard
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Supervisor:
     total_steps: int
     verbose: bool = False
     """True sends OpenRLHF's output to the console instead of the log file."""
+    guard: RunGuard | None = None
+    """Looks at every step for signs of a collapse, and may end the run."""
 
     def run(self) -> int:
         """Run to the end; returns the exit status.  No process of the run outlives this call."""
@@ -51,11 +54,21 @@ class Supervisor:
         with self._output() as output, _Driver(self._command(), output) as driver:
             driver.session.write(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
-                while driver.process.poll() is None and driver.stopped_by is None:
+                collapsed = False
+                while driver.process.poll() is None and driver.stopped_by is None and not collapsed:
                     time.sleep(POLL_SECONDS)
-                    _show(bar, metrics.refresh())
-                _show(bar, metrics.refresh())
+                    collapsed = self._watch(bar, metrics)
+                self._watch(bar, metrics)
+        if collapsed and self.guard is not None:
+            print(f"r1_searcher: {self.guard.conclude(metrics.steps)}", file=sys.stderr)
+            return GUARDED
         return self._report(driver)
+
+    def _watch(self, bar: Any, metrics: MetricsLog) -> bool:
+        """Show what is new; whether the guard wants the run to end."""
+        steps = metrics.refresh()
+        _show(bar, steps)
+        return self.guard is not None and self.guard.look(steps)
 
     def _command(self) -> list[str]:
         config = str(self.folder.config_file)

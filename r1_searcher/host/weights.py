@@ -1,9 +1,11 @@
-"""How large a model's weights are."""
+"""How large a model's weights are, and how far one optimizer step moves them."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+
+from r1_searcher.errors import InputError
 
 _ROWS = 256
 """Rows read of each matrix: enough for two digits, and a 7B model takes a second."""
@@ -13,7 +15,7 @@ def weight_scale(model: str) -> float | None:
     """Root mean square over the matrices of a model folder; None where there are no safetensors files.
 
     Raises:
-        OSError: a file cannot be read.
+        InputError: a file of that name cannot be read as such.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -28,5 +30,15 @@ def weight_scale(model: str) -> float | None:
                         squares += float((rows * rows).sum())
                         count += rows.numel()
         except SafetensorError as error:
-            raise OSError(f"{file} is no safetensors file: {error}") from error
+            raise InputError(f"{file} is no safetensors file: {error}") from error
     return math.sqrt(squares / count) if count else None
+
+
+def update_size(model: str, learning_rate: float) -> float | None:
+    """Adam's step (up to the learning rate, for each weight) as a share of the weights; None where they are not here.
+
+    Raises:
+        InputError: as :func:`weight_scale`.
+    """
+    scale = weight_scale(model)
+    return learning_rate / scale if scale else None

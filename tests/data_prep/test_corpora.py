@@ -119,7 +119,10 @@ def test_many_units_and_processes_give_the_passages_in_order(tmp_path):
     source = write_jsonl(tmp_path / "c.jsonl", 500)
     for processes in (1, 2):
         out = tmp_path / str(processes)
-        assert build("--format", "jsonl", "--input", source, "--out", out, "--unit-bytes", 4000, "--processes", processes) == 0
+        assert (
+            build("--format", "jsonl", "--input", source, "--out", out, "--unit-bytes", 4000, "--processes", processes)
+            == 0
+        )
     one, two = (PassageStore.open(tmp_path / name) for name in "12")
     assert list(one) == list(two) == read_corpus(source) and len(one.shards) > 5 and one.sha256 == two.sha256
     assert not (tmp_path / "1" / "work").exists()
@@ -134,7 +137,10 @@ def test_bad_lines_are_counted_and_listed_with_their_place(tmp_path, monkeypatch
     out = tmp_path / "out"
     assert build("--format", "jsonl", "--input", source, "--out", out, "--unit-bytes", 300, "--processes", 1) == 0
     listed = [json.loads(line) for line in (out / BAD_LINES_NAME).read_text().splitlines()]
-    assert [(row["line"], row["reason"].split(" (")[0]) for row in listed] == [(8, "not JSON"), (61, "longer than 1000 bytes")]
+    assert [(row["line"], row["reason"].split(" (")[0]) for row in listed] == [
+        (8, "not JSON"),
+        (61, "longer than 1000 bytes"),
+    ]
     assert listed[0]["begins"].startswith("{broken") and listed[0]["file"] == str(source)
     store = PassageStore.open(out)
     assert (len(store), store.facts["lines"], store.facts["bad_lines"]) == (97, 100, 2)
@@ -195,6 +201,7 @@ def test_repeated_ids_over_units(monkeypatch):
     assert repeated_ids([np.sort(unit) for unit in units]) == 5 and repeated_ids([]) == 0
 
 
+@pytest.mark.slow
 def test_killed_at_every_file_the_same_command_finishes_with_equal_bytes(tmp_path):
     source = write_jsonl(tmp_path / "c.jsonl", 60)
     script = [sys.executable, str(ROOT / "tests/retriever/kill_points.py"), "data_prep.corpus", str(tmp_path)]

@@ -47,7 +47,7 @@ def verdict(request, seen: int) -> Answer:
 
 
 def run(file: Path, url: str, *extra: str, out: Path | None = None) -> int:
-    options = ["--endpoint", url, "--model", "m", "--timeout", "0.4", "--attempts", "2", "--concurrency", "8"]
+    options = ["--endpoint", url, "--model", "m", "--timeout", "1", "--attempts", "2", "--concurrency", "8"]
     return main([str(file), *options, *(("--json", str(out)) if out else ()), *extra])
 
 
@@ -56,7 +56,7 @@ def test_verdicts_errors_timeouts_and_nonsense(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("retriever.retry.RetryPolicy.wait", lambda *_: 0.01)
     bad = {
         0: Answer({"error": {"message": "out of order"}}, status=500),
-        1: Answer({}, seconds=0.8),
+        1: Answer({}, seconds=1.5),
         2: chat("Perhaps."),
         3: Answer("<html>", headers={"content-type": "text/html"}),
         4: Answer({"choices": []}),

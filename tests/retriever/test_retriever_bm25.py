@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retriever import Passage
 from retriever.backends import load_index
 from retriever.bm25 import Bm25Index
 from retriever.manifest import IndexMismatch
+from retriever.postings import Counts, count_words, gather, weigh
 from retriever.words import words
 
 
@@ -106,6 +110,44 @@ def test_an_unfinished_or_foreign_folder_is_refused(bm25, tmp_path, broken):
         (tmp_path / "manifest.json").write_text(broken)
     with pytest.raises(IndexMismatch):
         load_index(tmp_path)
+
+
+def test_scores_are_those_of_the_library(passages):
+    """Our own counting gives what bm25s computes from token lists."""
+    import bm25s
+
+    draw = np.random.default_rng(0)
+    many = [Passage(str(i), "t", " ".join(f"w{w}" for w in draw.zipf(1.4, 30) % 200)) for i in range(300)]
+    library = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
+    library.index([words(p.title) * 2 + words(p.text) for p in many], show_progress=False)
+    ours = Bm25Index.build(many)
+    for query in (["w1"], ["w3", "w17", "w1"], ["w5", "w5", "t"]):
+        expected = library.get_scores(query)
+        ranking = ours.rank([" ".join(query)], 300)[0]
+        assert np.allclose(expected[ranking.rows], ranking.scores, rtol=1e-5)
+        assert len(ranking.rows) == (expected > 0).sum()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=20), st.integers(1, 7))
+def test_counting_in_parts_is_counting_at_once(texts, size):
+    many = [Passage(str(i), "a", text) for i, text in enumerate(texts)]
+    parts = [count_words(many[start : start + size], 1) for start in range(0, len(many), size)]
+    results = []
+    for shards in (parts, [count_words(many, 1)]):
+        statistics = gather(shards)
+        arrays = weigh(shards, statistics, 1.2, 0.75, lambda _, length, dtype: np.empty(length, dtype))
+        results.append((statistics.vocabulary, statistics.count, {name: a.tolist() for name, a in arrays.items()}))
+    assert results[0] == results[1]
+
+
+def test_counts_survive_the_disk(passages, tmp_path):
+    for some in (passages, [], [Passage("0", "", "")]):
+        counts = count_words(some, 2)
+        counts.save(tmp_path / "c.npz")
+        again = Counts.load(tmp_path / "c.npz")
+        assert again.words == counts.words and np.array_equal(again.starts, counts.starts)
+        assert np.array_equal(again.rows, counts.rows) and np.array_equal(again.times, counts.times)
 
 
 def test_recall_on_real_passages(wiki_mini, wiki_passages):

@@ -1,7 +1,8 @@
-"""Dense retrieval with the hashing encoder; what the manifest refuses; the table of encoders."""
+"""Dense retrieval with the hashing encoder; what the manifest refuses."""
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from retriever.backends import build_index, load_index
+from retriever.backends import Opening, build_index, load_index
 from retriever.dense import DenseIndex
-from retriever.encoder import ENCODERS, Encoder, HashingEncoder, SentenceTransformerEncoder, load_encoder
+from retriever.encoder import Encoder, HashingEncoder
+from retriever.faiss_vectors import FaissVectors, SearchSettings
 from retriever.manifest import IndexMismatch
 
 
@@ -109,6 +111,42 @@ def test_a_backend_is_not_taken_for_the_other(dense, bm25, tmp_path):
         DenseIndex.load(tmp_path / "bm25", HashingEncoder())
 
 
+def test_how_to_search_is_saved_and_can_be_chosen_anew(passages, tmp_path):
+    few = DenseIndex.build(passages, HashingEncoder(256), factory="IVF4,Flat", settings=SearchSettings(nprobe=1))
+    few.save(tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text())["nprobe"] == 1
+    all_lists = Opening(settings=SearchSettings(nprobe=4))
+    assert len(load_index(tmp_path).search(["paris"], 99)[0]) < len(passages)
+    assert len(load_index(tmp_path, opening=all_lists).search(["paris"], 99)[0]) == len(passages)
+    with pytest.raises(ValueError, match="nprobe must be at least 1, got 0"):
+        SearchSettings(nprobe=0)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF2,Flat", "PCA16,HNSW8", "IVF2_HNSW4,SQ8"])
+def test_a_mapped_index_answers_as_the_one_in_memory(factory, tmp_path):
+    draw = np.random.default_rng(0)
+    index = FaissVectors.new(32, factory)
+    index.train(draw.standard_normal((500, 32), dtype=np.float32))
+    index.add(draw.standard_normal((500, 32), dtype=np.float32))
+    index.write(tmp_path / "v")
+    queries = draw.standard_normal((5, 32), dtype=np.float32)
+    for mapped in (True, False):
+        opened = FaissVectors.read(tmp_path / "v", factory, mapped=mapped)
+        for which in (index, opened):
+            which.tune(SearchSettings())
+        assert np.array_equal(opened.search(queries, 5)[1], index.search(queries, 5)[1])
+
+
+def test_gpus_that_are_not_there_are_named(dense, tmp_path):
+    import faiss
+
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        pytest.skip("this machine has a GPU for faiss")
+    dense.save(tmp_path)
+    with pytest.raises(ValueError, match="pip install faiss-gpu-cu12"):
+        load_index(tmp_path, opening=Opening(gpu=True))
+
+
 def test_a_truncated_vector_file_is_refused(dense, tmp_path):
     dense.save(tmp_path)
     file = tmp_path / "vectors.faiss"
@@ -134,36 +172,10 @@ def test_another_library_version_is_only_a_warning(dense, tmp_path, caplog):
         (("dense", "nope"), "known: bge-large-en-v1.5"),
         (("bm25", "hashing"), "takes no encoder"),
         (("dense", "hashing", "folder"), "no weights"),
+        (("dense", "e5-base-v2", "folder"), "not at folder: no such folder"),
+        (("hybrid",), "needs an encoder"),
     ],
 )
 def test_wrong_choices_are_named(passages, arguments, said):
     with pytest.raises(ValueError, match=said):
         build_index(passages, *arguments)
-
-
-def test_the_table_of_encoders(monkeypatch):
-    class FakeModel:
-        def __init__(self, model, device=None):
-            self.model = model
-
-        def encode(self, texts, **_):
-            self.seen = texts
-            return np.ones((len(texts), 3))
-
-    sys_modules_entry = type(sys)("sentence_transformers")
-    sys_modules_entry.SentenceTransformer = FakeModel
-    monkeypatch.setitem(sys.modules, "sentence_transformers", sys_modules_entry)
-    expected = {
-        "bge-large-en-v1.5": ("BAAI/", "Represent this sentence for searching relevant passages: ", "", 300),
-        "e5-base-v2": ("intfloat/", "query: ", "passage: ", 256),
-        "all-MiniLM-L6-v2": ("sentence-transformers/", "", "", 256),
-    }
-    assert set(ENCODERS) == set(expected) | {"hashing"}
-    for name, (owner, query_prefix, passage_prefix, length) in expected.items():
-        encoder = load_encoder(name)
-        assert isinstance(encoder, SentenceTransformerEncoder) and encoder._model.model == owner + name
-        assert encoder._model.max_seq_length == length and encoder.dim == 3
-        assert encoder.encode_queries(["x"]).dtype == np.float32 and encoder._model.seen == [query_prefix + "x"]
-        encoder.encode_passages(["x"])
-        assert encoder._model.seen == [passage_prefix + "x"]
-        assert load_encoder(name, "/some/folder").facts == encoder.facts

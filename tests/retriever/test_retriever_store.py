@@ -101,7 +101,8 @@ def test_an_index_over_a_store_holds_its_place_and_not_its_passages(store, tmp_p
 
 
 def test_a_moved_store_is_found_beside_the_index_or_where_one_says(tmp_path):
-    write(tmp_path / "a" / "s" if (tmp_path / "a").mkdir() is None else tmp_path, MANY[:20])
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "s", MANY[:20])
     Bm25Index.build(PassageStore.open(tmp_path / "a" / "s")).save(tmp_path / "a" / "index")
     (tmp_path / "a").rename(tmp_path / "b")
     assert len(load_index(tmp_path / "b" / "index")) == 20
@@ -122,7 +123,9 @@ def test_a_draft_that_fails_leaves_nothing(tmp_path):
 
 
 def test_one_builder_at_a_time(tmp_path):
-    code = "import sys; from pathlib import Path; from retriever.drafts import claim\nwith claim(Path(sys.argv[1])): pass"
+    code = (
+        "import sys; from pathlib import Path; from retriever.drafts import claim\nwith claim(Path(sys.argv[1])): pass"
+    )
     (tmp_path / ".f.1.draft").write_text("left by a killed one")
     with claim(tmp_path):
         assert not (tmp_path / ".f.1.draft").exists()

@@ -28,7 +28,7 @@ from retriever.simulated import Noise, SimulatedRetriever, curriculum
 from retriever.simulator_prompts import SimulatedSearch, parse_documents, simulator_prompt
 from retriever.transport import Reply
 
-FAST = RetryPolicy(attempts=3, backoff=0.02, deadline=2.0)
+FAST = RetryPolicy(attempts=3, backoff=0.02, deadline=20.0)
 GOOD = "\n".join(f"Doc {n}: document {n}" for n in range(1, 6))
 
 
@@ -67,7 +67,7 @@ class FakeModel:
         return app
 
 
-def simulate(model, *requests, read_timeout=0.5, model_name="m", **options):
+def simulate(model, *requests, read_timeout=10.0, model_name="m", **options):
     """Hits or the error of each request, asked one after the other."""
 
     async def scenario(url):

@@ -18,7 +18,8 @@ from retriever.retry import RetryPolicy
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: 10000\r\n\r\n"
 JSON, EVENTS = HEAD % b"application/json", HEAD % b"text/event-stream"
 CHUNK = b'data: {"id": "1", "choices": [{"index": 0, "text": "ab", "finish_reason": null}]}\n\n'
-TIMEOUT = 0.4
+TIMEOUT, PATIENCE = 0.4, 20.0
+"""Seconds of an attempt: where it is to run out, and where another failure is to come first, on a busy machine too."""
 
 
 @contextmanager
@@ -50,8 +51,8 @@ def sending(pieces: Sequence[bytes]) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-async def asked(url: str, *, streamed: bool) -> None:
-    endpoint = OpenAIEndpoint(EndpointConfig(url, "m", timeout=TIMEOUT, retry=RetryPolicy(attempts=2, backoff=0.01)))
+async def asked(url: str, *, streamed: bool, timeout: float) -> None:
+    endpoint = OpenAIEndpoint(EndpointConfig(url, "m", timeout=timeout, retry=RetryPolicy(attempts=2, backoff=0.01)))
     try:
         if streamed:
             await endpoint.complete_until("prompt", ("never",), max_tokens=9)
@@ -74,11 +75,12 @@ async def asked(url: str, *, streamed: bool) -> None:
     ],
 )
 def test_failures_are_typed_and_bounded(pieces, failure, attempts):
+    timeout = TIMEOUT if failure is Failure.TIMEOUT else PATIENCE
     started = time.monotonic()
     with sending(pieces) as url, pytest.raises(EndpointError) as caught:
-        asyncio.run(asked(url, streamed=pieces[0] == EVENTS))
+        asyncio.run(asked(url, streamed=pieces[0] == EVENTS, timeout=timeout))
     assert (caught.value.failure, caught.value.attempts) == (failure, attempts)
-    assert time.monotonic() - started < 2 * TIMEOUT + 3
+    assert time.monotonic() - started < 10
     assert url in str(caught.value) and "gave up after" in str(caught.value)
 
 

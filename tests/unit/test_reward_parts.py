@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes import ByteTokenizer, check_invariants, passages, play, turn_that_answers, turn_that_asks
 from hypothesis import given
@@ -56,9 +58,11 @@ def test_yes_and_no_are_no_evidence(protocol):
 @ALL
 def test_neither_frame_nor_ranks_are_evidence(protocol):
     names = [tag.strip("</|>") for tag in protocol.tags]
-    for gold in (*names, "1", "2", "None", "user", "assistant", "tool", "url", "query"):
-        assert evidence(protocol, passages("x", "y"), gold) == 0, gold
-        assert evidence(protocol, [], gold) == 0, gold
+    for found in (passages("x", "y"), []):
+        trajectory = asked(protocol, found)
+        for gold in (*names, "1", "2", "None", "user", "assistant", "tool", "url", "query"):
+            other = replace(trajectory, row=replace(trajectory.row, answers=(gold,)))
+            assert PARTS["evidence"](Judged(other, protocol, {})) == 0, gold
 
 
 @ALL
@@ -134,7 +138,7 @@ def test_compose(text, total):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("f2=1", "unknown part 'f2' in the reward 'f2=1'; known: retrieved, evidence, searches, "),
+        ("f2=1", "unknown part 'f2' in the reward 'f2=1'; known: "),
         ("f1=1,f1=2", "names the part 'f1' twice"),
         ("f1=1,", "unknown part ''"),
         ("=", "unknown part ''"),

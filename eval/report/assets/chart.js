@@ -1,48 +1,6 @@
 // Line and area charts over the training steps. All charts of a page share the step that the pointer is on.
 
 const CHART = { height: 190, left: 42, right: 12, top: 22, bottom: 24 };
-const STOP_COLORS = {
-  "stop/answered": "var(--good)",
-  "stop/no_answer": "var(--c7)",
-  "stop/invalid_action": "var(--c4)",
-  "stop/search_limit": "var(--c2)",
-  "stop/length": "var(--c3)",
-  "stop/retriever_error": "var(--bad)",
-};
-
-const LABELS = { "retrieval/rate": "retrieval", "format/rate": "format", "retrieval/seconds": "seconds per search" };
-
-const colorOf = (metric, place) => STOP_COLORS[metric] ?? `var(--c${place % 8})`;
-const labelOf = (metric) => LABELS[metric] ?? metric.replace(/^(answer|retrieval|tokens|rule|stop|reward|timing|guard)\//, "").replaceAll("_", " ");
-
-// Mean of each value and its neighbours, fewer of them at the ends; null where there is none.
-function movingMean(values, width) {
-  const reach = (width - 1) / 2;
-  return values.map((_, at) => {
-    const known = values.slice(Math.max(0, at - reach), at + reach + 1).filter((value) => value !== null);
-    return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
-  });
-}
-
-// Round numbers from low to high: where the grid lines stand.
-function niceTicks(low, high, wanted = 4) {
-  const rough = (high - low) / wanted;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
-  const ticks = [];
-  for (let tick = Math.ceil(low / step - 1e-9); tick * step <= high + step * 1e-6; tick++) ticks.push(tick * step);
-  return ticks;
-}
-
-function path(points) {
-  let pen = "";
-  let drawing = false;
-  for (const [x, y] of points) {
-    if (y !== null) pen += `${drawing ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
-    drawing = y !== null;
-  }
-  return pen;
-}
 
 class Chart {
   constructor(curves, panel, group) {
@@ -55,7 +13,13 @@ class Chart {
     this.canvas = drawing("svg", { class: "chart", height: CHART.height, role: "img", "aria-label": panel.title });
     this.legend = element("div", { class: "legend" });
     const note = element("span", { class: "note" }, panel.note);
-    this.node = element("figure", { class: "panel" }, element("figcaption", {}, panel.title, note), this.legend, this.canvas);
+    this.node = element(
+      "figure",
+      { class: "panel" },
+      element("figcaption", {}, panel.title, note),
+      this.legend,
+      this.canvas,
+    );
     this.canvas.addEventListener("pointermove", (event) => this.group.point(this.stepAt(event), event));
     this.canvas.addEventListener("pointerleave", () => this.group.point(null));
     new ResizeObserver(() => this.draw()).observe(this.node);
@@ -77,14 +41,18 @@ class Chart {
   }
 
   stepAt(event) {
-    const across = (event.clientX - this.canvas.getBoundingClientRect().left - CHART.left) / (this.width - CHART.left - CHART.right);
+    const across =
+      (event.clientX - this.canvas.getBoundingClientRect().left - CHART.left) / (this.width - CHART.left - CHART.right);
     return Math.min(this.steps, Math.max(1, Math.round(across * this.steps)));
   }
 
   findRange() {
     if (this.panel.rate) return [0, 1];
     const seen = this.series.flatMap((series) => series.values).filter((value) => value !== null);
-    let [low, high] = seen.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+    let [low, high] = seen.reduce(
+      ([least, most], value) => [Math.min(least, value), Math.max(most, value)],
+      [Infinity, -Infinity],
+    );
     if (low > 0 && low < 0.6 * high) low = 0;
     if (low === high) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) / 2, high + Math.abs(high) / 2];
     const margin = 0.06 * (high - low);
@@ -96,24 +64,62 @@ class Chart {
     if (this.width <= 0) return;
     this.range = this.findRange();
     this.canvas.setAttribute("width", this.width);
-    const cursor = drawing("line", { class: "cursor", y1: CHART.top, y2: CHART.height - CHART.bottom, visibility: "hidden" });
+    const cursor = drawing("line", {
+      class: "cursor",
+      y1: CHART.top,
+      y2: CHART.height - CHART.bottom,
+      visibility: "hidden",
+    });
     this.cursor = cursor;
-    this.canvas.replaceChildren(...this.grid(), ...(this.panel.stacked ? this.areas() : this.lines()), ...this.dots(), cursor);
+    this.canvas.replaceChildren(
+      ...this.grid(),
+      ...(this.panel.stacked ? this.areas() : this.lines()),
+      ...this.dots(),
+      cursor,
+    );
   }
 
   grid() {
     const parts = niceTicks(...this.range).flatMap((tick) => [
-      drawing("line", { class: "grid", x1: CHART.left, x2: this.width - CHART.right, y1: this.y(tick), y2: this.y(tick) }),
-      drawing("text", { class: "tick", x: CHART.left - 6, y: this.y(tick) + 3.5, "text-anchor": "end" }, figure(Number(tick.toPrecision(6)))),
+      drawing("line", {
+        class: "grid",
+        x1: CHART.left,
+        x2: this.width - CHART.right,
+        y1: this.y(tick),
+        y2: this.y(tick),
+      }),
+      drawing(
+        "text",
+        { class: "tick", x: CHART.left - 6, y: this.y(tick) + 3.5, "text-anchor": "end" },
+        figure(Number(tick.toPrecision(6))),
+      ),
     ]);
     for (const tick of niceTicks(0, Math.max(this.steps, 1), Math.max(2, this.width / 110)).filter(Number.isInteger)) {
-      parts.push(drawing("text", { class: "tick", x: this.x(tick), y: CHART.height - 7, "text-anchor": "middle" }, figure(tick)));
+      parts.push(
+        drawing("text", { class: "tick", x: this.x(tick), y: CHART.height - 7, "text-anchor": "middle" }, figure(tick)),
+      );
     }
     const { borders, runs } = this.curves;
     runs.forEach((run, place) => {
       const [start, end] = [this.x(borders[place]), this.x(borders[place + 1])];
-      if (place) parts.push(drawing("line", { class: "border", x1: start, x2: start, y1: CHART.top - 8, y2: CHART.height - CHART.bottom }));
-      if (runs.length > 1) parts.push(drawing("text", { class: "run", x: (start + end) / 2, y: 11, "text-anchor": "middle" }, run.name.replace(/_run$/, "")));
+      if (place)
+        parts.push(
+          drawing("line", {
+            class: "border",
+            x1: start,
+            x2: start,
+            y1: CHART.top - 8,
+            y2: CHART.height - CHART.bottom,
+          }),
+        );
+      if (runs.length > 1)
+        parts.push(
+          drawing(
+            "text",
+            { class: "run", x: (start + end) / 2, y: 11, "text-anchor": "middle" },
+            run.name.replace(/_run$/, ""),
+          ),
+        );
     });
     return parts;
   }
@@ -121,14 +127,17 @@ class Chart {
   // Runs are drawn apart: what one logs is often not what the next one does.
   perRun(values) {
     const { borders } = this.curves;
-    return borders.slice(1).map((end, place) => ({ first: borders[place] + 1, values: values.slice(borders[place], end) }));
+    return borders
+      .slice(1)
+      .map((end, place) => ({ first: borders[place] + 1, values: values.slice(borders[place], end) }));
   }
 
   lines() {
     return this.series.flatMap(({ values, color }) =>
       this.perRun(values).flatMap(({ first, values: own }) => {
         const smooth = this.group.smoothing > 1 ? movingMean(own, this.group.smoothing) : own;
-        const points = (list) => list.map((value, place) => [this.x(first + place), value === null ? null : this.y(value)]);
+        const points = (list) =>
+          list.map((value, place) => [this.x(first + place), value === null ? null : this.y(value)]);
         const bold = drawing("path", { d: path(points(smooth)), class: "line", style: { stroke: color } });
         const thin = drawing("path", { d: path(points(own)), class: "line raw", style: { stroke: color } });
         const few = own.length > 12 ? [] : points(own).filter(([, y]) => y !== null);
@@ -159,7 +168,13 @@ class Chart {
         .filter((each) => each.decoding === decoding && metric in each.values)
         .map((each) => {
           const name = `held-out questions, ${decoding}: ${labelOf(metric)} ${figure(each.values[metric])}`;
-          const place = { cx: this.x(each.step), cy: this.y(each.values[metric]), r: 4.5, class: "held-out", style: { fill: color } };
+          const place = {
+            cx: this.x(each.step),
+            cy: this.y(each.values[metric]),
+            r: 4.5,
+            class: "held-out",
+            style: { fill: color },
+          };
           return drawing("circle", place, drawing("title", {}, name));
         }),
     );
@@ -169,7 +184,13 @@ class Chart {
     const at = step === null ? this.steps - 1 : step - 1;
     this.legend.replaceChildren(
       ...this.series.map(({ metric, color, values }) =>
-        element("span", { class: "key", title: metric }, element("i", { style: { background: color } }), labelOf(metric), element("b", {}, figure(values[at]))),
+        element(
+          "span",
+          { class: "key", title: metric },
+          element("i", { style: { background: color } }),
+          labelOf(metric),
+          element("b", {}, figure(values[at])),
+        ),
       ),
     );
   }

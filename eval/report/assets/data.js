@@ -89,9 +89,7 @@ class Episodes {
 }
 
 async function readReport() {
-  const [head, index] = await Promise.all(
-    ["head-data", "index-data"].map((id) => unpack(document.getElementById(id))),
-  );
+  const [head, index] = await Promise.all(["head-data", "index-data"].map((id) => unpack(document.getElementById(id))));
   return { head, episodes: new Episodes(index, document.querySelectorAll("script.chunk")) };
 }
 

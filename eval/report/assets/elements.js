@@ -5,7 +5,8 @@ const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null) continue;
-    if (name.startsWith("aria-")) node.setAttribute(name, String(value)); // "false" is a value there
+    if (name.startsWith("aria-"))
+      node.setAttribute(name, String(value)); // "false" is a value there
     else if (value === false) continue;
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, setting] of Object.entries(value)) node.style.setProperty(key, setting);

@@ -42,24 +42,38 @@ function showEpisodes(report) {
     const ids = filters.apply();
     list.show(ids);
     microscope.highlight(filters.text);
-    const reading = filters.text && !episodes.hasAllTexts ? ` · reading texts, ${Math.round((100 * episodes.textsRead) / episodes.count)} %` : "";
-    const sampled = episodes.count + head.unreadable < head.available ? ` · an even sample of ${head.available.toLocaleString("en")}` : "";
+    const reading =
+      filters.text && !episodes.hasAllTexts
+        ? ` · reading texts, ${Math.round((100 * episodes.textsRead) / episodes.count)} %`
+        : "";
+    const sampled =
+      episodes.count + head.unreadable < head.available
+        ? ` · an even sample of ${head.available.toLocaleString("en")}`
+        : "";
     const total = ids.length === episodes.count ? "" : ` of ${episodes.count.toLocaleString("en")}`;
     status.textContent = `${ids.length.toLocaleString("en")}${total} episodes${sampled}${reading}`;
     status.dataset.milliseconds = (performance.now() - started).toFixed(1);
   }
 
   document.getElementById("episode-count").textContent = episodes.count.toLocaleString("en");
-  document.getElementById("episodes").replaceChildren(element("aside", {}, filters.node, status, list.node), microscope.node);
+  document
+    .getElementById("episodes")
+    .replaceChildren(element("aside", {}, filters.node, status, list.node), microscope.node);
   filter();
-  return { list, microscope, textsRead: () => filters.text && filter(), focusSearch: () => document.getElementById("search").focus() };
+  return {
+    list,
+    microscope,
+    textsRead: () => filters.text && filter(),
+    focusSearch: () => document.getElementById("search").focus(),
+  };
 }
 
 function route(report, view) {
   const [name, id, other] = location.hash.slice(2).split("/");
   const shown = name === "episodes" ? "episodes" : "overview";
   for (const each of ["overview", "episodes"]) document.getElementById(each).hidden = each !== shown;
-  for (const link of document.querySelectorAll("nav a")) link.toggleAttribute("aria-current", link.dataset.view === shown);
+  for (const link of document.querySelectorAll("nav a"))
+    link.toggleAttribute("aria-current", link.dataset.view === shown);
   tooltip.hide();
   if (shown !== "episodes") return;
   const number = (text) => (/^\d+$/.test(text ?? "") && Number(text) < report.episodes.count ? Number(text) : null);
@@ -72,7 +86,12 @@ function route(report, view) {
 async function start() {
   themeButton();
   if (!("DecompressionStream" in window)) {
-    document.body.append(emptyState("This browser is too old for the report", "It needs DecompressionStream: Chrome 80, Firefox 113, Safari 16.4, or later."));
+    document.body.append(
+      emptyState(
+        "This browser is too old for the report",
+        "It needs DecompressionStream: Chrome 80, Firefox 113, Safari 16.4, or later.",
+      ),
+    );
     return;
   }
   const report = await readReport();

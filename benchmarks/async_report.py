@@ -1,0 +1,106 @@
+"""Synchronous, asynchronous and partial rollout: a section of ``docs/results.md``.
+
+``python -m benchmarks.async_report runs/async --markdown docs/results.md``, from what ``benchmarks/async_runs.sh``
+left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_page import replace_section
+from r1_searcher.host.metrics_log import read_metrics
+
+WAYS = ("sync", "async", "partial")
+PARTS = 5
+"""Into how many equal parts of its episodes a training curve is cut."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run."""
+
+    way: str
+    seed: int
+    f1: Sequence[float]
+    """Training F1 by step."""
+    step_seconds: float
+    """Median wall time from one step to the next."""
+    off_policy: float
+    """Median of ``vllm_kl``: distance between the policy that sampled and the one that is trained."""
+    scores: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """The run in ``WAY_seedN``."""
+        way, _, seed = folder.name.rpartition("_seed")
+        steps = read_metrics(folder / "run" / "metrics.jsonl")
+        gaps = [later["time"] - earlier["time"] for earlier, later in zip(steps, steps[1:], strict=False)]
+        return cls(
+            way,
+            int(seed),
+            [step["answer/f1"] for step in steps],
+            statistics.median(gaps),
+            statistics.median(abs(step.get("vllm_kl") or 0.0) for step in steps),
+            json.loads((folder / "final" / "scores.json").read_text()),
+        )
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """The section."""
+    shares = [f"F1 in {100 * n // PARTS}-{100 * (n + 1) // PARTS} %" for n in range(PARTS)]
+    heads = ["rollout", "seed", "steps", "seconds per step", *shares, "held-out F1 greedy", "sampled", "median vllm_kl"]
+    lines = [_INTRODUCTION, f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for way in WAYS:
+        chosen = sorted((run for run in runs if run.way == way), key=lambda run: run.seed)
+        lines += [_line(run.way, str(run.seed), str(len(run.f1)), _figures(run)) for run in chosen]
+        if len(chosen) > 1:
+            means = [statistics.mean(column) for column in zip(*map(_figures, chosen), strict=True)]
+            lines.append(_line(f"**{way}**", "**mean**", "", means))
+    return "\n".join(lines)
+
+
+def _figures(run: Run) -> list[float]:
+    size = len(run.f1) / PARTS
+    parts = [statistics.mean(run.f1[round(n * size) : round((n + 1) * size)]) for n in range(PARTS)]
+    return [run.step_seconds, *parts, run.scores["greedy"]["f1"], run.scores["sampled"]["f1"], run.off_policy]
+
+
+def _line(way: str, seed: str, steps: str, figures: Sequence[float]) -> str:
+    *most, last = figures
+    return f"| {way} | {seed} | {steps} | {' | '.join(f'{value:.2f}' for value in most)} | {last:.5f} |"
+
+
+_INTRODUCTION = """\
+## Synchronous, asynchronous and partial rollout
+
+The tiny world, stage 2's reward from the base model, the same episodes in each way; log-probs of the policy that
+sampled each token, importance correction per token. On two cores engine and trainer share the processor, so overlap
+gains little: the table shows that learning stays the same, not how much a cluster gains.
+`bash benchmarks/async_runs.sh` makes it again.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, required=True)
+    options = parser.parse_args(argv)
+    finished = [path.parent.parent for path in sorted(options.folder.glob("*_seed*/final/scores.json"))]
+    if not finished:
+        print(f"async_report: no finished run in {options.folder}", file=sys.stderr)
+        return 2
+    replace_section(options.markdown, "async", markdown([Run.read(folder) for folder in finished]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
