@@ -74,8 +74,9 @@ SIGNS = (
     Sign("repetition", "episodes/repeated_queries", Kind.ROSE, 0.5, 2, "the policy asks the same again and again"),
     # Nine of ten groups give no gradient, and not because they are solved.
     Sign("dead_groups", "episodes/dead_groups", Kind.ABOVE, 0.9, 3, "groups have lost their variance"),
-    # 0.01 nats per token: an action of 30 tokens then has one likely text (0.3 nats), and samples are copies.
-    Sign("certainty", "episodes/entropy", Kind.BELOW, 0.01, 3, "the policy has stopped exploring"),
+    # 0.01 nats per token: an action of 30 tokens then has one likely text (0.3 nats), and samples are copies. Where a
+    # question is solved that is as it should be, so only the others count.
+    Sign("certainty", "episodes/open_entropy", Kind.BELOW, 0.01, 3, "the policy has stopped exploring"),
     # Policy gradients lower entropy. Three times its lowest value, and half a nat per token, is noise, not style.
     Sign("gibberish", "episodes/entropy", Kind.JUMPED, 3.0, 1, "the policy's text turns random", floor=0.5),
     # bf16 puts engine and trainer 1e-4 to 1e-2 nats apart; ten times that is another policy than the one trained.

@@ -177,6 +177,7 @@ def test_the_signals_of_a_step_by_hand():
     assert values["episodes/forged"] == 0.25
     assert values["episodes/repeated_queries"] == pytest.approx(1 / 3)
     assert values["episodes/reward_error"] == pytest.approx(0.5), "two groups, with means 0 and 1"
+    assert values["episodes/open_entropy"] == 0.5, "of a alone"
     tokens = [7 + 7, 2, 3, 2]
     assert values["episodes/entropy"] == pytest.approx((0.5 * sum(tokens[:3]) + 1.5 * 2) / sum(tokens))
 
