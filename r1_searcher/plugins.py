@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 from r1_searcher.errors import InputError
 from r1_searcher.protocol import Protocol
 from r1_searcher.protocols import PROTOCOLS
 from r1_searcher.recipe import RECIPES, Recipe
 from r1_searcher.rewards import REWARDS, Reward
+
+_Row = TypeVar("_Row")
 
 
 def register(*, protocol: Protocol | None = None, reward: Reward | None = None, recipe: Recipe | None = None) -> None:
@@ -23,12 +26,17 @@ def register(*, protocol: Protocol | None = None, reward: Reward | None = None, 
     Raises:
         InputError: the name is taken.
     """
-    for table, row in ((PROTOCOLS, protocol), (REWARDS, reward), (RECIPES, recipe)):
-        if row is None:
-            continue
-        known = table.setdefault(row.name, row)  # type: ignore[attr-defined]
-        if known is not row:
-            raise InputError(f"the {type(row).__name__.lower()} {row.name!r} exists already; choose another name")
+    if protocol is not None:
+        _add("protocol", PROTOCOLS, protocol.name, protocol)
+    if reward is not None:
+        _add("reward", REWARDS, reward.name, reward)
+    if recipe is not None:
+        _add("recipe", RECIPES, recipe.name, recipe)
+
+
+def _add(kind: str, table: dict[str, _Row], name: str, row: _Row) -> None:
+    if table.setdefault(name, row) is not row:
+        raise InputError(f"the {kind} {name!r} exists already; choose another name")
 
 
 def load_plugin(path: str | Path) -> None:

@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from r1_searcher.errors import InputError
+from r1_searcher.storage import write_whole
 
 _KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
 
@@ -39,8 +41,9 @@ class Switch:
         first, *options = text.split(",")
         kind, _, value = first.partition(":")
         try:
-            values = {name: float(number) for name, _, number in (option.partition("=") for option in options)}
-            switch = cls(**{kind: float(value) if kind == "fraction" else int(value)}, **values)
+            values: dict[str, Any] = {kind: float(value) if kind == "fraction" else int(value)}
+            values |= {name: float(number) for name, _, number in (option.partition("=") for option in options)}
+            switch = cls(**values)
         except (TypeError, ValueError) as error:
             raise InputError(f"a switch is one of {_KINDS}; found {text!r}") from error
         return switch.checked(text)
@@ -149,9 +152,7 @@ class Progress:
     def _rewrite(self) -> None:
         """Forget what is later than the checkpoint."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_suffix(".partial")
-        draft.write_text("".join(json.dumps(asdict(summary)) + "\n" for summary in self._steps), encoding="utf-8")
-        draft.replace(self._file)
+        write_whole(self._file, "".join(json.dumps(asdict(summary)) + "\n" for summary in self._steps))
 
 
 def read_steps(file: Path) -> list[StepSummary]:
@@ -161,7 +162,7 @@ def read_steps(file: Path) -> list[StepSummary]:
     return [StepSummary(**line) for line in _json_lines(file.read_text(encoding="utf-8").splitlines())]
 
 
-def _json_lines(lines: Iterable[str]) -> Iterable[Mapping[str, float]]:
+def _json_lines(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
     for line in lines:
         try:
             yield json.loads(line)

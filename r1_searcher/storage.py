@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from r1_searcher.errors import InputError, R1SearcherError, RunAborted
 
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -62,7 +64,7 @@ class JsonLines:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one line.  Raises ``RunAborted`` where it does not fit; the file is then as it was before."""
-        self._write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        self._write(_encoded(row) + b"\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -84,3 +86,10 @@ class JsonLines:
             with contextlib.suppress(OSError):  # a device has no length
                 self._file.truncate(start)
             raise storage_error(self.path, error) from error
+
+
+def _encoded(row: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(row)  # a fifth of json's time, and a rollout logs every episode
+    except UnicodeEncodeError:  # half of a surrogate pair, which a dataset's JSON may hold
+        return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")

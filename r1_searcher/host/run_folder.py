@@ -25,6 +25,7 @@ from typing import Any
 from r1_searcher.errors import InputError
 from r1_searcher.host.flags import split_flags
 from r1_searcher.question import QARow
+from r1_searcher.storage import write_whole
 
 IDENTITY_FILE = "identity.json"
 CONFIG_FILE = "run.json"
@@ -92,16 +93,10 @@ class RunFolder:
     def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
         """Create the folder, its identity and the host's dataset."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _write_atomically(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
+        write_whole(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
         (self.path / "data").mkdir(exist_ok=True)
         lines = (json.dumps({"input": row.question, "label": row.to_json()}, ensure_ascii=False) for row in rows)
-        _write_atomically(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_suffix(path.suffix + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+        write_whole(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
 
 
 def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_a_run_killed_in_its_first_moments_can_be_started_again(tmp_path, identi
     class Killed(BaseException):
         pass
 
-    write = run_folder._write_atomically
+    write = run_folder.write_whole
     for survived in range(2):
         folder = RunFolder(tmp_path / str(survived))
         writes = iter(range(10))
@@ -122,31 +122,13 @@ def test_a_run_killed_in_its_first_moments_can_be_started_again(tmp_path, identi
                 raise Killed
             write(path, text)
 
-        monkeypatch.setattr(run_folder, "_write_atomically", stops_early)
+        monkeypatch.setattr(run_folder, "write_whole", stops_early)
         with pytest.raises(Killed):
             folder.prepare(identity, ROWS)
-        monkeypatch.setattr(run_folder, "_write_atomically", write)
+        monkeypatch.setattr(run_folder, "write_whole", write)
         folder.check_owner(identity)
         folder.prepare(identity, ROWS)
         assert (folder.path / "data" / "train.jsonl").is_file()
-
-
-def test_a_killed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "file.json"
-    run_folder._write_atomically(file, "old")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pathlib.Path.replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run_folder._write_atomically(file, "new")
-    assert file.read_text() == "old"
-
-
-def test_a_replaced_write_leaves_nothing_else(tmp_path):
-    run_folder._write_atomically(tmp_path / "file.json", "text")
-    assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
 
 
 @pytest.mark.parametrize(("latest", "step"), [("global_step20", 20), ("global_step7\n", 7)])

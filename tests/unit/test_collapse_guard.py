@@ -65,6 +65,12 @@ def test_a_collapse_shows_in_the_behaviour_too(path):
     assert {"reward", "format"} <= set(names)
 
 
+def test_a_run_that_loses_itself_for_some_steps_is_told_while_it_does():
+    """Reward and F1 of this run fall from 0.94 to 0.21 within four steps (34 to 37), and come back in one."""
+    (alarm,) = alarms_of(recorded("dip_research_seed0"))
+    assert (alarm.sign.name, alarm.step) == ("reward", 35)
+
+
 def test_there_are_healthy_and_collapsing_records():
     assert len(list(RECORDED.glob("healthy*.jsonl"))) >= 3 and list(RECORDED.glob("collapse*.jsonl"))
 
