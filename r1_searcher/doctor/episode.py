@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from r1_searcher.doctor.finding import Finding, failed, ok, shown
+from r1_searcher.doctor.finding import Finding, Level, failed, ok, shown
+from r1_searcher.doctor.prompt import check_chat
 from r1_searcher.doctor.subject import Subject
 from r1_searcher.policy import Completion, Finish
 from r1_searcher.prompting import documents_frame
@@ -61,6 +62,8 @@ def check_episode(subject: Subject) -> Finding:
     """
     if not subject.tokenizer.eos_ids:
         return failed("no episode can end: the tokenizer has no EOS", "see eos")
+    if check_chat(subject).level is Level.FAILED:
+        return failed("no episode can be played without the chat template", "see chat")
     broken: list[list[str]] = []
     for early in (True,) if subject.protocol.tools else (False, True):  # a tool is called after the thinking
         episode = _play(subject, early)

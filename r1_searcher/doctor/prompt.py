@@ -6,6 +6,7 @@ from jinja2 import TemplateError
 
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 from r1_searcher.doctor.subject import Subject
+from r1_searcher.errors import InputError
 from r1_searcher.parsing import last_between
 from r1_searcher.prompting import documents_frame
 
@@ -27,7 +28,7 @@ def check_chat(subject: Subject) -> Finding:
         return ok("the chat template shows the question")
     try:
         frame = documents_frame(protocol, tokenizer)
-    except (TemplateError, ValueError, TypeError) as error:
+    except (InputError, TemplateError, ValueError, TypeError) as error:
         return failed(f"the chat template takes no tool messages: {error}", "take a model with tool calling")
     return ok(f"tool results stand between {frame.open!r} and {frame.close!r}")
 

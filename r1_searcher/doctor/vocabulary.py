@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from r1_searcher.doctor.finding import Finding, failed, ok, shown, warning
 from r1_searcher.doctor.subject import Subject
@@ -46,12 +47,11 @@ def check_tags(subject: Subject) -> Finding:
 
 def _across(subject: Subject, ids: list[int], start: int, end: int) -> Iterator[str]:
     """Tokens that lie on both sides of the place ``start`` or ``end`` of the text."""
-    place = 0
-    for token in ids:
-        piece = subject.tokenizer.decode([token])
-        if place < start < place + len(piece) or place < end < place + len(piece):
-            yield piece
-        place += len(piece)
+    # From the beginning each time: some tokenizers decode a first token differently.
+    texts = [subject.tokenizer.decode(ids[:count]) for count in range(len(ids) + 1)]
+    for before, after in pairwise(texts):
+        if any(len(before) < place < len(after) for place in (start, end)):
+            yield after[len(before) :]
 
 
 def check_stops(subject: Subject) -> Finding:

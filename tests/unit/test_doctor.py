@@ -211,6 +211,9 @@ def test_a_missing_or_poor_chat_template_is_found(good):
     assert dict(examine(chat_subject(good, "search_r1", broken)))["chat"].level is Level.FAILED
     toolless = TURNS.replace("{% for m in messages %}", "{% for m in messages if m.role != 'tool' %}")
     says(check_chat(chat_subject(good, "deep_researcher", toolless)), Level.FAILED, "tool messages")
+    strict = TURNS.replace("{{ m.content }}", "{{ raise_exception('no tools') if m.role == 'tool' else m.content }}")
+    found = dict(examine(chat_subject(good, "deep_researcher", strict)))
+    assert found["chat"].level is found["episode"].level is Level.FAILED and "no tools" in found["chat"].text
     says(check_chat(chat_subject(good, "deep_researcher", TURNS)), Level.OK, "tool results")
 
 
