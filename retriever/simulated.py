@@ -12,7 +12,7 @@ from retriever.errors import RetrieverBadResponse
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.retry import RetryPolicy
 from retriever.row_facts import RowFacts
-from retriever.simulator_prompts import MODES, SimulatedSearch, parse_documents, simulator_prompt
+from retriever.simulator_prompts import MODES, SimulatedSearch, kind_name, parse_documents, simulator_messages
 from retriever.wire import READY, Health, show
 
 TEMPERATURE = 0.8
@@ -74,7 +74,8 @@ class SimulatedRetriever:
 
         Args:
             endpoint: the model.
-            mode: `sft` for a fine-tuned simulator, `prompt` for any instruction-tuned model.
+            mode: `sft` for a fine-tuned simulator, `short` for one that was tuned on the short prompt, `prompt` for any
+                instruction-tuned model.
             noise: the curriculum.
             seed: of the draws.
             retry: attempts, waits and deadline of one search. An answer without documents counts as a failed attempt.
@@ -112,7 +113,7 @@ class SimulatedRetriever:
             lambda failures, limit_s: self._ask(search, (draw + failures) % (1 << 31), limit_s),
             again=lambda error: error.transient or isinstance(error, RetrieverBadResponse),
         )
-        kind = "noisy" if noisy else "useful"
+        kind = kind_name(not noisy)
         passages = [Passage(f"simulated/{kind}/{rank}", "", text) for rank, text in enumerate(documents, start=1)]
         return tuple(Hit(passage, 1 / rank) for rank, passage in enumerate(passages[: request.top_k], start=1))
 
@@ -133,11 +134,12 @@ class SimulatedRetriever:
         return int.from_bytes(_digest(str(self._seed), facts.id, query, str(number))[:8], "big") % _DRAWS
 
     async def _ask(self, search: SimulatedSearch, seed: int, limit_s: float) -> list[str]:
-        prompt = simulator_prompt(search, self._mode)
-        # The empty system message keeps chat templates from putting one of their own there.
-        messages = [{"role": "system", "content": ""}, {"role": "user", "content": prompt}]
         answer = await self._endpoint.chat(
-            messages, limit_s, temperature=self._temperature, max_tokens=self._max_tokens, seed=seed
+            simulator_messages(search, self._mode),
+            limit_s,
+            temperature=self._temperature,
+            max_tokens=self._max_tokens,
+            seed=seed,
         )
         documents = parse_documents(answer)
         if not documents:

@@ -1,17 +1,19 @@
 """What a language model is told that plays the search engine (ZeroSearch), and how its answer is read.
 
-Two modes, each with a useful and a noisy variant. `sft` is for a model that was fine-tuned on the very same text;
-`prompt` is for any instruction-tuned model and shows it five documents as an example. The wording is ours, the
-meaning ZeroSearch's: the question and its gold answer are told, so that useful documents can hold the answer and
-noisy ones avoid it; the noisy prompt of the `prompt` mode tells neither.
+Three modes, each with a useful and a noisy variant. `sft` is for a model that was fine-tuned on the very same text,
+`short` for a small one that was fine-tuned on its fields alone; `prompt` is for any instruction-tuned model and shows
+it five documents as an example. The wording is ours, the meaning ZeroSearch's: the question and its gold answer are
+told, so that useful documents can hold the answer and noisy ones avoid it; the noisy prompt of the `prompt` mode tells
+neither.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-MODES = ("sft", "prompt")
+MODES = ("sft", "prompt", "short")
 MAX_DOCUMENTS = 5
 MAX_DOCUMENT_CHARS = 2000
 _LABEL = re.compile(r"^\W*doc(?:ument)?[\s*_]*(\d{1,4})[\s*_]*[:.)][\s*_]*", re.IGNORECASE)
@@ -29,6 +31,7 @@ Doc 5: ...
 Query: {query}
 {kind_title} output:
 """
+_SHORT = "{kind} {query} . {answer} . {question}"
 _FACTS = """
 The user wants to answer this question: {question}
 The correct answer is: {answer}
@@ -82,21 +85,42 @@ class SimulatedSearch:
     useful: bool
 
 
+def kind_name(useful: bool) -> str:
+    """How a kind of document is named, in prompts, rows and passage ids."""
+    return "useful" if useful else "noisy"
+
+
+def simulator_messages(search: SimulatedSearch, mode: str) -> list[dict[str, str]]:
+    """The conversation that the model is asked with, and that it is trained on.
+
+    The empty system message keeps chat templates from putting one of their own there.
+    """
+    return [{"role": "system", "content": ""}, {"role": "user", "content": simulator_prompt(search, mode)}]
+
+
 def simulator_prompt(search: SimulatedSearch, mode: str) -> str:
     """The text that the model is asked with. Raises ValueError for an unknown mode."""
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} of the simulated search; known: {', '.join(MODES)}")
+    kind, answer = kind_name(search.useful), " or ".join(search.answers)
+    if mode == "short":
+        return _SHORT.format(kind=kind, query=search.query, answer=answer, question=search.question)
     demo = _DEMOS[search.useful] if mode == "prompt" else ""
     told = search.useful or mode == "sft"
-    kind = "useful" if search.useful else "noisy"
     return _TASK.format(
         kind=kind,
         kind_title=kind.capitalize(),
         aim=_AIMS[search.useful],
-        facts=_FACTS.format(question=search.question, answer=" or ".join(search.answers)) if told else "",
+        facts=_FACTS.format(question=search.question, answer=answer) if told else "",
         demo=demo,
         query=search.query,
     )
+
+
+def write_documents(documents: Sequence[str]) -> str:
+    """Documents as the model is to write them, one line each: what `parse_documents` reads back."""
+    shown = documents[:MAX_DOCUMENTS]
+    return "\n".join(f"Doc {rank}: {' '.join(document.split())}" for rank, document in enumerate(shown, start=1))
 
 
 def parse_documents(text: str) -> list[str]:

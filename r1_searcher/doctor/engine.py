@@ -41,6 +41,7 @@ def _start(subject: Subject) -> Any:
     for name, value in worker_environment(device).items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log goes to stdout, where the report is
     import vllm
 
     return vllm.LLM(

@@ -1,6 +1,6 @@
 """OpenRLHF's own command-line flags, read from the installed version without importing its heavy modules.
 
-The host builds its parser in the ``__main__`` part of ``openrlhf.cli.train_ppo_ray``.  The statements up to
+The host builds a parser in the ``__main__`` part of each of its command-line modules.  The statements up to
 ``parse_args()`` need only the standard library, so they are taken out of the source and run alone: checking a
 user's flags takes milliseconds instead of importing torch, vLLM and DeepSpeed.
 """
@@ -19,6 +19,7 @@ from typing import NoReturn
 from r1_searcher.errors import InputError
 
 TRAINER_MODULE = "openrlhf.cli.train_ppo_ray"
+SFT_MODULE = "openrlhf.cli.train_sft"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,9 +28,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 @cache
-def trainer_parser() -> argparse.ArgumentParser:
-    """The installed OpenRLHF's parser; its ``error`` raises ``InputError``."""
-    path = _source_path()
+def trainer_parser(command: str = TRAINER_MODULE) -> argparse.ArgumentParser:
+    """The parser of one of the installed OpenRLHF's modules; its ``error`` raises ``InputError``."""
+    path = _source_path(command)
     body = _main_block(ast.parse(path.read_text(encoding="utf-8")), path)
     end = next((i for i, statement in enumerate(body) if "parse_args" in ast.dump(statement)), None)
     if end is None:
@@ -44,9 +45,9 @@ def trainer_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+def parse_flags(argv: Sequence[str], command: str = TRAINER_MODULE) -> argparse.Namespace:
     """Parse OpenRLHF flags.  Raises ``InputError`` for an unknown flag or a bad value."""
-    return trainer_parser().parse_args(list(argv))
+    return trainer_parser(command).parse_args(list(argv))
 
 
 def merge_flags(*layers: Sequence[str]) -> list[str]:
@@ -77,11 +78,11 @@ def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
     return flags
 
 
-def _source_path() -> Path:
+def _source_path(command: str) -> Path:
     spec = importlib.util.find_spec("openrlhf")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("OpenRLHF is not installed; run: bash train_scripts/setup.sh")
-    return Path(spec.submodule_search_locations[0]) / "cli" / "train_ppo_ray.py"
+    return Path(spec.submodule_search_locations[0]).joinpath(*command.split(".")[1:]).with_suffix(".py")
 
 
 def _main_block(module: ast.Module, path: Path) -> list[ast.stmt]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from r1_searcher.errors import InputError
 from r1_searcher.host.command import Command
 from r1_searcher.host.device import Device
-from r1_searcher.prompting import render_prompt
+from r1_searcher.prompting import documents_frame, render_prompt
 from r1_searcher.question import QARow
 from r1_searcher.recipe import Recipe
 from r1_searcher.tokenization import HFTokenizer
@@ -65,8 +65,9 @@ def check_batches(command: Command, rows: Sequence[QARow]) -> None:
 
 
 def check_prompt_lengths(recipe: Recipe, rows: Sequence[QARow], tokenizer: HFTokenizer) -> None:
-    """Every prompt must leave room for one turn."""
+    """Every prompt must leave room for one turn, and the chat template must show what the protocol needs."""
     limits = recipe.limits
+    documents_frame(recipe.protocol_spec, tokenizer)
     for row in rows:
         length = len(tokenizer.encode(render_prompt(recipe.protocol_spec, row, tokenizer)))
         if length + limits.answer_tokens > limits.max_length:

@@ -1,0 +1,94 @@
+"""From real searches to training data of a simulated search engine: ``python -m data_prep.simulator_data SOURCES… --out DIR``.
+
+Pairs of query and documents are collected from episodes, judged useful or noisy, and written as rows for
+``python -m r1_searcher.sft`` in the words that the simulator will be asked with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from data_prep.simulator_labels import JUDGES, judge_pairs
+from data_prep.simulator_pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
+from data_prep.simulator_rows import sft_rows
+from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.storage import write_whole
+from retriever.process import OneLineParser
+from retriever.simulator_prompts import MODES
+
+logger = logging.getLogger(__name__)
+
+PAIRS, ROWS, COUNTS = "pairs.jsonl", "sft.jsonl", "counts.json"
+
+
+def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
+    """The different pairs of all sources, and how many episodes and searches there were.
+
+    Raises:
+        InputError: a source holds no episodes, or none of them searched.
+    """
+    counts: Counter[str] = Counter()
+    found: list[SearchPair] = []
+    for source in sources:
+        episodes = find_episodes(source)
+        for trajectory, _ in read_trajectories(episodes):
+            pairs = list(pairs_of(trajectory, episodes.protocol))
+            found += pairs
+            counts.update(episodes=1, searches=trajectory.n_searches, real_searches=len(pairs))
+    pairs = unique(found)
+    if not pairs:
+        raise InputError(f"no real search in {counts['episodes']} episodes: nothing to learn from")
+    return pairs, dict(counts) | {"pairs": len(pairs)}
+
+
+def _run(options: argparse.Namespace) -> None:
+    pairs, counts = collect(options.sources)
+    verdicts = judge_pairs(pairs, options)
+    rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed))
+    if not rows:
+        raise InputError(f"none of {len(pairs)} pairs was judged: no rows to write")
+    labels = {True: "useful", False: "noisy", None: "unjudged"}
+    counts |= {name: verdicts.count(verdict) for verdict, name in labels.items()} | {"rows": len(rows)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    labelled = [asdict(pair) | {"label": labels[each]} for pair, each in zip(pairs, verdicts, strict=True)]
+    write_whole(options.out / PAIRS, _lines(labelled))
+    write_whole(options.out / ROWS, _lines(rows))
+    write_whole(options.out / COUNTS, json.dumps(counts, indent=2) + "\n")
+    logger.info("%s: %s", options.out, counts)
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2."""
+    parser = OneLineParser(prog="python -m data_prep.simulator_data", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sources", type=Path, nargs="+", help="folders of runs or of evaluations that searched for real")
+    parser.add_argument("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
+    parser.add_argument("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
+    parser.add_argument("--judge", choices=JUDGES, default="llm", help="who says whether documents answer a query")
+    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
+    parser.add_argument("--judge-model", default="", help="its model")
+    parser.add_argument("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(options)
+    except R1SearcherError as error:
+        print(f"simulator_data: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

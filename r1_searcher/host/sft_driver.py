@@ -1,0 +1,23 @@
+"""The process that is one rank of OpenRLHF's supervised fine-tuning: the CPU layer, then its own command-line module.
+
+``python -m torch.distributed.run … -m r1_searcher.host.sft_driver FLAGS…``, started by :mod:`r1_searcher.sft`.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from r1_searcher.host import cpu
+from r1_searcher.host.flags import SFT_MODULE
+
+
+def main() -> None:
+    """Run OpenRLHF; its output is this process's output."""
+    cpu.install()
+    sys.argv[0] = SFT_MODULE
+    runpy.run_module(SFT_MODULE, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
