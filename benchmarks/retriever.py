@@ -35,7 +35,8 @@ if not __package__:  # run as a file: its folder would hide the package `retriev
 from benchmarks.http_load import Load
 from benchmarks.loaded_server import Target, Work, served
 from retriever.corpus import read_corpus
-from retriever.encoder import Encoder
+from retriever.dense import DenseIndex
+from retriever.encoder import Encoder, load_encoder
 from retriever.formats import FORMATS
 
 _LARGE_BATCH = 1024
@@ -52,15 +53,11 @@ Result = dict[str, Any]
 
 def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
     """An exact index of the corpus, saved."""
-    from retriever.dense import DenseIndex
-
     DenseIndex.build(read_corpus(corpus), _loaded(encoder, encoder_path)).save(folder)
 
 
 @cache
 def _loaded(encoder: str, encoder_path: str | None) -> Encoder:
-    from retriever.encoder import load_encoder
-
     return load_encoder(encoder, encoder_path)
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 BAD_LINES_NAME = "bad_lines.jsonl"
 _BUILDING_NAME = "building.json"
-_WORK_FOLDER = "work"
+_WORK_FOLDER = ".corpus_work"
 _MOST_SHARDS = 256
 _LEAST_UNIT_BYTES = 4 * 1024 * 1024
 _IDS_AT_ONCE = 4_000_000

@@ -17,17 +17,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data_prep.simulator_labels import JUDGES, judge_pairs
+from data_prep.simulator_labels import by_model, by_rule
 from data_prep.simulator_pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
 from data_prep.simulator_rows import sft_rows
 from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.openai_endpoint import EndpointConfig
 from r1_searcher.storage import write_whole
 from retriever.process import OneLineParser
 from retriever.simulator_prompts import MODES
 
 logger = logging.getLogger(__name__)
 
-PAIRS, ROWS, COUNTS = "pairs.jsonl", "sft.jsonl", "counts.json"
+PAIRS, ROWS, COUNTS, VERDICTS = "pairs.jsonl", "sft.jsonl", "counts.json", "verdicts.jsonl"
 
 
 def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
@@ -52,7 +53,7 @@ def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
 
 def _run(options: argparse.Namespace) -> None:
     pairs, counts = collect(options.sources)
-    verdicts = judge_pairs(pairs, options)
+    verdicts = _verdicts(pairs, options)
     rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed))
     if not rows:
         raise InputError(f"none of {len(pairs)} pairs was judged: no rows to write")
@@ -66,6 +67,14 @@ def _run(options: argparse.Namespace) -> None:
     logger.info("%s: %s", options.out, counts)
 
 
+def _verdicts(pairs: Sequence[SearchPair], options: argparse.Namespace) -> list[bool | None]:
+    if options.judge == "rule":
+        return [by_rule(pair) for pair in pairs]
+    if not (options.judge_url and options.judge_model):
+        raise InputError("the judge llm needs --judge-url and --judge-model; or take --judge rule")
+    return by_model(pairs, EndpointConfig(options.judge_url, options.judge_model), options.out / VERDICTS)
+
+
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
@@ -76,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("sources", type=Path, nargs="+", help="folders of runs or of evaluations that searched for real")
     parser.add_argument("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
     parser.add_argument("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
-    parser.add_argument("--judge", choices=JUDGES, default="llm", help="who says whether documents answer a query")
+    parser.add_argument("--judge", choices=("llm", "rule"), default="llm", help="who says whether documents answer a query")
     parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
     parser.add_argument("--judge-model", default="", help="its model")
     parser.add_argument("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")

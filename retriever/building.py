@@ -20,7 +20,7 @@ from retriever.bm25 import Bm25Index, bm25_facts, engine_of
 from retriever.dense import BACKEND as DENSE
 from retriever.dense import VECTORS_NAME, dense_facts
 from retriever.drafts import claim, write_json
-from retriever.embeddings import SHARD_SIZE, Embeddings
+from retriever.embeddings import SHARD_SIZE, Embeddings, remove_embeddings
 from retriever.encoder import Encoder
 from retriever.faiss_vectors import LIBRARIES, FaissVectors, SearchSettings
 from retriever.hybrid import PARTS, finish_hybrid
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 EMBEDDINGS_FOLDER = "embeddings"
 _BUILDING_NAME = "building.json"
-_COUNTS_FOLDER = "counts"
+_COUNTS_FOLDER = ".bm25_counts"
 _PASSAGES_PER_COUNT = 100_000
 _TRAINED_NAME = "trained.faiss"
 _ADDED_NAME = "added.faiss"
@@ -104,8 +104,9 @@ def build_dense(folder: Path, passages: Sequence[Passage], plan: DensePlan) -> N
             embeddings = Embeddings.encode(where, passages, plan.encoder, shard_size=plan.shard_size, dtype=plan.dtype)
             _add_all(folder, embeddings, plan.factory).write(folder / VECTORS_NAME)
             manifest.finish_saving(folder, DENSE, passages, facts, LIBRARIES)
-        work = (folder / _TRAINED_NAME, folder / _ADDED_NAME)
-        _clear(folder, *work, *(() if plan.keep_embeddings else (where,)))
+        if not plan.keep_embeddings:
+            remove_embeddings(where)
+        _clear(folder, folder / _TRAINED_NAME, folder / _ADDED_NAME)
 
 
 def build_hybrid(folder: Path, passages: Sequence[Passage], plan: DensePlan, processes: int) -> None:

@@ -37,11 +37,11 @@ class Costs:
     train_s_fixed: float
     train_s_per_vector: float
     add_s_per_vector: float
-    """At the smallest sample."""
+    """Into an index of `first_size`."""
     add_s_per_log: float
     """What is added to it each time the index grows e-fold: graphs are slower to extend the larger they are."""
-    first_size: int
-    """Size of the smallest sample."""
+    first_size: float
+    """Size of the index at the first measurement that counts."""
     bytes_fixed: float
     bytes_per_vector: float
 
@@ -92,16 +92,15 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
     if training:
         index, fixed, slope = _measure_training(factory, vectors, min(training, count), budget_s)
     small = _written_size(index)
-    sizes, per_vector = _measure_adding(index, vectors, budget_s)
-    first, log_slope = per_vector[0], 0.0
-    if "HNSW" in factory and "IVF" not in factory and len(sizes) > 2:
-        log_slope, first = np.polyfit(np.log(np.array(sizes) / sizes[0]), per_vector, 1)
-    elif len(per_vector) > 1:
-        first = float(np.mean(per_vector[1:]))
+    pieces = _measure_adding(index, vectors, budget_s)
+    steady = pieces[1:] or pieces  # the first one pays for what a library does once
+    middles, per_vector = [piece.middle for piece in steady], [piece.seconds / piece.count for piece in steady]
+    first, log_slope = float(np.average(per_vector, weights=[piece.count for piece in steady])), 0.0
+    if "HNSW" in factory and "IVF" not in factory and len(steady) > 1:
+        log_slope, first = np.polyfit(np.log(np.array(middles) / middles[0]), per_vector, 1)
     growing = (_written_size(index) - small) / len(index)
-    return Costs(
-        factory, dim, training, fixed, slope, float(first), max(float(log_slope), 0.0), sizes[0], small, growing
-    )
+    grows = max(float(log_slope), 0.0)
+    return Costs(factory, dim, training, fixed, slope, float(first), grows, middles[0], small, growing)
 
 
 def _measure_training(
@@ -124,20 +123,36 @@ def _measure_training(
     return index, max(slow - slope * large, 0.0), slope
 
 
-def _measure_adding(
-    index: FaissVectors, vectors: NDArray[np.float32], budget_s: float
-) -> tuple[list[int], list[float]]:
-    """Sizes of the index, and seconds that each of the vectors took to reach them."""
-    sizes, per_vector, spent = [], [], 0.0
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Vectors that were added at once, to an index of `start`."""
+
+    start: int
+    stop: int
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def middle(self) -> float:
+        """The size whose logarithm is the mean of those that the index went through."""
+        grown = self.stop * math.log(self.stop) - (self.start * math.log(self.start) if self.start else 0.0)
+        return math.exp(grown / self.count - 1)
+
+
+def _measure_adding(index: FaissVectors, vectors: NDArray[np.float32], budget_s: float) -> list[_Piece]:
+    """Fill the index with pieces that double it."""
+    pieces: list[_Piece] = []
     stop = min(_FIRST_ADDING, len(vectors))
     while True:
-        piece = vectors[len(index) : stop]
-        seconds = _seconds(lambda piece=piece: index.add(piece))  # type: ignore[misc]
-        sizes.append(stop)
-        per_vector.append(seconds / len(piece))
-        spent += seconds
-        if stop == len(vectors) or spent + 2 * seconds > budget_s:
-            return sizes, per_vector
+        start = len(index)
+        batch = vectors[start:stop]
+        pieces.append(_Piece(start, stop, _seconds(lambda batch=batch: index.add(batch))))  # type: ignore[misc]
+        spent = sum(piece.seconds for piece in pieces)
+        if stop == len(vectors) or spent + 2 * pieces[-1].seconds > budget_s:
+            return pieces
         stop = min(2 * stop, len(vectors))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _DRAFT = ".draft"
-_LOCK_NAME = ".lock"
+LOCK_NAME = ".lock"
 
 
 class FolderBusy(ValueError):
@@ -49,7 +49,7 @@ def claim(folder: Path) -> Iterator[None]:
         OSError: the folder cannot be created or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK_NAME).open("w") as lock:
+    with (folder / LOCK_NAME).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retriever.drafts import claim, draft, write_json
+from retriever.drafts import LOCK_NAME, claim, draft, write_json
 from retriever.encoder import Encoder, on_every_gpu
 from retriever.manifest import IndexMismatch, check_facts
 from retriever.passage import Passage
@@ -136,6 +136,14 @@ class Embeddings:
             bar.update(len(batch))
         with draft(self.file(number)) as temporary, temporary.open("wb") as file:
             np.save(file, vectors)
+
+
+def remove_embeddings(folder: Path) -> None:
+    """Delete what `encode` wrote, and nothing else; the folder, too, if that leaves it empty."""
+    for path in (*folder.glob("vectors-*.npy"), folder / EMBEDDINGS_NAME, folder / LOCK_NAME):
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _whole(facts: Mapping[str, object], key: str) -> int:

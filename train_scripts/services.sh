@@ -50,6 +50,17 @@ start_retriever() {
     echo "retriever: $RETRIEVER_URL" >&2
 }
 
+# start_simulator MODEL [FLAGS of vLLM's server]: a language model that plays the search engine; sets SIMULATOR_URL.
+start_simulator() {
+    local ready="$SERVICE_DIR/simulator.url" log="$SERVICE_DIR/simulator.log"
+    local parent="$BASHPID"
+    "$PYTHON" -m r1_searcher.serve --model "$1" --port 0 --ready-file "$ready" --exit-with-parent "$parent" \
+        "${@:2}" >"$log" 2>&1 &
+    SERVICE_PIDS+=("$!")
+    SIMULATOR_URL="$(wait_for_service "$!" "$ready" "$log")/v1"
+    echo "simulator: $SIMULATOR_URL" >&2
+}
+
 # use_tiny_world NAME SEED [SIZES]: makes the world where it is missing; sets WORLD.
 use_tiny_world() {
     WORLD="$ROOT/runs/tiny_world_seed$1"
@@ -59,4 +70,21 @@ use_tiny_world() {
 # use_tiny_base PROTOCOL DIR: builds the tiny base model of a tag family where it is missing (some minutes, once).
 use_tiny_base() {
     "$PYTHON" -m data_prep.tiny_base --protocol "$1" --out "$2" >&2
+}
+
+# use_tiny_simulator DIR: builds the tiny simulated search engine where it is missing: a base model and real searches of
+# scripted episodes, the data that come of them, and a supervised fine-tuning with OpenRLHF.
+use_tiny_simulator() {
+    "$PYTHON" -m data_prep.tiny_simulator --out "$1/base" >&2
+    [[ -f "$1/data/sft.jsonl" ]] ||
+        "$PYTHON" -m data_prep.simulator_data "$1/base/searches" --judge rule --mode short --out "$1/data" >&2
+    "$PYTHON" -m r1_searcher.sft --model "$1/base" --data "$1/data/sft.jsonl" --out "$1/model" \
+        "${SIMULATOR_SFT_FLAGS[@]}" >&2
+}
+
+# start_tiny_simulator: builds and serves it; sets RETRIEVER_URL.
+start_tiny_simulator() {
+    use_tiny_simulator "$ROOT/runs/tiny_simulator"
+    start_simulator "$ROOT/runs/tiny_simulator/model"
+    RETRIEVER_URL="simulate:$SIMULATOR_URL?mode=short&noise=$NOISE&seed=$SEED"
 }

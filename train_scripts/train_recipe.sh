@@ -9,8 +9,8 @@ if [[ "$PRESET" == *tiny ]]; then
         WORLD="$ROOT/runs/tiny_world_seed$SEED" RETRIEVER_URL="${RETRIEVER_URL:-http://127.0.0.1:8000}"
     else
         [[ -z "${TINY_PROTOCOL:-}" ]] || has_flag --actor.model_name_or_path || use_tiny_base "$TINY_PROTOCOL" "$START_MODEL"
-        has_flag --data || use_tiny_world "$SEED" "$SEED"
-        has_flag --retriever-url || start_retriever "$WORLD/corpus.jsonl"
+        { has_flag --data && has_flag --retriever-url; } || use_tiny_world "$SEED" "$SEED"
+        has_flag --retriever-url || "${START_SEARCH:-start_retriever}" "$WORLD/corpus.jsonl"
     fi
     has_flag --data || FLAGS+=(--data "$WORLD/$DATA_NAME")
     has_flag --retriever-url || FLAGS+=(--retriever-url "$RETRIEVER_URL")

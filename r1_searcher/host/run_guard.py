@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 GUARDED = 4
 """Exit status of a run that the guard has ended."""
+_LOGGED_LAST = "timing/step_total"
+"""The host writes a step's scalars one after another, this one at the end; a line without it may be half a step."""
 _BEFORE = 2
 """Steps before a checkpoint whose rewards count for it, beside the one after it."""
 
@@ -118,7 +120,8 @@ class RunGuard:
         """
         if self.action is GuardAction.OFF:
             return False
-        new = [step for step in sorted(steps) if step > self._last and self._is_played(step, steps[step])]
+        whole = [step for step in sorted(steps) if _LOGGED_LAST in steps[step] or step < max(steps)]
+        new = [step for step in whole if step > self._last and self._is_played(step, steps[step])]
         if not new:
             return False
         self._episodes.refresh()

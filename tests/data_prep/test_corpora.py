@@ -125,7 +125,7 @@ def test_many_units_and_processes_give_the_passages_in_order(tmp_path):
         )
     one, two = (PassageStore.open(tmp_path / name) for name in "12")
     assert list(one) == list(two) == read_corpus(source) and len(one.shards) > 5 and one.sha256 == two.sha256
-    assert not (tmp_path / "1" / "work").exists()
+    assert not (tmp_path / "1" / ".corpus_work").exists()
 
 
 def test_bad_lines_are_counted_and_listed_with_their_place(tmp_path, monkeypatch, caplog):
@@ -220,10 +220,10 @@ def test_finished_units_are_not_done_again_after_a_kill_of_all_processes(tmp_pat
     out = tmp_path / "killed"
     with subprocess.Popen([*command, str(out)], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         give_up_at = time.monotonic() + 60
-        while len(list(out.glob("work/unit-*.json"))) < 4 and time.monotonic() < give_up_at:
+        while len(list(out.glob(".corpus_work/unit-*.json"))) < 4 and time.monotonic() < give_up_at:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    finished = {path: path.stat().st_mtime_ns for path in out.glob("work/unit-*.json")}
+    finished = {path: path.stat().st_mtime_ns for path in out.glob(".corpus_work/unit-*.json")}
     kept = {path: path.stat().st_mtime_ns for path in (out / f"shard-{p.name[5:10]}.arrow" for p in finished)}
     assert len(finished) >= 4 and not (out / "store.json").exists()
     assert subprocess.run([*command, str(out)], cwd=ROOT, capture_output=True, timeout=100).returncode == 0

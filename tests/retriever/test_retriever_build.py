@@ -60,7 +60,7 @@ def test_in_files_as_in_memory(backend, source, request, tmp_path):
         assert [hit.passage for hit in found] == [hit.passage for hit in wanted]
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in wanted], rel=1e-5)
     assert len(opened) == 2000 and opened.name == expected.name
-    assert not list(tmp_path.rglob("counts")) and not list(tmp_path.rglob("building.json"))
+    assert not list(tmp_path.rglob(".bm25_counts")) and not list(tmp_path.rglob("building.json"))
 
 
 def test_words_are_counted_by_several_processes(store, tmp_path, monkeypatch):
@@ -92,6 +92,16 @@ def test_vectors_serve_several_indexes(store, tmp_path):
     assert embeddings.shards == 4 and embeddings.sample(10).shape == (10, 1024)
     with pytest.raises(IndexMismatch, match="dim: index has 1024, here is 64"):
         Embeddings.encode(tmp_path / "vectors", many(2000), HashingEncoder(64), shard_size=512)
+
+
+def test_dropping_vectors_leaves_what_else_is_in_their_folder(store, tmp_path):
+    mine = tmp_path / "shared" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    command = ["--corpus", store, "--backend", "dense", "--encoder", "hashing", "--drop-embeddings"]
+    assert build(*command, "--out", tmp_path / "i", "--embeddings", mine.parent) == 0
+    assert list(mine.parent.iterdir()) == [mine] and load_index(tmp_path / "i").search(["word7"], 1)[0]
+    assert build(*command, "--out", tmp_path / "j") == 0 and not (tmp_path / "j" / "embeddings").exists()
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_rewards_before_the_trouble
 
 
 def line(step: int, time: float = math.inf, **values: float | None) -> dict[str, float | None]:
-    return {"step": step, "time": time, "reward": 0.5, **values}
+    return {"step": step, "time": time, "reward": 0.5, "timing/step_total": 1.0, **values}
 
 
 def broken(step: int, **values: float | None) -> dict[str, float | None]:
@@ -275,6 +275,13 @@ def test_an_alarm_is_written_down_and_acted_upon(tmp_path, action, ends, caplog)
         assert (row["step"], row["sign"], row["action"], row["window"]) == (5, "engine_gap", action, 2)
         assert row["value"] == pytest.approx(0.5) and row["limit"] == 0.1
         assert "engine_gap: step 5: engine and trainer compute different policies" in caplog.text
+
+
+def test_half_a_step_waits_for_its_other_half(tmp_path):
+    guard = guard_of(RunFolder(tmp_path), GuardAction.STOP)
+    half = {key: value for key, value in line(1).items() if key != "timing/step_total"}
+    assert not guard.look({1: half})
+    assert guard.look({1: broken(1)})
 
 
 def test_a_value_that_json_has_no_word_for_is_left_out(tmp_path):
@@ -361,7 +368,8 @@ DRIVER = """
     writer = EventFileWriter("tensorboard/run")
     for step in (1, 2, 3):
         loss = float("nan") if step == 3 else 0.1
-        summary = Summary(value=[Summary.Value(tag="train/policy_loss", simple_value=loss)])
+        scalars = [("policy_loss", loss), ("timing/step_total", 1.0)]
+        summary = Summary(value=[Summary.Value(tag=f"train/{name}", simple_value=value) for name, value in scalars])
         writer.add_event(Event(step=step, wall_time=time.time(), summary=summary))
     writer.flush()
     time.sleep({sleep})

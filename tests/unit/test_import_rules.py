@@ -42,6 +42,7 @@ SEAM = (
     "r1_searcher/host/",
     "r1_searcher/doctor/",
     "r1_searcher/train.py",
+    "r1_searcher/sft.py",
     "r1_searcher/agent.py",
 )
 """What is no core: it knows the host, or the installed stack."""

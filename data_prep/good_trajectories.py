@@ -1,0 +1,137 @@
+"""Cold start and rejection sampling: the good episodes of runs as data for supervised fine-tuning.
+
+    python -m data_prep.good_trajectories RUN… --min-reward 1.0 --out sft.jsonl
+
+One row per action: everything before it is the input, the action is the output. OpenRLHF trains outputs only, so the
+document mask of RL is kept, and no chat template has a say: the text is what the policy saw and wrote. The price is that
+an episode of n actions is read n times, n/2 on average for each of its tokens. Where an action does not end in EOS
+(a query), OpenRLHF puts a space and EOS behind it and trains them too; no policy is ever asked for what follows there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from data_prep.simulator_pairs import find_episodes, read_trajectories
+from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.storage import write_whole
+from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
+from retriever.process import OneLineParser
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GoodEpisode:
+    """An episode worth imitating."""
+
+    trajectory: Trajectory
+    reward: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What makes an episode good, and how many are taken."""
+
+    min_reward: float
+    per_question: int = 4
+    """Different episodes of one question at most: easy questions have many."""
+    episodes: int | None = None
+    """Of all, drawn by chance; None takes every one."""
+
+
+def rows_of(trajectory: Trajectory) -> Iterator[dict[str, str]]:
+    """One row per action of an episode; a correction or a document block is never an output."""
+    before = ""
+    for span in trajectory.spans:
+        if span.kind is SpanKind.ACTION and span.text:
+            yield {"input": before, "output": span.text}
+        before += span.text
+
+
+def choose(episodes: Iterable[GoodEpisode], choice: Choice, random: Random) -> list[GoodEpisode]:
+    """The good ones: answered, rewarded, each text once, and at most so many per question; in order of appearance.
+
+    Of one question the best are taken, later ones first: they are the better policy's.
+    """
+    texts: dict[tuple[str, str], tuple[int, GoodEpisode]] = {}
+    for place, episode in enumerate(episodes):
+        answered = episode.trajectory.stop_reason is StopReason.ANSWERED
+        if answered and episode.reward >= choice.min_reward:
+            texts[episode.trajectory.row.question, episode.trajectory.completion] = (place, episode)
+    ranked = sorted(texts.values(), key=lambda found: (-found[1].reward, -found[0]))
+    taken: Counter[str] = Counter()
+    kept: list[tuple[int, GoodEpisode]] = []
+    for place, episode in ranked:
+        question = episode.trajectory.row.question
+        if taken[question] < choice.per_question:
+            taken[question] += 1
+            kept.append((place, episode))
+    if choice.episodes is not None and choice.episodes < len(kept):
+        kept = random.sample(kept, choice.episodes)
+    return [episode for _, episode in sorted(kept, key=lambda found: found[0])]
+
+
+def read_good(sources: Iterable[Path]) -> Iterator[GoodEpisode]:
+    """Every episode with its reward.
+
+    Raises:
+        InputError: a source holds no episodes, or its lines no rewards.
+    """
+    for source in sources:
+        for trajectory, line in read_trajectories(find_episodes(source)):
+            yield GoodEpisode(trajectory, _reward(line, source))
+
+
+def _reward(line: Mapping[str, Any], source: Path) -> float:
+    try:
+        return float(line["reward"]["total"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: an episode has no reward ({error!r}); take the folder of a training run") from error
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.per_question < 1 or (options.episodes is not None and options.episodes < 1):
+        raise InputError("--per-question and --episodes must be at least 1")
+    choice = Choice(options.min_reward, options.per_question, options.episodes)
+    chosen = choose(read_good(options.sources), choice, Random(options.seed))
+    if not chosen:
+        raise InputError(f"no answered episode has a reward of {choice.min_reward:g} or more")
+    rows = [row for episode in chosen for row in rows_of(episode.trajectory)]
+    Random(options.seed).shuffle(rows)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    questions = len({episode.trajectory.row.question for episode in chosen})
+    logger.info("%s: %d rows of %d episodes to %d questions", options.out, len(rows), len(chosen), questions)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2."""
+    parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sources", type=Path, nargs="+", help="folders of training runs")
+    parser.add_argument("--min-reward", type=float, required=True, help="an episode's total reward must reach it")
+    parser.add_argument("--per-question", type=int, default=4, help="different episodes of a question (default 4)")
+    parser.add_argument("--episodes", type=int, help="episodes in all, drawn by chance (default: every good one)")
+    parser.add_argument("--out", type=Path, required=True, help="JSONL for python -m r1_searcher.sft")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw and the order (default 0)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(options)
+    except R1SearcherError as error:
+        print(f"good_trajectories: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

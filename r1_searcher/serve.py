@@ -1,0 +1,89 @@
+"""A model behind vLLM's OpenAI-compatible server, on GPUs or without: ``python -m r1_searcher.serve --model M --port 0``.
+
+The server is vLLM's own. What is added is the environment that it needs where there is no GPU, a free port, a file that
+says when it answers, and an end with its parent. Options that are not ours go to ``vllm.entrypoints.openai.api_server``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from r1_searcher.host.device import Device, detect, worker_environment
+from r1_searcher.host.processes import Session
+from retriever.process import OneLineParser, bind, stop_with_parent, url_of, write_ready_file
+
+logger = logging.getLogger(__name__)
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+# vLLM's graph capture and compilation take longer on few cores than a small model ever computes.
+CPU_FLAGS = ("--enforce-eager", "--dtype", "bfloat16")
+POLL_SECONDS = 0.5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal; the status is vLLM's own, 0 after a signal."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    parser = OneLineParser(prog="r1_searcher.serve", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--model", required=True, help="folder or hub name; it needs a chat template")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one (default)")
+    parser.add_argument("--ready-file", type=Path, help="file to write the URL to, once the server answers")
+    parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    options, server_flags = parser.parse_known_args(argv)
+    try:
+        if options.exit_with_parent is not None:
+            stop_with_parent(options.exit_with_parent)
+        with bind(options.host, options.port) as listener:  # free again by the time that vLLM takes it
+            port, url = listener.getsockname()[1], url_of(options.host, listener)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    device, _ = detect()
+    flags = ["--model", options.model, "--host", options.host, "--port", str(port)]
+    flags += [*(CPU_FLAGS if device is Device.CPU else ()), *server_flags]
+    return _serve([sys.executable, "-m", SERVER_MODULE, *flags], device, url, options.ready_file)
+
+
+def _serve(command: Sequence[str], device: Device, url: str, ready_file: Path | None) -> int:
+    process = subprocess.Popen(command, env=os.environ | worker_environment(device), start_new_session=True)
+    session = Session.led_by(process.pid)
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        process.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        while process.poll() is None and not _answers(url):
+            time.sleep(POLL_SECONDS)
+        if process.poll() is None and ready_file is not None:
+            write_ready_file(ready_file, url)
+        status = process.wait()
+    finally:
+        session.end()
+        process.wait()
+    return 0 if stopped else status
+
+
+def _answers(url: str) -> bool:
+    import urllib3
+
+    try:
+        return urllib3.request("GET", f"{url}/health", timeout=5.0, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
