@@ -1,11 +1,12 @@
 """Cold start and rejection sampling: the good episodes of runs as data for supervised fine-tuning.
 
-    python -m data_prep.good_trajectories RUN… --min-reward 1.0 --out sft.jsonl
+    python -m data_prep.good_trajectories RUN… --model BASE --min-reward 1.0 --out sft.jsonl
 
 One row per action: everything before it is the input, the action is the output. OpenRLHF trains outputs only, so the
-document mask of RL is kept, and no chat template has a say: the text is what the policy saw and wrote. The price is that
-an episode of n actions is read n times, n/2 on average for each of its tokens. Where an action does not end in EOS
-(a query), OpenRLHF puts a space and EOS behind it and trains them too; no policy is ever asked for what follows there.
+document mask of RL is kept, and no chat template has a say: the text is that of the ids which the policy saw and wrote.
+The price is that an episode of n actions is read n times, each time up to one action further. Where an action does not
+end in EOS (a query), OpenRLHF puts a space and EOS behind it and trains them too; no policy is ever asked for what
+follows there.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import Any
 
 from data_prep.simulator_pairs import find_episodes, read_trajectories
 from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.host.preflight import load_tokenizer
 from r1_searcher.storage import write_whole
-from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
+from r1_searcher.tokenization import Tokenizer
+from r1_searcher.trajectory import StopReason, Trajectory
 from retriever.process import OneLineParser
 
 logger = logging.getLogger(__name__)
@@ -49,13 +52,10 @@ class Choice:
     """Of all, drawn by chance; None takes every one."""
 
 
-def rows_of(trajectory: Trajectory) -> Iterator[dict[str, str]]:
+def rows_of(trajectory: Trajectory, tokenizer: Tokenizer) -> Iterator[dict[str, str]]:
     """One row per action of an episode; a correction or a document block is never an output."""
-    before = ""
-    for span in trajectory.spans:
-        if span.kind is SpanKind.ACTION and span.text:
-            yield {"input": before, "output": span.text}
-        before += span.text
+    for start, end in trajectory.action_ranges:
+        yield {"input": tokenizer.decode(trajectory.ids[:start]), "output": tokenizer.decode(trajectory.ids[start:end])}
 
 
 def choose(episodes: Iterable[GoodEpisode], choice: Choice, random: Random) -> list[GoodEpisode]:
@@ -96,7 +96,9 @@ def _reward(line: Mapping[str, Any], source: Path) -> float:
     try:
         return float(line["reward"]["total"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{source}: an episode has no reward ({error!r}); take the folder of a training run") from error
+        raise InputError(
+            f"{source}: an episode has no reward ({error!r}); take a training run's folder"
+        ) from error
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -106,7 +108,8 @@ def _run(options: argparse.Namespace) -> None:
     chosen = choose(read_good(options.sources), choice, Random(options.seed))
     if not chosen:
         raise InputError(f"no answered episode has a reward of {choice.min_reward:g} or more")
-    rows = [row for episode in chosen for row in rows_of(episode.trajectory)]
+    tokenizer = load_tokenizer(options.model)
+    rows = [row for episode in chosen for row in rows_of(episode.trajectory, tokenizer)]
     Random(options.seed).shuffle(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -118,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sources", type=Path, nargs="+", help="folders of training runs")
+    parser.add_argument("--model", required=True, help="model to be trained; its tokenizer must be the runs' own")
     parser.add_argument("--min-reward", type=float, required=True, help="an episode's total reward must reach it")
     parser.add_argument("--per-question", type=int, default=4, help="different episodes of a question (default 4)")
     parser.add_argument("--episodes", type=int, help="episodes in all, drawn by chance (default: every good one)")

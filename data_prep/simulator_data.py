@@ -1,4 +1,4 @@
-"""From real searches to training data of a simulated search engine: ``python -m data_prep.simulator_data SOURCES… --out DIR``.
+"""From real searches to training data of a simulated search engine: ``python -m data_prep.simulator_data SOURCES …``.
 
 Pairs of query and documents are collected from episodes, judged useful or noisy, and written as rows for
 ``python -m r1_searcher.sft`` in the words that the simulator will be asked with.
@@ -82,10 +82,14 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     parser = OneLineParser(prog="python -m data_prep.simulator_data", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sources", type=Path, nargs="+", help="folders of runs or of evaluations that searched for real")
+    parser.add_argument(
+        "sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real"
+    )
     parser.add_argument("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
     parser.add_argument("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
-    parser.add_argument("--judge", choices=("llm", "rule"), default="llm", help="who says whether documents answer a query")
+    parser.add_argument(
+        "--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query"
+    )
     parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
     parser.add_argument("--judge-model", default="", help="its model")
     parser.add_argument("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")

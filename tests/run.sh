@@ -29,6 +29,13 @@ printf '================ set-up\n'
 PY="$(bash train_scripts/setup.sh --dev --print-python)"
 export PYTHONUNBUFFERED=1
 
+# The report is opened in a browser; where it cannot be installed, its tests are skipped and say how to get it.
+if [[ "$FAST" == 0 ]] && ! command -v chromium >/dev/null && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
+  printf '\n================ chromium, for the tests of the report\n'
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
+    >/dev/null 2>&1 || printf 'chromium could not be installed; the tests of the report will be skipped\n'
+fi
+
 part "ruff check" "$PY" -m ruff check .
 part "ruff format" "$PY" -m ruff format --check .
 part "mypy" "$PY" -m mypy

@@ -8,6 +8,7 @@ import subprocess
 import psutil
 import pytest
 from e2e_stack import REPO, belongs_to, check_engine_follows_trainer
+from report_browser import check_report
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +26,6 @@ def test_quickstart_runs_from_set_up_to_summary(tmp_path):
         assert set(summary[model]) >= SCORES and set(summary[model]["sampled"]) >= SCORES
         assert summary[model]["n"] == 24
     assert set(summary["seconds"]) >= PHASES
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert summary["stage1"]["sampled"]["retrieval_rate"] > summary["base"]["sampled"]["retrieval_rate"]
     check_the_engine_runs_the_trainers_weights(out)
     left = [process for process in psutil.process_iter() if belongs_to(process, str(out))]
@@ -33,6 +33,7 @@ def test_quickstart_runs_from_set_up_to_summary(tmp_path):
 
     again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
     assert again.returncode == 0 and json.loads((out / "summary.json").read_text())["stage2"] == summary["stage2"]
+    check_report(out / "report.html", questions=24)
 
 
 def check_the_engine_runs_the_trainers_weights(out) -> None:
