@@ -198,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--server-flags", default="", help="more flags for our server, in one string")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as our server has it: the three differ in batching only
     options.encoder_path = options.encoder_path or installed_weights(options.encoder)
     result = measure(options)
     print(json.dumps(result, indent=2))

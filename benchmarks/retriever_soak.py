@@ -107,8 +107,9 @@ async def disturb(replicas: Sequence[ServerProcess], soak: Soak, options: argpar
             for replica, life in zip(replicas, lives, strict=True):
                 if replica.pid is not None:
                     life.sample(replica.pid)
-            if time.monotonic() >= next_kill:
-                next_kill += options.kill_every
+            # Where starting takes long, the other one is waited for: nothing can answer when both are down.
+            if time.monotonic() >= next_kill and all(replica.is_ready for replica in replicas):
+                next_kill = time.monotonic() + options.kill_every
                 number = next(turns)
                 await loop.run_in_executor(None, _restart, replicas[number], options.down)
                 lives[number] = Memory(time.monotonic())

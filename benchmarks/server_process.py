@@ -26,6 +26,11 @@ class ServerProcess:
         """The process that runs now."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        return self._process is not None and self._ready.exists()
+
     def start(self) -> None:
         """Start it; it is not ready yet."""
         self._ready.unlink(missing_ok=True)

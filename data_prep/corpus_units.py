@@ -7,10 +7,10 @@ import gzip
 import hashlib
 import json
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from retriever.drafts import draft, write_json
 from retriever.passage import Passage
 from retriever.store import Shard, write_shard
 
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is a bad line: it bounds the memory of a worker."""
 _EXCERPT_CHARS = 120

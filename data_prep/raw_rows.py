@@ -69,7 +69,9 @@ def from_file(path: Path) -> Iterator[RawItem]:
         InputError: there is no such file, or its ending or content is not of a known format.
     """
     if not path.is_file():
-        raise InputError(f"--input {path}: no such file (expected {', '.join(FORMATS)}, or a folder in the hub's layout)")
+        raise InputError(
+            f"--input {path}: no such file (expected {', '.join(FORMATS)}, or a folder in the hub's layout)"
+        )
     if path.suffix not in FORMATS:
         raise InputError(f"--input {path}: unknown ending {path.suffix!r}; expected {', '.join(FORMATS)}")
     try:

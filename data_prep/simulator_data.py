@@ -54,7 +54,7 @@ def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
 def _run(options: argparse.Namespace) -> None:
     pairs, counts = collect(options.sources)
     verdicts = _verdicts(pairs, options)
-    rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed))
+    rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed), plan=options.plan)
     if not rows:
         raise InputError(f"none of {len(pairs)} pairs was judged: no rows to write")
     labels = {True: "useful", False: "noisy", None: "unjudged"}

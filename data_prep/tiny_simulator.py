@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from data_prep.simulator_rows import written
 from data_prep.tiny_base import METRICS, NAMES_PER_WORLD, is_finished, save
 from data_prep.tiny_demos import TOP_K, Encoded, Script, good_script, weak_script
 from data_prep.tiny_dialects import EOS, Dialect, find_dialect
@@ -32,7 +33,7 @@ from r1_searcher.recipe import find_recipe
 from r1_searcher.tokenization import HFTokenizer, Tokenizer
 from retriever.bm25 import Bm25Index
 from retriever.process import OneLineParser
-from retriever.simulator_prompts import SimulatedSearch, simulator_messages, write_documents
+from retriever.simulator_prompts import SimulatedSearch, simulator_messages
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -47,8 +48,8 @@ SEARCHES = "searches"
 WORLDS = 60
 SCRIPTED_WORLDS = 6
 QUESTIONS_PER_WORLD = 176
-FIRST_WEIGHT, WEIGHT = 3.0, 0.5
-"""Weights in the loss of the first document's tokens and of the others: what a value is, is decided in the first."""
+PLAN_WEIGHT, FIRST_WEIGHT, WEIGHT = 8.0, 1.0, 0.3
+"""Weights in the loss of the plan's tokens, the first document's and the others'."""
 P_WEAK = 0.3
 """Share of scripted episodes that search as the weak base does."""
 CHAT_TEMPLATE = (
@@ -109,14 +110,14 @@ def simulator_tokenizer(dialect: Dialect, exchanges: Sequence[Exchange]) -> Qwen
 
 def _texts(exchange: Exchange) -> tuple[str, str]:
     prompt = "".join(message["content"] for message in simulator_messages(exchange.search, MODE))
-    return f"{prompt}\n", write_documents(exchange.documents)
+    return f"{prompt}\n", written(exchange.documents, exchange.search.answers, plan=True)
 
 
 def encode(exchange: Exchange, tokenizer: Tokenizer) -> Encoded:
     """Ids of prompt and answer; only the answer is trained."""
     prompt, answer = _texts(exchange)
-    first, line_end, others = answer.partition("\n")
-    pieces = [(prompt, 0.0), (first + line_end, FIRST_WEIGHT), (others + EOS, WEIGHT)]
+    plan, first, *others = (answer + EOS).splitlines(keepends=True)
+    pieces = [(prompt, 0.0), (plan, PLAN_WEIGHT), (first, FIRST_WEIGHT), ("".join(others), WEIGHT)]
     encoded = [(tokenizer.encode(text), weight) for text, weight in pieces]
     return Encoded(
         tuple(token for ids, _ in encoded for token in ids),
@@ -173,7 +174,7 @@ def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
     tokenizer = simulator_tokenizer(dialect, exchanges)
     hf = HFTokenizer(tokenizer)
     model = new_model(tokenizer, seed)
-    schedule = Schedule(steps=700, adamw_lr=3e-3, muon_lr=0.02)
+    schedule = Schedule(steps=400, adamw_lr=3e-3, muon_lr=0.02)
     loss = train(model, [encode(exchange, hf) for exchange in exchanges], schedule, tokenizer.pad_token_id, seed)
     save(model, tokenizer, out)
     metrics: dict[str, object] = {"protocol": dialect.name, "seed": seed, "parameters": model.num_parameters()}

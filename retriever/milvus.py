@@ -115,7 +115,7 @@ def build_milvus(folder: Path, passages: Sequence[Passage], encoder: Encoder, ur
             for first in range(start, len(passages), _BATCH):
                 batch = passages[first : first + _BATCH]
                 rows = _rows(first, batch, encoder)
-                _asked(lambda rows=rows: client.upsert(collection, rows, timeout=_TIMEOUT_S))  # type: ignore[misc]
+                _asked(lambda rows=rows: client.upsert(collection, rows, timeout=_TIMEOUT_S))
                 bar.update(len(batch))
         client.close()
         place = {"uri": uri, "collection": collection}
@@ -170,7 +170,7 @@ def _new_collection(client: Any, name: str, dim: int, strings: Mapping[str, int]
 def _facts_in_milvus(client: Any, collection: str) -> dict[str, object] | None:
     """What the collection was built from and with; None where either collection is missing or empty."""
     about = _about(collection)
-    if not all(_asked(lambda name=name: client.has_collection(name)) for name in (about, collection)):  # type: ignore[misc]
+    if not all(_asked(lambda name=name: client.has_collection(name)) for name in (about, collection)):
         return None
     _asked(lambda: client.load_collection(about, timeout=_TIMEOUT_S))
     rows = _asked(lambda: client.query(about, filter="position == 0", output_fields=["facts"], timeout=_TIMEOUT_S))

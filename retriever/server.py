@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if args.cpu_threads is not None:
-        # Before torch and faiss are imported: each has an OpenMP of its own, and both read this.
-        os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
+    _set_openmp(args.cpu_threads)
     signals = StopSignal()
     try:
         _refuse_misplaced(args)
@@ -129,6 +127,18 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
     return int(text)
+
+
+def _set_openmp(threads: int | None) -> None:
+    """Settings of torch's OpenMP and of faiss's own, both not imported yet.
+
+    Passive waiting, because a server shares its processors with its callers and often with a trainer: OpenMP's threads
+    spin at each of the many barriers of a forward pass, and where one of them is not running, the others spin away its
+    time slice (on two busy processors one query took six times the processor time).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def _refuse_misplaced(args: argparse.Namespace) -> None:

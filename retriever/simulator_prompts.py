@@ -1,7 +1,7 @@
 """What a language model is told that plays the search engine (ZeroSearch), and how its answer is read.
 
 Three modes, each with a useful and a noisy variant. `sft` is for a model that was fine-tuned on the very same text,
-`short` for a small one that was fine-tuned on its fields alone; `prompt` is for any instruction-tuned model and shows
+`short` for a small one that was fine-tuned on fields alone; `prompt` is for any instruction-tuned model and shows
 it five documents as an example. The wording is ours, the meaning ZeroSearch's: the question and its gold answer are
 told, so that useful documents can hold the answer and noisy ones avoid it; the noisy prompt of the `prompt` mode tells
 neither.
@@ -31,7 +31,7 @@ Doc 5: ...
 Query: {query}
 {kind_title} output:
 """
-_SHORT = "{kind} {query} . {answer} . {question}"
+_SHORT = "{kind} {query} . {answer} . {rest}"
 _FACTS = """
 The user wants to answer this question: {question}
 The correct answer is: {answer}
@@ -104,7 +104,7 @@ def simulator_prompt(search: SimulatedSearch, mode: str) -> str:
         raise ValueError(f"unknown mode {mode!r} of the simulated search; known: {', '.join(MODES)}")
     kind, answer = kind_name(search.useful), " or ".join(search.answers)
     if mode == "short":
-        return _SHORT.format(kind=kind, query=search.query, answer=answer, question=search.question)
+        return _SHORT.format(kind=kind, query=search.query, answer=answer, rest=_rest(search))
     demo = _DEMOS[search.useful] if mode == "prompt" else ""
     told = search.useful or mode == "sft"
     return _TASK.format(
@@ -115,6 +115,15 @@ def simulator_prompt(search: SimulatedSearch, mode: str) -> str:
         demo=demo,
         query=search.query,
     )
+
+
+def _rest(search: SimulatedSearch) -> str:
+    """The question without the words of the query: what it leaves open.
+
+    A small model cannot compare the two, and would give the answer away to every query.
+    """
+    asked = set(search.query.lower().split())
+    return " ".join(word for word in search.question.split() if word.lower() not in asked)
 
 
 def write_documents(documents: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ def _requests(subject: Subject, top_k: int) -> list[SearchRequest]:
     """Searches that differ, so that no cache answers; a single one where a search may cost money."""
     rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if _is_http(subject.retriever_url) else 1)]
     context = [{"row": row, "progress": 0.0} for row in rows]
-    return [SearchRequest(f"{row.question} {i}", top_k, context[i]) for i, row in enumerate(rows)]
+    return [SearchRequest(f"{row.question} {'?' * i}", top_k, context[i]) for i, row in enumerate(rows)]
 
 
 def _is_http(source: str) -> bool:

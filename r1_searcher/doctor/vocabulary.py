@@ -61,8 +61,9 @@ def check_stops(subject: Subject) -> Finding:
         return ok("turns end at EOS only")
     running_on = [piece for piece in _vocabulary(subject) if any(_runs_past(piece, stop) for stop in stops)]
     if running_on:
+        running_on.sort(key=len)
         return warning(
-            f"{len(running_on)} tokens can run past a stop string: {shown(sorted(running_on, key=len))}",
+            f"{len(running_on)} tokens can run past a stop string: {shown(running_on)}",
             "what they add stays part of the action and is never part of a query; special tokens as tags avoid it",
         )
     return ok(f"no token runs past {' or '.join(stops)}")

@@ -28,7 +28,7 @@ from retriever.client import HttpRetriever
 HIT = {"id": "7", "title": "T", "text": "x", "score": 1.5}
 GOOD = json.dumps({"results": [[HIT]]}).encode()
 LIMITS = {"connect_timeout": 0.3, "read_timeout": 0.4, "attempts": 2, "backoff": 0.02, "deadline": 2.5}
-BUDGET_S = 2.8
+BUDGET_S = 4.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""Difficulty selection with the real tiny model and retriever: killed, resumed, and rebuilt from its manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2e_stack import REPO, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+OUTPUTS = ("questions.jsonl", "stage1.jsonl", "stage2.jsonl")
+BOUNDS = ["--k", "4", "--closed-book-k", "2", "--easy-below", "2", "--hard-above", "4"]
+STAGES = ["--stage1", "*:medium=4", "--stage2", "*:medium=all", "*:hard=all"]
+
+
+def start(tmp_path: Path, *arguments: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "data_prep.select", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+def lines_in(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.is_file() else 0
+
+
+def test_the_same_sets_uninterrupted_killed_and_rebuilt(world, model, retriever, tmp_path):
+    recipes = ["--recipe", "tiny.stage2", "--closed-book", "tiny.closed_book"]
+    given = ["--data", world / "heldout.jsonl", "--model", model, "--retriever-url", retriever.url, *recipes]
+    given += [*BOUNDS, *STAGES, "--concurrency", 8]
+    whole, killed, rebuilt = (tmp_path / name for name in ("whole", "killed", "rebuilt"))
+    finish(start(tmp_path, *given, "--out", whole))
+    manifest = json.loads((whole / "manifest.json").read_text())
+    counts = next(iter(manifest["counts"].values()))
+    assert sum(counts.values()) == 24 and sum(count > 0 for count in counts.values()) >= 2, counts
+
+    process = start(tmp_path, *given, "--out", killed)
+    half = lines_in(whole / "rollouts.jsonl") // 2
+    wait_until(lambda: lines_in(killed / "rollouts.jsonl") >= half, 120, "half of the rollouts")
+    process.kill()
+    process.communicate()
+    before = lines_in(killed / "rollouts.jsonl")
+    assert half <= before < lines_in(whole / "rollouts.jsonl") and not (killed / "manifest.json").exists()
+    finish(start(tmp_path, *given, "--out", killed))
+    for name in OUTPUTS:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+    retriever.kill()  # the rollouts lie beside the manifest: nothing is played
+    assert "the sets are those of" in finish(
+        start(tmp_path, "--from-manifest", whole / "manifest.json", "--out", rebuilt)
+    )
+    for name in OUTPUTS:
+        assert (rebuilt / name).read_bytes() == (whole / name).read_bytes(), name
