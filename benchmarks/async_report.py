@@ -6,7 +6,6 @@ left.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_page import replace_section
+from benchmarks.results_page import section_from_runs
 from r1_searcher.host.metrics_log import read_metrics
 
 WAYS = ("sync", "async", "partial")
@@ -90,16 +89,7 @@ gains little: the table shows that learning stays the same, not how much a clust
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--markdown", type=Path, required=True)
-    options = parser.parse_args(argv)
-    finished = [path.parent.parent for path in sorted(options.folder.glob("*_seed*/final/scores.json"))]
-    if not finished:
-        print(f"async_report: no finished run in {options.folder}", file=sys.stderr)
-        return 2
-    replace_section(options.markdown, "async", markdown([Run.read(folder) for folder in finished]))
-    return 0
+    return section_from_runs("async", Run.read, markdown, __doc__ or "", argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ left.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_page import replace_section
+from benchmarks.results_page import section_from_runs
 from r1_searcher.host.metrics_log import read_metrics
 
 ORDER = ("r1_searcher_auto", "search_r1", "research", "zerosearch", "deep_researcher")
@@ -76,16 +75,7 @@ bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--markdown", type=Path, required=True)
-    options = parser.parse_args(argv)
-    finished = [path.parent.parent for path in sorted(options.folder.glob("*_seed*/final/scores.json"))]
-    if not finished:
-        print(f"recipes_report: no finished run in {options.folder}", file=sys.stderr)
-        return 2
-    replace_section(options.markdown, "recipes", markdown([RecipeRun.read(folder) for folder in finished]))
-    return 0
+    return section_from_runs("recipes", RecipeRun.read, markdown, __doc__ or "", argv)
 
 
 if __name__ == "__main__":

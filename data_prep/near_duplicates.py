@@ -26,15 +26,14 @@ class Thresholds:
     """Similarity from which on two questions count as the same."""
 
     words: float = 0.75
-    """Whatever their answers.  One word changed in n gives (n - 1)/(n + 1): found from seven different words on.  Lower
-    values take questions of one template for the same: of R1-Searcher's 8,148 training questions of stage 2, 315 reach
-    0.7 with one of its test questions ("Where did the director of film … die?"), 47 reach 0.75; 2 and 1 of them share
-    an answer."""
-    same_answer: float = 0.5
-    """Where they share an answer, too: one word changed in a question of three, a third of the words of longer ones."""
+    """Whatever their answers.  One word changed in n gives (n - 1)/(n + 1).  Lower values take questions of one
+    template for the same: of R1-Searcher's 8,148 training questions of stage 2, 315 reach 0.7 with one of its test
+    questions ("Where did the director of film … die?"), 47 reach 0.75; 2 and 1 of them share an answer."""
+    same_answer: float = 0.65
+    """Where they share an answer, too: 7 of those questions; at 0.6 it would be 76, templates again."""
     one_word: int = 4
-    """Common words from which on two questions that differ in a single word count as the same, whatever their answers:
-    shorter questions than the first threshold reaches."""
+    """Common words from which on two questions that differ in a single word count as the same, for those that the first
+    threshold is too high for; half as many where they share an answer."""
 
     def __post_init__(self) -> None:
         if self.one_word < 1:
@@ -49,7 +48,11 @@ class Thresholds:
     @property
     def lowest(self) -> float:
         """No pair below this similarity counts as the same."""
-        return min(self.same_answer, self.one_word / (self.one_word + 2))
+        least = self._one_word(same_answer=True)
+        return min(self.same_answer, least / (least + 2))
+
+    def _one_word(self, same_answer: bool) -> int:
+        return max(1, self.one_word // 2) if same_answer else self.one_word
 
     def reached(self, similarity: float, common: int, differing: int, same_answer: bool) -> bool:
         """Whether two questions count as the same.
@@ -58,7 +61,7 @@ class Thresholds:
             common: words of both.
             differing: words of the one that the other lacks; of the two numbers the larger.
         """
-        if differing <= 1 and common >= self.one_word:
+        if differing <= 1 and common >= self._one_word(same_answer):
             return True
         return similarity >= (self.same_answer if same_answer else self.words)
 

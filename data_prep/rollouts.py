@@ -7,7 +7,7 @@ number and what is in its context, so that the same rollouts come out however of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ class RolloutLog:
             self._note(line["phase"], line["id"], line["rollout"], line["score"])
         self._log = JsonLines(path)
 
-    def add(self, phase: str, rollout: int, episode: Episode) -> None:
+    def add(self, phase: str, rollout: int, seed: int, episode: Episode) -> None:
         """Record a rollout, counted from 0.  Raises ``RunAborted`` where the disk is full."""
         if episode.failed:
             return
@@ -82,6 +82,7 @@ class RolloutLog:
                 "phase": phase,
                 "id": row.id,
                 "rollout": rollout,
+                "seed": seed,
                 "score": value,
                 "answer": answer,
                 "searches": trajectory.n_searches,
@@ -104,12 +105,6 @@ class RolloutLog:
         """The questions that need further rollouts."""
         tries = ((row, self.tries(phase, row)) for row in rows)
         return [row for row, each in tries if not each.right and each.made < phase.samples]
-
-    def counted(self, phase: Phase, rows: Sequence[QARow]) -> Iterator[tuple[str, int, float]]:
-        """``(id, rollout, score)`` of everything that difficulty rests on, in the order of the rows."""
-        for row in rows:
-            for rollout in range(self.tries(phase, row).made):
-                yield row.id, rollout, self._scores[phase.name, row.id][rollout]
 
     def close(self) -> None:
         """Close the file."""
@@ -159,7 +154,7 @@ class Roller:
             def finished(episode: Episode) -> None:
                 if episode.failed:
                     self.failures[episode.trajectory.row.id] = episode.trajectory.searches[-1].error
-                self.log.add(phase.name, rollout, episode)
+                self.log.add(phase.name, rollout, decoding.seed, episode)
                 bar.update()
 
             await evaluate(

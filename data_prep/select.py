@@ -59,9 +59,7 @@ def _run(argv: Sequence[str] | None) -> None:
             *(_hashes(each) for each in (manifest["inputs"], inputs)), "--data is not the manifest's", "give it"
         )
         folder.take_rollouts_of(SelectionFolder(options.from_manifest.resolve().parent), manifest["rollouts_sha256"])
-    settings = _play(options, job, folder)
-    log = RolloutLog(folder.rollouts_file, job.judgement)
-    log.close()
+    settings, log = _play(options, job, folder, manifest)
     classed = class_questions(job.rows, log, job.closed_book, job.search, job.bounds, job.keep_known)
     selection = Selection(classed, draw_stages(job.plan, classed, options.seed))
     plan = {stage: [str(quota) for quota in quotas] for stage, quotas in job.plan.items()}
@@ -78,20 +76,23 @@ def _hashes(inputs: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return {"sha256": [each["sha256"] for each in inputs]}
 
 
-def _play(options: argparse.Namespace, job: Job, folder: SelectionFolder) -> dict[str, Any]:
-    """Play what is missing; the settings that the rollouts were played under.
+def _play(
+    options: argparse.Namespace, job: Job, folder: SelectionFolder, manifest: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], RolloutLog]:
+    """Play what is missing; the settings that the rollouts were played under, and all of them.
 
-    Where nothing is missing, neither the model nor the search service is needed.
+    Where a manifest's rollouts are there, neither the model nor the search service is needed.
     """
-    if folder.rollouts_file.is_file() and options.from_manifest is not None:
+    if manifest is not None and folder.rollouts_file.is_file():
         log = RolloutLog(folder.rollouts_file, job.judgement)
-        log.close()
+        log.close()  # it is read only
         if not _missing(job, log):
-            found: dict[str, Any] = json.loads(folder.settings_file.read_text(encoding="utf-8"))
-            return found
+            return json.loads(folder.settings_file.read_text(encoding="utf-8")), log
     model, services = given.model_of(options), services_of(options, job.search.contestant)
     model.check()
     settings = _settings(job, model, services)
+    if manifest is not None:
+        check_equal(manifest["settings"], settings, "this would not be the manifest's selection", "give what it had")
     folder.claim(settings)
     log = RolloutLog(folder.rollouts_file, job.judgement)
     try:
@@ -100,7 +101,7 @@ def _play(options: argparse.Namespace, job: Job, folder: SelectionFolder) -> dic
                 asyncio.run(_roll(job, model, services, log, options.concurrency, console))
     finally:
         log.close()
-    return settings
+    return settings, log
 
 
 def _settings(job: Job, model: PlayedModel, services: Services) -> dict[str, Any]:

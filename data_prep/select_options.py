@@ -18,12 +18,11 @@ from eval.evaluation import Decoding
 from eval.options import endpoint_of
 from eval.policies import EngineModel, PlayedModel, ServedModel
 from r1_searcher.errors import InputError
-from r1_searcher.host.device import Device
 from r1_searcher.openai_endpoint import EndpointConfig
 from r1_searcher.question import QARow, read_rows
 from retriever.process import OneLineParser
 
-NOT_RECORDED = ("out", "from_manifest", "retriever_url", "browse", "endpoint", "key_variable", "concurrency", "device",
+NOT_RECORDED = ("out", "from_manifest", "retriever_url", "browse", "endpoint", "key_variable", "concurrency",
                 "tensor_parallel_size", "endpoint_timeout")  # fmt: skip
 """Flags that no set depends on, such as addresses: a rebuild takes them from its own command line."""
 
@@ -64,8 +63,7 @@ def parse(argv: Sequence[str] | None, description: str | None) -> tuple[argparse
 
 def recorded(options: argparse.Namespace) -> dict[str, Any]:
     """The flags that a manifest keeps; the files are kept with their hashes."""
-    kept = {name: value for name, value in vars(options).items() if name not in (*NOT_RECORDED, "data")}
-    return kept
+    return {name: value for name, value in vars(options).items() if name not in (*NOT_RECORDED, "data")}
 
 
 def job_of(options: argparse.Namespace) -> Job:
@@ -122,8 +120,7 @@ def model_of(options: argparse.Namespace) -> PlayedModel:
     endpoint = endpoint_of(options)
     if endpoint is not None:
         return ServedModel(endpoint, options.tokenizer, options.endpoint_text)
-    device = Device(options.device) if options.device else None
-    return EngineModel(options.model, device, options.tensor_parallel_size, options.seed)
+    return EngineModel(options.model, None, options.tensor_parallel_size, options.seed)
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
@@ -157,7 +154,6 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         )
     add("--concurrency", type=int, default=64, help="episodes at a time (%(default)s)")
     engine = parser.add_argument_group("the model in this process (vLLM)").add_argument
-    engine("--device", choices=[device.value for device in Device], help="default: what is there")
     engine("--tensor-parallel-size", type=int, default=1, help="GPUs that share the model")
     served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint").add_argument
     served("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from eval.folder import write_json
 from eval.provenance import versions
 from r1_searcher.errors import InputError, RunAborted
 from r1_searcher.question import QARow
-from r1_searcher.storage import write_whole
+from r1_searcher.storage import storage_error, write_whole
 
 FORMAT_VERSION = 1
 """Goes up when the same rollouts give other sets."""
@@ -73,22 +72,26 @@ class SelectionFolder:
         if self.settings_file.is_file() and self.rollouts_file.is_file() and self.rollouts_file.stat().st_size:
             found = json.loads(self.settings_file.read_text(encoding="utf-8"))
             check_equal(found, settings, f"{self.path} holds rollouts of another selection", "choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._create()
         write_json(self.settings_file, settings)
 
     def take_rollouts_of(self, other: SelectionFolder, sha256: str) -> bool:
         """Copy the rollouts that a manifest names, where they lie beside it unchanged and there are none here."""
-        if self.path.exists() or not other.rollouts_file.is_file():
+        if self.rollouts_file.exists() or not (other.rollouts_file.is_file() and other.settings_file.is_file()):
             return False
         text = other.rollouts_file.read_bytes()
         if sorted_sha256(text) != sha256:
             return False
-        self.path.mkdir(parents=True)
-        shutil.copyfile(other.settings_file, self.settings_file)
-        draft = self.rollouts_file.with_suffix(".partial")
-        draft.write_bytes(text)
-        draft.replace(self.rollouts_file)
+        self._create()
+        write_whole(self.settings_file, other.settings_file.read_text(encoding="utf-8"))
+        write_whole(self.rollouts_file, text.decode("utf-8"))
         return True
+
+    def _create(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
 
 def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:

@@ -54,7 +54,7 @@ def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
 def _run(options: argparse.Namespace) -> None:
     pairs, counts = collect(options.sources)
     verdicts = _verdicts(pairs, options)
-    rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed), plan=options.plan)
+    rows = sft_rows(pairs, verdicts, options.mode, Random(options.seed))
     if not rows:
         raise InputError(f"none of {len(pairs)} pairs was judged: no rows to write")
     labels = {True: "useful", False: "noisy", None: "unjudged"}
@@ -82,14 +82,10 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     parser = OneLineParser(prog="python -m data_prep.simulator_data", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real"
-    )
+    parser.add_argument("sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real")
     parser.add_argument("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
     parser.add_argument("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
-    parser.add_argument(
-        "--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query"
-    )
+    parser.add_argument("--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query")
     parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
     parser.add_argument("--judge-model", default="", help="its model")
     parser.add_argument("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")

@@ -15,22 +15,7 @@ MESSAGES = "messages"
 Row = Mapping[str, Sequence[Mapping[str, str]]]
 
 
-def written(documents: Sequence[str], answers: Sequence[str], *, plan: bool = False) -> str:
-    """What the simulator is to write.
-
-    With a plan, a line before the documents says whether the first one holds a gold answer; who reads them leaves it
-    out. A small model that has to decide it in the midst of a document gives the answer away to every query.
-    """
-    text = write_documents(documents)
-    if not plan:
-        return text
-    told = any(holds(documents[0], words(answer)) for answer in answers)
-    return f"answer {'yes' if told else 'no'}\n{text}"
-
-
-def sft_rows(
-    pairs: Sequence[SearchPair], verdicts: Sequence[bool | None], mode: str, random: Random, *, plan: bool = False
-) -> list[Row]:
+def sft_rows(pairs: Sequence[SearchPair], verdicts: Sequence[bool | None], mode: str, random: Random) -> list[Row]:
     """One useful row for each pair that answers its query, and for every judged pair a noisy one, shuffled.
 
     A pair that does not answer is its own noisy target; to a query that was answered, noise is what was found for a
@@ -39,24 +24,23 @@ def sft_rows(
     Args:
         verdicts: True for useful, None for unjudged; one per pair.
         mode: of :func:`retriever.simulator_prompts.simulator_prompt`.
-        plan: of :func:`written`.
     """
     rows: list[Row] = []
     for pair, useful in zip(pairs, verdicts, strict=True):
         if useful is None:
             continue
         if useful:
-            rows.append(_row(pair, pair.documents, mode, plan, useful=True))
+            rows.append(_row(pair, pair.documents, mode, useful=True))
         documents = _elsewhere(pair, pairs, random) if useful else pair.documents
         if documents is not None:
-            rows.append(_row(pair, documents, mode, plan, useful=False))
+            rows.append(_row(pair, documents, mode, useful=False))
     random.shuffle(rows)
     return rows
 
 
-def _row(pair: SearchPair, documents: Sequence[str], mode: str, plan: bool, *, useful: bool) -> Row:
+def _row(pair: SearchPair, documents: Sequence[str], mode: str, *, useful: bool) -> Row:
     search = SimulatedSearch(pair.query, pair.question, pair.answers, useful)
-    answer = {"role": "assistant", "content": written(documents, pair.answers, plan=plan)}
+    answer = {"role": "assistant", "content": write_documents(documents)}
     return {MESSAGES: [*simulator_messages(search, mode), answer]}
 
 

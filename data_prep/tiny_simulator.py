@@ -18,7 +18,6 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from data_prep.simulator_rows import written
 from data_prep.tiny_base import METRICS, NAMES_PER_WORLD, is_finished, save
 from data_prep.tiny_demos import TOP_K, Encoded, Script, good_script, weak_script
 from data_prep.tiny_dialects import EOS, Dialect, find_dialect
@@ -33,7 +32,7 @@ from r1_searcher.recipe import find_recipe
 from r1_searcher.tokenization import HFTokenizer, Tokenizer
 from retriever.bm25 import Bm25Index
 from retriever.process import OneLineParser
-from retriever.simulator_prompts import SimulatedSearch, simulator_messages
+from retriever.simulator_prompts import SimulatedSearch, simulator_messages, write_documents
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -48,8 +47,8 @@ SEARCHES = "searches"
 WORLDS = 60
 SCRIPTED_WORLDS = 6
 QUESTIONS_PER_WORLD = 176
-PLAN_WEIGHT, FIRST_WEIGHT, WEIGHT = 8.0, 1.0, 0.3
-"""Weights in the loss of the plan's tokens, the first document's and the others'."""
+FIRST_WEIGHT, WEIGHT = 2.0, 0.5
+"""Weights in the loss of the first document's tokens and of the others: what a value is, is decided in the first."""
 P_WEAK = 0.3
 """Share of scripted episodes that search as the weak base does."""
 CHAT_TEMPLATE = (
@@ -110,14 +109,14 @@ def simulator_tokenizer(dialect: Dialect, exchanges: Sequence[Exchange]) -> Qwen
 
 def _texts(exchange: Exchange) -> tuple[str, str]:
     prompt = "".join(message["content"] for message in simulator_messages(exchange.search, MODE))
-    return f"{prompt}\n", written(exchange.documents, exchange.search.answers, plan=True)
+    return f"{prompt}\n", write_documents(exchange.documents)
 
 
 def encode(exchange: Exchange, tokenizer: Tokenizer) -> Encoded:
     """Ids of prompt and answer; only the answer is trained."""
     prompt, answer = _texts(exchange)
-    plan, first, *others = (answer + EOS).splitlines(keepends=True)
-    pieces = [(prompt, 0.0), (plan, PLAN_WEIGHT), (first, FIRST_WEIGHT), ("".join(others), WEIGHT)]
+    first, *others = (answer + EOS).splitlines(keepends=True)
+    pieces = [(prompt, 0.0), (first, FIRST_WEIGHT), ("".join(others), WEIGHT)]
     encoded = [(tokenizer.encode(text), weight) for text, weight in pieces]
     return Encoded(
         tuple(token for ids, _ in encoded for token in ids),

@@ -18,8 +18,8 @@ PARTS = ("bm25", "dense")
 """The parts' folders in a saved hybrid."""
 RRF_K = 60
 """Damps the weight of first places; the value of Cormack, Clarke and Buettcher (SIGIR 2009)."""
-DEPTH = 100
-"""Results of each part that are fused."""
+DEPTH = 30
+"""Results of each part that are fused: deeper lists add agreement on passages that neither part thinks much of."""
 
 
 class HybridIndex:

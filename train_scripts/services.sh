@@ -77,7 +77,7 @@ use_tiny_base() {
 use_tiny_simulator() {
     "$PYTHON" -m data_prep.tiny_simulator --out "$1/base" >&2
     [[ -f "$1/data/sft.jsonl" ]] ||
-        "$PYTHON" -m data_prep.simulator_data "$1/base/searches" --judge rule --mode short --plan --out "$1/data" >&2
+        "$PYTHON" -m data_prep.simulator_data "$1/base/searches" --judge rule --mode short --out "$1/data" >&2
     "$PYTHON" -m r1_searcher.sft --model "$1/base" --data "$1/data/sft.jsonl" --out "$1/model" \
         "${SIMULATOR_SFT_FLAGS[@]}" >&2
 }

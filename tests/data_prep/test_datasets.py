@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from data_prep.qa_datasets import DATASETS, read_row
 from data_prep.questions import main
 from r1_searcher.question import QARow, read_rows
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+DOCS = ROOT / "docs" / "data.md"
 
 HOTPOTQA = {
     "_id": "5a7",
@@ -101,8 +105,7 @@ def test_local_files_of_every_ending(tmp_path):
 
 
 def test_a_folder_in_the_hubs_layout(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "hub"
     folder.mkdir()
     for split, count in (("train", 3), ("validation", 2)):
@@ -175,6 +178,22 @@ def test_real_samples(tmp_path):
         text = (SHARED / "raw_samples" / f"{name}.jsonl").read_text(encoding="utf-8")
         rows = read(tmp_path, name, f"{name}.jsonl", text)
         assert len(rows) == 5 and {row.hops for row in rows} == hops and all(row.titles for row in rows)
+
+
+COMMANDS = re.findall(r"^python -m (data_prep\.\w+) (.*)$", DOCS.read_text(encoding="utf-8"), flags=re.M)
+
+
+@pytest.mark.parametrize(("module", "arguments"), COMMANDS)
+def test_the_commands_of_the_docs_are_taken(capsys, module, arguments):
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    known = capsys.readouterr().out
+    assert all(word in known for word in arguments.split() if word.startswith("--"))
+
+
+def test_the_docs_list_every_set():
+    listed = re.findall(r"^\| `(\w+)` \| `([^`]+)`", DOCS.read_text(encoding="utf-8"), flags=re.M)
+    assert listed == [(name, dataset.hub) for name, dataset in DATASETS.items()]
 
 
 @pytest.mark.network

@@ -48,7 +48,9 @@ def test_reworded_punctuation_case_and_one_word_are_found(question):
 
 def test_short_questions_with_the_same_answer_are_found_and_others_stay():
     assert is_found("Who wrote Emma's sequel?", "Who wrote Dune's sequel?", "A")
+    assert is_found("Who wrote Emma?", "Who wrote Dune?", "a") and not is_found("Who wrote Emma?", "Who wrote Dune?")
     assert not is_found("Who wrote Emma's sequel?", "Who wrote Dune's sequel?", "b")
+    assert is_found("Where was Ann's father born?", "Where was Bob's father born?", "b")
     assert not is_found("Are A and B directors?", "Are C and D directors?", "yes")
     assert not is_found("How long is the Nile?", QUESTIONS[0], "a")
     assert not is_found("?!", QUESTIONS[0], "a") and not is_found(QUESTIONS[0], "?!")
@@ -74,7 +76,7 @@ def test_the_index_finds_what_comparing_all_finds(question, tests, bounds, one_w
         both = mine | words_of(test)
         similarity = len(mine & words_of(test)) / len(both) if both else 0.0
         one_off = len(both) - len(mine & words_of(test)) <= 2 and len(mine) - len(words_of(test)) in (-1, 0, 1)
-        one_off = one_off and len(mine & words_of(test)) >= one_word
+        one_off = one_off and len(mine & words_of(test)) >= (max(1, one_word // 2) if number % 2 == 0 else one_word)
         near += [(similarity, -number)] if one_off or similarity >= bounds[number % 2 == 0] else []
     assert (match is None) == (not near)
     if match is not None:
