@@ -11,6 +11,8 @@
     model/                the final Hugging Face model
     complete              exists once all of the above is final
     train.log             output of OpenRLHF, Ray and vLLM
+    progress.jsonl        one line per step, of runs with two stages or a curriculum
+    guard.jsonl           signs of collapse
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOWER = {
     "retriever": set(),
     "r1_searcher": {"retriever"},
-    "data_prep": {"retriever", "r1_searcher"},
-    "eval": {"retriever", "r1_searcher", "data_prep"},
+    "eval": {"retriever", "r1_searcher"},
+    "data_prep": {"retriever", "r1_searcher", "eval"},
 }
 HEAVY = (
     "torch",
@@ -43,6 +43,7 @@ SEAM = (
     "r1_searcher/doctor/",
     "r1_searcher/train.py",
     "r1_searcher/sft.py",
+    "r1_searcher/serve.py",
     "r1_searcher/agent.py",
 )
 """What is no core: it knows the host, or the installed stack."""
