@@ -98,10 +98,8 @@ def test_words_that_are_not_there_are_held_by_nothing():
 
 
 PAIRS = [
-    SearchPair(f"What is the home of {name} ?", (f"Town{n}",), f"{name} home", (f"{name} home Town{n} .",), True)
-        f"What is the home of {name} ?", (f"Town{number}",), f"{name} home", (f"{name} home Town{number} .",), True
-    )
-    for number, name in enumerate(("Ada", "Bob", "Cyd", "Dan"))
+    SearchPair(f"What is the home of {name} ?", (town,), f"{name} home", (f"{name} home {town} .",), last=True)
+    for name, town in (("Ada", "Town0"), ("Bob", "Town1"), ("Cyd", "Town2"), ("Dan", "Town3"))
 ]
 
 

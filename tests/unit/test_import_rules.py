@@ -79,7 +79,7 @@ def test_packages_import_downwards_only(package):
 
 def test_the_core_does_not_know_the_host_seam():
     """Only the trainer, its two ends in the host, and what checks or evaluates them look into ``r1_searcher.host``."""
-    for package in ("retriever", "r1_searcher", "data_prep"):
+    for package in ("retriever", "r1_searcher"):
         for path in sources(package):
             name = path.relative_to(ROOT).as_posix()
             if not name.startswith(SEAM):
