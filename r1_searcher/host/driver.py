@@ -17,6 +17,8 @@ from r1_searcher.host.flags import TRAINER_MODULE
 from r1_searcher.run_config import ENVIRONMENT_VARIABLE, RunConfig
 from retriever.process import stop_with_parent
 
+PASSED_ON = ("WANDB_", "HF_", "RETRIEVER_", "MILVUS_", "OPENAI_", "SERPER_", "SERPAPI_", "TAVILY_", "WIKIPEDIA_")
+"""How the names of environment variables begin that engines on other machines need: keys, addresses, folders."""
 ABORTED = 3
 """Exit status of a run that an outside service ended."""
 
@@ -65,7 +67,7 @@ def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
     import ray
 
     # Workers that Ray starts on other machines do not inherit the user's environment.
-    passed_on = {name: value for name, value in os.environ.items() if name.startswith(("WANDB_", "HF_"))}
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     runtime_env = {
         "env_vars": {**environment, **passed_on, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")},
         "worker_process_setup_hook": "r1_searcher.host.cpu.install",

@@ -1,0 +1,117 @@
+"""Rejection sampling: which episodes are good, and that only what the policy wrote is trained."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from data_prep.good_trajectories import Choice, GoodEpisode, choose, main, rows_of
+from data_prep.tiny_dialects import find_dialect
+from data_prep.tiny_tokenizer import build_tokenizer
+from r1_searcher.question import QARow
+from r1_searcher.recipe import find_recipe
+from r1_searcher.tokenization import HFTokenizer
+from r1_searcher.trajectory import SpanKind, StopReason, TrajectoryRecorder
+from r1_searcher.trajectory_json import to_mapping
+
+DOCUMENTS = "\n\n<information>(1) Town Bim : mayor Xo .</information>\n\n"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A tokenizer's folder, and the tokenizer."""
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = build_tokenizer(find_dialect("search_r1.tiny"))
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    return folder, HFTokenizer(tokenizer)
+
+
+def episode(tokenizer, question="What ?", answer="Xo", reason=StopReason.ANSWERED):
+    recorder = TrajectoryRecorder(QARow("q", question, ("Xo",)))
+    for kind, text in (
+        (SpanKind.PROMPT, f"Question : {question}\n"),
+        (SpanKind.ACTION, "<think> Let me search . </think> <search> Bim mayor </search>"),
+        (SpanKind.DOCUMENTS, DOCUMENTS),
+        (SpanKind.FEEDBACK, "\nNot a valid action .\n"),
+        (SpanKind.ACTION, f"<think> </think> <answer> {answer} </answer><|endoftext|>"),
+    ):
+        ids = tokenizer.encode(text)
+        recorder.append(kind, ids, text, [0.0] * len(ids) if kind is SpanKind.ACTION else None)
+    return recorder.finish(reason, answer=answer)
+
+
+def test_a_row_per_action_and_nothing_inserted_is_an_output(saved):
+    first, second = rows_of(episode(saved[1]), saved[1])
+    assert first == {
+        "input": "Question : What ?\n",
+        "output": "<think> Let me search . </think> <search> Bim mayor </search>",
+    }
+    assert second["input"] == first["input"] + first["output"] + DOCUMENTS + "\nNot a valid action .\n"
+    assert second["output"] == "<think> </think> <answer> Xo </answer><|endoftext|>", "EOS as it was sampled"
+
+
+def chosen(episodes, **choice):
+    good = choose(episodes, Choice(**{"min_reward": 1.0, **choice}), Random(0))
+    return [(each.trajectory.row.question, each.trajectory.answer) for each in good]
+
+
+def test_what_is_good(saved):
+    tokenizer = saved[1]
+    good = GoodEpisode(episode(tokenizer), 1.0)
+    cut = GoodEpisode(episode(tokenizer, answer="cut", reason=StopReason.LENGTH), 1.0)
+    poor = GoodEpisode(episode(tokenizer, answer="poor"), 0.9)
+    assert chosen([poor, good, cut, good]) == [("What ?", "Xo")], "each text once"
+    assert chosen([poor, good], min_reward=0.5) == [("What ?", "poor"), ("What ?", "Xo")]
+
+
+def test_of_a_question_the_best_are_taken_then_the_latest(saved):
+    tokenizer = saved[1]
+    episodes = [GoodEpisode(episode(tokenizer, answer=str(n)), 2.0 if n == 1 else 1.0) for n in range(5)]
+    other = GoodEpisode(episode(tokenizer, question="Who ?"), 1.0)
+    assert chosen([*episodes, other], per_question=2) == [("What ?", "1"), ("What ?", "4"), ("Who ?", "Xo")]
+    assert len(chosen([*episodes, other], per_question=9, episodes=3)) == 3
+
+
+@pytest.fixture
+def run_folder(tmp_path, saved):
+    def write(*episodes):
+        folder = tmp_path / "run"
+        (folder / "trajectories").mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"recipe": find_recipe("tiny.search_r1").to_mapping()}))
+        lines = [to_mapping(each) | ({"reward": {"total": reward}} if reward is not None else {})
+                 for each, reward in episodes]  # fmt: skip
+        (folder / "trajectories" / "1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return folder
+
+    return write
+
+
+def test_the_command(run_folder, saved, tmp_path):
+    run = run_folder((episode(saved[1]), 1.0), (episode(saved[1], answer="No"), 0.0))
+    out = tmp_path / "new" / "sft.jsonl"
+    assert main([str(run), "--model", str(saved[0]), "--min-reward", "1", "--out", str(out)]) == 0
+    rows = [json.loads(line) for line in out.open()]
+    assert len(rows) == 2 and all(set(row) == {"input", "output"} for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("reward", "arguments", "said"),
+    [
+        (0.0, ["--min-reward", "1"], "no answered episode"),
+        (None, ["--min-reward", "1"], "has no reward"),
+        (1.0, ["--min-reward", "1", "--episodes", "0"], "at least 1"),
+        (1.0, ["--min-reward", "much"], "invalid float"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(run_folder, saved, tmp_path, capsys, reward, arguments, said):
+    out = tmp_path / "sft.jsonl"
+    run = run_folder((episode(saved[1]), reward))
+    try:
+        status = main([str(run), "--model", str(saved[0]), "--out", str(out), *arguments])
+    except SystemExit as exit_:
+        status = exit_.code
+    err = capsys.readouterr().err
+    assert status == 2 and said in err and err.count("\n") == 1 and not out.exists()
