@@ -122,7 +122,7 @@ def _musique_hops(raw: RawRow) -> int | None:
 
 def _two_wiki_hops(raw: RawRow) -> int | None:
     metadata = raw.get("metadata")
-    return _TWO_WIKI_HOPS.get(_first(raw, "type") or (_first(metadata, "type") if metadata else None))
+    return _TWO_WIKI_HOPS.get(str(_first(raw, "type") or (_first(metadata, "type") if metadata else "")))
 
 
 def _no_titles(raw: RawRow) -> tuple[object, ...]:

@@ -55,9 +55,7 @@ def _run(argv: Sequence[str] | None) -> None:
     folder.check_empty_or_ours()
     inputs = given.inputs_of(options.data)
     if manifest is not None:
-        check_equal(
-            *(_hashes(each) for each in (manifest["inputs"], inputs)), "--data is not the manifest's", "give it"
-        )
+        check_equal(_hashes(manifest["inputs"]), _hashes(inputs), "--data is not the manifest's", "give those files")
         folder.take_rollouts_of(SelectionFolder(options.from_manifest.resolve().parent), manifest["rollouts_sha256"])
     settings, log = _play(options, job, folder, manifest)
     classed = class_questions(job.rows, log, job.closed_book, job.search, job.bounds, job.keep_known)

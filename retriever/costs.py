@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ class Costs:
     dim: int
     training_size: int
     """Vectors that training takes, from a corpus that has as many."""
-    train_s_fixed: float
     train_s_per_vector: float
+    """k-means takes a fixed number of rounds, so its time is in proportion to the sample."""
     add_s_per_vector: float
     """Into an index of `first_size`."""
     add_s_per_log: float
@@ -47,8 +48,7 @@ class Costs:
 
     def train_s(self, count: int) -> float:
         """Seconds to train on a corpus of `count`."""
-        size = min(self.training_size, count)
-        return self.train_s_fixed + size * self.train_s_per_vector if size else 0.0
+        return min(self.training_size, count) * self.train_s_per_vector
 
     def add_s(self, count: int) -> float:
         """Seconds to add `count` vectors: the cost per vector, integrated over the size of the index."""
@@ -88,9 +88,9 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
     vectors = sample_vectors(min(count, _MOST_SAMPLED), dim)
     empty = FaissVectors.new(dim, factory)
     training = empty.training_size
-    index, fixed, slope = empty, 0.0, 0.0
+    index, training_s = empty, 0.0
     if training:
-        index, fixed, slope = _measure_training(factory, vectors, min(training, count), budget_s)
+        index, training_s = _measure_training(factory, vectors, min(training, count), budget_s)
     small = _written_size(index)
     pieces = _measure_adding(index, vectors, budget_s)
     steady = pieces[1:] or pieces  # the first one pays for what a library does once
@@ -100,27 +100,24 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
         log_slope, first = np.polyfit(np.log(np.array(middles) / middles[0]), per_vector, 1)
     growing = (_written_size(index) - small) / len(index)
     grows = max(float(log_slope), 0.0)
-    return Costs(factory, dim, training, fixed, slope, float(first), grows, middles[0], small, growing)
+    return Costs(factory, dim, training, training_s, float(first), grows, middles[0], small, growing)
 
 
 def _measure_training(
     factory: str, vectors: NDArray[np.float32], wanted: int, budget_s: float
-) -> tuple[FaissVectors, float, float]:
-    """A trained index, and seconds: fixed, and for each training vector."""
+) -> tuple[FaissVectors, float]:
+    """A trained index, and the seconds that each training vector took in the largest sample that the budget allows."""
     first = max(_FIRST_TRAINING, _FIRST_PER_LIST * FaissVectors.new(vectors.shape[1], factory).lists)
-    size, times = min(first, wanted, len(vectors)), []
+    size, spent = min(first, wanted, len(vectors)), 0.0
     while True:
         index = FaissVectors.new(vectors.shape[1], factory)
-        times.append((size, _seconds(lambda index=index, size=size: index.train(vectors[:size]))))  # type: ignore[misc]
+        sample = vectors[:size]
+        seconds = _seconds(partial(index.train, sample))
+        spent += seconds
         larger = min(2 * size, wanted, len(vectors))
-        if larger == size or sum(spent for _, spent in times) + 2 * times[-1][1] > budget_s:
-            break
+        if larger == size or spent + 2 * seconds > budget_s:
+            return index, seconds / size
         size = larger
-    if len(times) == 1:
-        return index, 0.0, times[0][1] / times[0][0]
-    (small, fast), (large, slow) = times[-2:]
-    slope = max((slow - fast) / (large - small), 0.0)
-    return index, max(slow - slope * large, 0.0), slope
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +145,7 @@ def _measure_adding(index: FaissVectors, vectors: NDArray[np.float32], budget_s:
     stop = min(_FIRST_ADDING, len(vectors))
     while True:
         start = len(index)
-        batch = vectors[start:stop]
-        pieces.append(_Piece(start, stop, _seconds(lambda batch=batch: index.add(batch))))  # type: ignore[misc]
+        pieces.append(_Piece(start, stop, _seconds(partial(index.add, vectors[start:stop]))))
         spent = sum(piece.seconds for piece in pieces)
         if stop == len(vectors) or spent + 2 * pieces[-1].seconds > budget_s:
             return pieces

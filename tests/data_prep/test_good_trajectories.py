@@ -53,8 +53,8 @@ def test_a_row_per_action_and_nothing_inserted_is_an_output(saved):
     assert second["output"] == "<think> </think> <answer> Xo </answer><|endoftext|>", "EOS as it was sampled"
 
 
-def chosen(episodes, **choice):
-    good = choose(episodes, Choice(**{"min_reward": 1.0, **choice}), Random(0))
+def chosen(found, **choice):
+    good = choose(found, Choice(**{"min_reward": 1.0, **choice}), Random(0))
     return [(each.trajectory.row.question, each.trajectory.answer) for each in good]
 
 

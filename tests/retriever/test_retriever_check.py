@@ -104,8 +104,8 @@ def test_planned_sizes_come_true(factory, tmp_path):
 
 
 def test_time_is_extrapolated_by_hand():
-    costs = Costs("F", 8, 1000, 1.0, 0.01, 0.001, 0.0, 100, 50.0, 32.0)
-    assert costs.train_s(500) == pytest.approx(6.0) and costs.train_s(10**6) == pytest.approx(11.0)
+    costs = Costs("F", 8, 1000, 0.01, 0.001, 0.0, 100, 50.0, 32.0)
+    assert costs.train_s(500) == pytest.approx(5.0) and costs.train_s(10**6) == pytest.approx(10.0)
     assert costs.add_s(10_000) == pytest.approx(10.0) and costs.index_bytes(1000) == 32_050
     graph = replace(costs, add_s_per_log=0.001)
     assert graph.add_s(10_000) == pytest.approx(10_000 * (0.001 + 0.001 * (np.log(100) - 1)))

@@ -8,6 +8,9 @@ START_SEARCH=start_tiny_simulator
 NOISE=0:0.5 # the README's example; the paper's own are in presets/zerosearch.sh
 COMMON_FLAGS+=(
     --algo.advantage.estimator reinforce --algo.kl.init_coef 1e-3 --train.colocate_actor_ref
+    # REINFORCE has no baseline per question: with the tiny preset's 7e-4 the noise of the last steps, under which many
+    # right searches earn nothing, drove the policy out of its format (F1 0.85 at step 24, 0.28 at step 75)
+    --actor.adam.lr 3e-4
 )
 # Noise is a habit that a hundred updates teach; ZeroSearch's own rate is 1e-6, for models that can write already.
 SIMULATOR_SFT_FLAGS=(
