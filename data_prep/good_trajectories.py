@@ -96,9 +96,7 @@ def _reward(line: Mapping[str, Any], source: Path) -> float:
     try:
         return float(line["reward"]["total"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: an episode has no reward ({error!r}); take a training run's folder"
-        ) from error
+        raise InputError(f"{source}: an episode has no reward ({error!r}); take a training run's folder") from error
 
 
 def _run(options: argparse.Namespace) -> None:
