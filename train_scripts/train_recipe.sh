@@ -6,7 +6,7 @@ source "$ROOT/train_scripts/services.sh"
 has_flag --run-dir || FLAGS+=(--run-dir "$ROOT/runs/$PRESET/$RUN_NAME")
 if [[ "$PRESET" == *tiny ]]; then
     if has_flag --dry-run; then
-        WORLD="$ROOT/runs/tiny_world_seed$SEED" RETRIEVER_URL="${RETRIEVER_URL:-http://127.0.0.1:8000}"
+        WORLD="$ROOT/runs/tiny_world_seed$SEED" RETRIEVER_URL="${RETRIEVER_URL:-${DRY_RETRIEVER_URL:-http://127.0.0.1:8000}}"
     else
         [[ -z "${TINY_PROTOCOL:-}" ]] || has_flag --actor.model_name_or_path || use_tiny_base "$TINY_PROTOCOL" "$START_MODEL"
         { has_flag --data && has_flag --retriever-url; } || use_tiny_world "$SEED" "$SEED"

@@ -6,6 +6,7 @@ TINY_PROTOCOL=zerosearch.tiny
 RECIPES=(tiny.zerosearch)
 START_SEARCH=start_tiny_simulator
 NOISE=0:0.5 # the README's example; the paper's own are in presets/zerosearch.sh
+DRY_RETRIEVER_URL="simulate:http://127.0.0.1:6001/v1?mode=short&noise=$NOISE"
 COMMON_FLAGS+=(
     --algo.advantage.estimator reinforce --algo.kl.init_coef 1e-3 --train.colocate_actor_ref
     # REINFORCE has no baseline per question: with the tiny preset's 7e-4 the noise of the last steps, under which many
