@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "model without config": (model_without_config, ["half_model", "config.json"]),
     "model without tokenizer": (model_without_tokenizer, ["no_tokenizer", "tokenizer"]),
     "retriever dead": (option("--retriever-url", "DEAD"), ["retriever does not answer", "127.0.0.1"]),
-    "retriever nonsense": (option("--retriever-url", "nonsense"), ["nonsense", "http://host:port"]),
+    "retriever nonsense": (option("--retriever-url", "nonsense"), ["nonsense", "http://HOST:PORT"]),
     "reward file missing": (
         option("--reward-url", "{folder}/no.py"),
         ["reward function file not found", "no.py"],

@@ -182,8 +182,10 @@ def test_too_many_waiting_queries_are_refused(index, pool):
 def test_several_workers_search_at_the_same_time(index, pool):
     batcher = QueryBatcher(index.search, "i", limits=BatchLimits(workers=2))
     index.gate.clear()
-    jobs = [pool.submit(batcher.search, [query], 1) for query in "ab"]
-    assert index.entered.acquire(timeout=10) and index.entered.acquire(timeout=10)
+    jobs = []
+    for query in "ab":  # the second is asked once the first is being searched, or both would make one batch
+        jobs.append(pool.submit(batcher.search, [query], 1))
+        assert index.entered.acquire(timeout=10)
     index.gate.set()
     assert all(job.result(10) for job in jobs)
 

@@ -88,7 +88,8 @@ def test_any_episode(script, found, limits, protocol, make_tokenizer, with_logpr
     if trajectory.stop_reason is StopReason.ANSWERED:
         assert trajectory.answer is not None and trajectory.spans[-1].kind is SpanKind.ACTION
     if trajectory.stop_reason is StopReason.SEARCH_LIMIT:
-        assert len(trajectory.searches) == limits.max_searches
+        corrections = trajectory.of_kind(SpanKind.FEEDBACK)
+        assert len(trajectory.searches) + len(corrections) == limits.max_searches
     for search in trajectory.searches:
         assert set(search.shown_ids) <= set(search.passage_ids)
     assert trajectory.token_count(*SpanKind) == len(trajectory.ids)
