@@ -42,6 +42,7 @@ from benchmarks.scripted_engine import (
     make_model,
     turn_params,
 )
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.workload import Script, draw_scripts
 from eval.engine import console_apart, prepare_environment
 from r1_searcher.documents import Found
@@ -95,6 +96,8 @@ class Pass:
     request_seconds: float
     waited: float
     """Seconds of retrieval, all episodes together."""
+    our_seconds: float
+    """Processor time of our own coroutines in the event loop, without the engine's and the retriever's."""
 
 
 @dataclass
@@ -106,6 +109,8 @@ class Bench:
     environment: Environment
     scale: float
     concurrency: int
+    our_seconds: float = 0.0
+    """Of the pass under way."""
 
     async def limit(self, latency: str) -> float:
         """(a)."""
@@ -130,19 +135,21 @@ class Bench:
         reader = env.tokenizer
         played = Environment(env.protocol, env.limits, retriever, reader)
         reward = find_reward("r1_searcher.stage2")
+        ours, theirs = Stopwatch(), Stopwatch()
         with tempfile.TemporaryDirectory() as folder:
             log = EpisodeLog(Path(folder) / "episodes.jsonl")
 
             async def episode(place: int) -> None:
                 script = self.scripts[place]
-                policy = ScriptedPolicy(self.engine, script, reader, env.protocol)
+                policy = ScriptedPolicy(self.engine, script, reader, env.protocol, theirs)
                 trajectory = await run_episode(played, script.row, policy)
                 result = score(reward, trajectory, env.protocol)
                 episode_metrics(trajectory, result)
                 log.write(trajectory, result)
 
-            await self._all(episode)
+            await self._all(lambda place: ours.time(episode(place)))
             log.close()
+        self.our_seconds = ours.seconds - theirs.seconds
         return retriever.waited
 
     async def lockstep(self, latency: str, tokens: int | None = None) -> float:
@@ -193,12 +200,13 @@ class Bench:
     async def measure(self, way: str, latency: str) -> Pass:
         """One pass from an empty prefix cache."""
         await self.engine.fresh()
+        self.our_seconds = 0.0
         started = time.perf_counter()
         waited = await WAYS[way](self, latency)
         usage = self.engine.usage
         return Pass(
             way, latency, time.perf_counter() - started, usage.sampled, usage.prompt, usage.cached, usage.again,
-            usage.busy, waited,
+            usage.busy, waited, self.our_seconds,
         )  # fmt: skip
 
 
@@ -211,13 +219,13 @@ WAYS: dict[str, Callable[[Bench, str], Awaitable[float]]] = {
 PLAN = [("limit", "0ms"), *(("ours", name) for name in LATENCIES), ("lockstep", "heavy_tail"), ("cut", "heavy_tail")]
 
 
-async def run(bench: Bench, repeats: int) -> list[list[Pass]]:
+async def run(bench: Bench, repeats: int, plan: Sequence[tuple[str, str]]) -> list[list[Pass]]:
     """Repeats of the whole plan, after one pass that warms up; ways alternate, so that drift hits all alike."""
     await bench.measure("limit", "0ms")
     passes = []
-    with tqdm(total=repeats * len(PLAN), unit="pass") as bar:
+    with tqdm(total=repeats * len(plan), unit="pass") as bar:
         for number in range(repeats):
-            order = PLAN if number % 2 == 0 else PLAN[::-1]
+            order = plan if number % 2 == 0 else plan[::-1]
             played = []
             for way, latency in order:
                 bar.set_postfix_str(f"{way} {latency}")
@@ -241,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as in training: the engine's core in a process of its own
     device = prepare_environment()
     with tempfile.TemporaryDirectory() as folder, console_apart(options.log):
-        passes = _measure(settings, Path(folder), options.model, cuda=device is Device.CUDA)
+        passes = measure(settings, Path(folder), options.model, cuda=device is Device.CUDA)
     result = summarize(passes, settings)
     print_report(result)
     if options.json:
@@ -252,7 +260,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(settings: dict[str, Any], folder: Path, model: str | None, *, cuda: bool) -> list[list[Pass]]:
+def measure(
+    settings: dict[str, Any],
+    folder: Path,
+    model: str | None = None,
+    *,
+    cuda: bool,
+    plan: Sequence[tuple[str, str]] = PLAN,
+) -> list[list[Pass]]:
+    """The passes of each repeat, on an engine that is started for them; ``folder`` gets the model's files."""
     from transformers import AutoTokenizer
 
     scripts = draw_scripts(settings["episodes"], scale=settings["scale"])
@@ -268,7 +284,7 @@ def _measure(settings: dict[str, Any], folder: Path, model: str | None, *, cuda:
         )
         try:
             bench = Bench(engine, scripts, environment, settings["scale"], settings["concurrency"])
-            return await run(bench, settings["repeats"])
+            return await run(bench, settings["repeats"], plan)
         finally:
             engine.close()
 

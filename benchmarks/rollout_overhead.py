@@ -1,11 +1,15 @@
 """Our share of a rollout's time: everything but the engine and the retriever.
 
+``python -m benchmarks.rollout_overhead [--size cpu|0.5b] [--json FILE]``
 ``python -m benchmarks.rollout_overhead --model data_prep/tiny_base --world DIR [--json FILE]``
+
+The first plays turns with the lengths of published episodes (a quarter of them on a CPU) on a model of random weights:
+what a rollout costs beside a small language model.  The second is the least favourable case there is, the tiny world's
+0.6 M parameters and its episodes of a hundred tokens.
 
 Plays questions at a fixed concurrency on the real engine, through the training loop's own episode, reward,
 metrics and episode log.  Counts the processor time that the event loop's thread spends in our code, without what
-it spends inside the engine's and the retriever's own coroutines, as a share of the wall time.  The engine is a tiny
-model, the least favourable case: with a larger one the same work of ours is a smaller share.
+it spends inside the engine's and the retriever's own coroutines, as a share of the wall time.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -25,6 +30,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.stopwatch import Stopwatch
+from eval.engine import prepare_environment
 from r1_searcher.engine_policy import EnginePolicy
 from r1_searcher.episode_log import EpisodeLog
 from r1_searcher.episode_metrics import episode_metrics
@@ -107,7 +113,7 @@ async def play(
 
 def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
     """Medians and ranges over the repeats (one warm-up pass before them is not counted)."""
-    from eval.engine import VllmEngine, prepare_environment
+    from eval.engine import VllmEngine
 
     device = prepare_environment()
     from transformers import AutoTokenizer
@@ -139,23 +145,53 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
     }
 
 
+def measure_published(size: str, *, concurrency: int, repeats: int) -> dict[str, Any]:
+    """The same on random weights of this size, with turns of published lengths."""
+    from benchmarks import rollout
+    from r1_searcher.host.device import Device
+
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as in training: the engine's core in a process of its own
+    device = prepare_environment()
+    preset = rollout.PRESETS["gpu" if device is Device.CUDA else "cpu"]
+    settings = preset | {"size": size, "concurrency": concurrency, "repeats": repeats}
+    with tempfile.TemporaryDirectory() as folder:
+        played = rollout.measure(settings, Path(folder), cuda=device is Device.CUDA, plan=[("ours", "0ms")])
+    passes = [each for (each,) in played]
+    shares = [each.our_seconds / each.seconds for each in passes]
+    return {
+        "our_share": statistics.median(shares),
+        "our_share_range": [min(shares), max(shares)],
+        "our_milliseconds_per_episode": statistics.median(
+            1000 * each.our_seconds / settings["episodes"] for each in passes
+        ),
+        "concurrency": concurrency,
+        "passes": [asdict(each) for each in passes],
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--world", required=True, type=Path, help="folder made by data_prep.tiny_world")
+    parser.add_argument("--size", default="cpu", help="of the random model")
+    parser.add_argument("--model", help="a model of the tiny world instead")
+    parser.add_argument("--world", type=Path, help="folder made by data_prep.tiny_world")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--episodes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
-    result = measure(
-        options.model,
-        options.world,
-        concurrency=options.concurrency,
-        episodes=options.episodes,
-        repeats=options.repeats,
-    )
+    if bool(options.model) != bool(options.world):
+        parser.error("--model and --world belong together")
+    if options.model:
+        result = measure(
+            options.model,
+            options.world,
+            concurrency=options.concurrency,
+            episodes=options.episodes,
+            repeats=options.repeats,
+        )
+    else:
+        result = measure_published(options.size, concurrency=options.concurrency, repeats=options.repeats)
     low, high = result["our_share_range"]
     print(
         f"our share of the rollout's time at {options.concurrency} concurrent episodes: "

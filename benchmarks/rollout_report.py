@@ -36,6 +36,7 @@ def summarize(passes: Sequence[Sequence[Pass]], settings: Mapping[str, Any]) -> 
         "ratio_to_cut_range": ratios["cut"]["range"],
         "prefilled_again": max(repeat["ours", "0ms"].again / repeat["ours", "0ms"].prompt for repeat in repeats),
         "prefix_hit_rate": first.cached / first.prompt,
+        "our_share": _spread(repeats, lambda repeat: repeat["ours", "0ms"].our_seconds / repeat["ours", "0ms"].seconds),
         "ways": {f"{way} {latency}": _way(repeats, (way, latency), settings) for way, latency in repeats[0]},
         "settings": dict(settings),
     }
@@ -82,6 +83,11 @@ def print_report(result: Mapping[str, Any]) -> None:
     for name in ("lockstep", "cut"):
         low, high = result[f"ratio_to_{name}_range"]
         print(f"throughput over {name}, heavy tail: {result[f'ratio_to_{name}']:.2f} ({low:.2f} to {high:.2f})")
+    low, high = result["our_share"]["range"]
+    print(
+        f"processor time of our own code: {100 * result['our_share']['median']:.2f} % of the wall time at 0 ms "
+        f"({100 * low:.2f} to {100 * high:.2f} %)"
+    )
     print(
         f"prompt tokens prefilled again in later turns: {100 * result['prefilled_again']:.1f} %; "
         f"prefix cache hits: {100 * result['prefix_hit_rate']:.1f} %"

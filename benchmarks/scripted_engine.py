@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.workload import Script
 from r1_searcher.engine_policy import EnginePolicy
 from r1_searcher.policy import Completion, Finish
@@ -155,8 +156,12 @@ class ScriptReader(HFTokenizer):
 class ScriptedPolicy:
     """One episode's turns on the engine, through the policy that training uses."""
 
-    def __init__(self, engine: Engine, script: Script, reader: ScriptReader, protocol: Protocol) -> None:
+    def __init__(
+        self, engine: Engine, script: Script, reader: ScriptReader, protocol: Protocol, watch: Stopwatch
+    ) -> None:
+        """``watch`` gets the time that the engine's own coroutines take."""
         self._engine, self._script, self._reader, self._protocol = engine, script, reader, protocol
+        self._watch = watch
         self._turn = 0
         self._known = 0
         self._policy = EnginePolicy(self._exactly, turn_params(1))
@@ -164,7 +169,7 @@ class ScriptedPolicy:
     async def _exactly(self, ids: list[int], params: Any) -> Any:
         tokens = params.max_tokens
         params.min_tokens, params.ignore_eos, params.stop = tokens, True, []
-        final = await self._engine.generate(ids, params, self._known)
+        final = await self._watch.time(self._engine.generate(ids, params, self._known))
         final.outputs[0].finish_reason = "stop"
         return final
 
