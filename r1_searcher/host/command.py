@@ -95,6 +95,12 @@ def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], devi
     flags = parse_flags(argv)
     if vars(flags)["vllm.num_engines"] < 1:
         raise InputError("--vllm.num_engines must be at least 1: episodes are played on vLLM engines")
+    if vars(flags)["ds.lora.rank"]:
+        # PolicyModelActor.broadcast_to_vllm sends adapters under PEFT's names, which vLLM's model does not have.
+        raise InputError(
+            "the installed OpenRLHF cannot send LoRA weights to the rollout engines; leave out --ds.lora.rank "
+            "(fine-tuning with r1_searcher.sft takes it)"
+        )
     return Command(tuple(argv), flags)
 
 

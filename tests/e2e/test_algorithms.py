@@ -16,10 +16,7 @@ ALGORITHMS = {
         *("--critic.model_name_or_path", str(REPO / "data_prep" / "tiny_base")),
         *("--algo.kl.init_coef", "1e-3", "--train.colocate_actor_ref"),  # KL in the reward
     ),
-    "rloo with lora": (
-        *("--algo.advantage.estimator", "rloo"),
-        *("--ds.lora.rank", "8", "--ds.lora.alpha", "16"),
-    ),
+    "rloo": ("--algo.advantage.estimator", "rloo"),
     "dr. grpo with dynamic filtering": (
         *("--algo.advantage.estimator", "dr_grpo"),
         *("--algo.dynamic_filtering_enable", "--algo.dynamic_filtering_range", "-2.0", "1.0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -227,3 +228,27 @@ def test_the_whole_validation_of_the_host_takes_every_preset(dry_run, run, envir
         assert "error" not in result, (key, result["error"])
         assert "remote_url=['agent']" in result["args"]
     assert "n_samples_per_prompt > 1" in refused["error"], "the check itself checks something"
+
+
+def test_lora_is_refused_because_the_host_cannot_send_it():
+    with pytest.raises(InputError, match="cannot send LoRA weights"):
+        command("--ds.lora.rank", "8")
+
+
+SYSTEMS = ("search_r1_ppo", "search_r1_grpo", "research", "zerosearch", "deep_researcher")
+
+
+@pytest.mark.parametrize(
+    "preset", [*SYSTEMS, "search_r1_tiny", "research_tiny", "zerosearch_tiny", "deep_researcher_tiny"]
+)
+def test_every_system_prints_a_command_that_the_host_takes(preset):
+    root = AGENT_FILE.parents[1]
+    script = next(
+        name for name in ("search_r1", "deep_researcher", "zerosearch", "research") if preset.startswith(name)
+    )
+    words = ["bash", str(root / "train_scripts" / f"{script}.sh"), "--preset", preset, "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, _, module, *flags = shlex.split(done.stdout)
+    assert module == "openrlhf.cli.train_ppo_ray"
+    parse_flags(flags)
