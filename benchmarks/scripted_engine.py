@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +72,8 @@ class Usage:
     cached: int = 0
     again: int = 0
     """Prompt tokens that an earlier turn of the same episode had computed already, and that were computed again."""
-    in_flight: int = 0
     busy: float = 0.0
     """Request-seconds."""
-    intervals: list[float] = field(default_factory=list)
 
 
 class Engine:
@@ -106,23 +103,16 @@ class Engine:
         from vllm.inputs import TokensPrompt
 
         self._count += 1
-        async with self._noted():
-            async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params, f"r{self._count}"):
-                final = output
+        started = time.perf_counter()
+        async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params, f"r{self._count}"):
+            final = output
         usage, cached = self.usage, final.num_cached_tokens or 0
+        usage.busy += time.perf_counter() - started
         usage.sampled += len(final.outputs[0].token_ids)
         usage.prompt += len(ids)
         usage.cached += cached
         usage.again += max(0, known - cached)
         return final
-
-    @asynccontextmanager
-    async def _noted(self) -> AsyncIterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.usage.busy += time.perf_counter() - started
 
     async def fresh(self) -> None:
         """Forget cached prefixes and counts."""

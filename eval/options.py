@@ -56,22 +56,8 @@ def contestant_of(options: argparse.Namespace) -> Contestant:
     changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
     given = {name: value for name, value in changes.items() if value is not None}
     recipe = contestant.recipe
-    changed = replace(
-        recipe,
-        limits=replace(recipe.limits, **given),
-        prompt=_text_of(options.prompt_file) or recipe.prompt,
-        system_prompt=_text_of(options.system_prompt_file) or recipe.system_prompt,
-    )
-    return replace(contestant, recipe=changed)
-
-
-def _text_of(file: Path | None) -> str:
-    if file is None:
-        return ""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the prompt file {file}: {error}") from error
+    changed = replace(recipe, limits=replace(recipe.limits, **given))
+    return replace(contestant, recipe=changed.with_prompts(options.prompt_file, options.system_prompt_file))
 
 
 def decodings_of(options: argparse.Namespace) -> list[Decoding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from r1_searcher.errors import InputError
@@ -51,6 +52,16 @@ class Recipe:
         if self.prompt and self.prompt.count("{question}") != 1:
             raise InputError(f"a prompt must hold {{question}} once, found it {self.prompt.count('{question}')} times")
 
+    def with_prompts(self, prompt_file: Path | None, system_prompt_file: Path | None = None) -> Recipe:
+        """The recipe with the texts of these files; without a file it keeps its own.
+
+        Raises:
+            InputError: a file cannot be read, or holds no ``{question}``.
+        """
+        prompt = _text_of(prompt_file) if prompt_file else self.prompt
+        system = _text_of(system_prompt_file) if system_prompt_file else self.system_prompt
+        return dataclasses.replace(self, prompt=prompt, system_prompt=system)
+
     @property
     def protocol_spec(self) -> Protocol:
         """The protocol itself."""
@@ -85,6 +96,13 @@ class Recipe:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Recipe:
         """The recipe that :meth:`to_mapping` wrote."""
         return cls(**{**mapping, "limits": Limits(**mapping["limits"])})
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the prompt file {file}: {error}") from error
 
 
 # R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3.  Its code checks no total length; 8 blocks of

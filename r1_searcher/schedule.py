@@ -100,6 +100,7 @@ class Progress:
         self._per_step = max(episodes_per_step, 1)
         self._total = max(total_steps, 1)
         self._switch = switch
+        self._first_stage_ends = self._scheduled_end()
         self._file = file
         self._first = first_step
         self._begun = 0
@@ -114,7 +115,7 @@ class Progress:
         """The next episode's place."""
         step = self._first + 1 + self._begun // self._per_step
         self._begun += 1
-        if self._stage == 1 and self._switch is not None and self._scheduled_end() and step > self._scheduled_end():
+        if self._first_stage_ends and step > self._first_stage_ends:
             self._stage = 2
         return Ticket(step, min(step / self._total, 1.0), self._stage)
 

@@ -146,19 +146,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         reward=options.reward or recipe.reward,
         then_reward=options.then_reward or recipe.then_reward,
         switch=options.switch or recipe.switch,
-        prompt=_text_of(options.prompt_file),
-        system_prompt=_text_of(options.system_prompt_file),
         train_on_documents=options.no_document_mask,
-    )
-
-
-def _text_of(file: Path | None) -> str:
-    if file is None:
-        return ""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the prompt file {file}: {error}") from error
+    ).with_prompts(options.prompt_file, options.system_prompt_file)
 
 
 def _hide_wandb_key(flags: Sequence[str]) -> list[str]:

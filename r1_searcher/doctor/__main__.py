@@ -15,7 +15,7 @@ from pathlib import Path
 from r1_searcher.doctor.checks import CHECKS, ENGINE, examine
 from r1_searcher.doctor.finding import Level
 from r1_searcher.doctor.subject import SAMPLE_ROW, Subject, load_subject
-from r1_searcher.errors import InputError, R1SearcherError
+from r1_searcher.errors import R1SearcherError
 from r1_searcher.question import read_rows
 from r1_searcher.recipe import RECIPES, find_recipe
 from retriever.process import OneLineParser
@@ -53,17 +53,9 @@ def _subject(options: argparse.Namespace) -> Subject:
     recipe = find_recipe(options.recipe)
     if options.max_length is not None:
         recipe = replace(recipe, limits=replace(recipe.limits, max_length=options.max_length))
-    if options.prompt_file is not None:
-        recipe = replace(recipe, prompt=_read(options.prompt_file))
+    recipe = recipe.with_prompts(options.prompt_file)
     rows = read_rows(options.data) if options.data else [SAMPLE_ROW]
     return load_subject(recipe, options.model, rows=rows, retriever_url=options.retriever_url)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the prompt file {file}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r1_searcher.storage import write_whole
+
 PREFIX = "train/"
 
 
@@ -35,9 +37,7 @@ class MetricsLog:
         steps = {step: line for path in files for step, line in _read_scalars(path).items()}
         if steps != self.steps:
             self.steps = steps
-            temporary = self._file.with_suffix(".partial")
-            temporary.write_text("".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)), encoding="utf-8")
-            temporary.replace(self._file)
+            write_whole(self._file, "".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)))
         return self.steps
 
 
