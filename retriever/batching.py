@@ -44,8 +44,8 @@ class BatchLimits:
     """Most queries in one search."""
     max_waiting: int = 16384
     """Most queries waiting; callers beyond are refused."""
-    workers: int = 1
-    """Batches searched at the same time. More than one helps an index that leaves processors idle."""
+    workers: int = 2
+    """Batches searched at the same time: with two, one is searched while the answers of the other go out."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for limits under which nothing could be searched."""
@@ -190,7 +190,9 @@ class QueryBatcher:
                 self._arrived.wait()
             top_k = next(iter(self._queues))
             queue = self._queues.pop(top_k)
-            batch = [queue.popleft() for _ in range(min(len(queue), self._limits.max_batch))]
+            # No more than its share: a worker that takes all would leave the next one a single query to search.
+            share = -(-len(self._jobs) // self._limits.workers)
+            batch = [queue.popleft() for _ in range(min(len(queue), share, self._limits.max_batch))]
             if queue:
                 self._queues[top_k] = queue  # behind the others: every top_k gets its turn
             self._waiting -= len(batch)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retriever.encoder_lanes import Lanes
+
 logger = logging.getLogger(__name__)
 
 DTYPES = ("auto", "fp32", "fp16", "bf16")
@@ -54,7 +56,8 @@ class SentenceTransformerEncoder:
             name: what the index manifest calls it; default the model's path. Lets weights move.
             device: torch device, default the library's choice.
             dtype: one of `DTYPES`.
-            batch_size: texts per forward pass; default 64 on a GPU, 8 on a CPU, where padding costs more than calls.
+            batch_size: texts per forward pass; default 64 on a GPU, 8 on a CPU, where padding costs more than calls
+                and passes run side by side (`encoder_lanes`).
 
         Raises:
             ImportError: sentence-transformers is missing.
@@ -73,9 +76,9 @@ class SentenceTransformerEncoder:
         self._passage_prefix = own if spec.passage_prefix is None else spec.passage_prefix
         on_cpu = str(getattr(self._model, "device", "cpu")) == "cpu"
         self._normalize, self._batch_size = spec.normalize, batch_size or (8 if on_cpu else 64)
-        # Fast tokenizers keep truncation state and fail with "Already borrowed" when two threads share one.
         self._lock = threading.Lock()
         self._pool: Any = None
+        self._lanes = Lanes(self._model, self._encode_with, batch_size=self._batch_size) if on_cpu else None
         self.dim = int(self._encode([""]).shape[1])
         self.facts: Mapping[str, object] = {
             "encoder": name or spec.model,
@@ -111,17 +114,22 @@ class SentenceTransformerEncoder:
                 self._pool = None
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        if self._lanes is not None and texts:
+            return self._lanes.encode(texts)
         with self._lock:
-            vectors = self._model.encode(
-                texts,
-                batch_size=self._batch_size,
-                normalize_embeddings=self._normalize,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                # The prefixes are ours; a default prompt of the model would be put before them.
-                prompt="",
-                pool=self._pool,
-            )
+            return self._encode_with(self._model, texts)
+
+    def _encode_with(self, model: Any, texts: list[str]) -> NDArray[np.float32]:
+        vectors = model.encode(
+            texts,
+            batch_size=self._batch_size,
+            normalize_embeddings=self._normalize,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            # The prefixes are ours; a default prompt of the model would be put before them.
+            prompt="",
+            pool=self._pool,
+        )
         return np.asarray(vectors, dtype=np.float32)
 
     def _use_dtype(self, dtype: str) -> None:

@@ -57,6 +57,9 @@ class Counts(BatchObserver):
         self.most_waiting = max(self.most_waiting, queries)
 
 
+ONE_AT_A_TIME = BatchLimits(workers=1)
+
+
 @pytest.fixture
 def index() -> GatedIndex:
     return GatedIndex()
@@ -83,7 +86,7 @@ def test_an_idle_batcher_searches_at_once(index):
 
 
 def test_what_arrives_during_a_search_is_the_next_batch(index, pool):
-    batcher, counts = QueryBatcher(index.search, "i", observer=(counts := Counts())), counts
+    batcher, counts = QueryBatcher(index.search, "i", limits=ONE_AT_A_TIME, observer=(counts := Counts())), counts
     index.gate.clear()
     first = pool.submit(batcher.search, ["first"], 1)
     index.entered.acquire()
@@ -96,7 +99,7 @@ def test_what_arrives_during_a_search_is_the_next_batch(index, pool):
 
 
 def test_a_batch_is_bounded_and_no_top_k_starves(index, pool):
-    limits, counts = BatchLimits(max_batch=4), Counts()
+    limits, counts = BatchLimits(max_batch=4, workers=1), Counts()
     batcher = QueryBatcher(index.search, "i", limits=limits, observer=counts)
     index.gate.clear()
     jobs = [pool.submit(batcher.search, ["first"], 1)]
@@ -112,7 +115,7 @@ def test_a_batch_is_bounded_and_no_top_k_starves(index, pool):
 
 def test_equal_queries_run_once(index, pool):
     counts = Counts()
-    batcher = QueryBatcher(index.search, "i", observer=counts)
+    batcher = QueryBatcher(index.search, "i", limits=ONE_AT_A_TIME, observer=counts)
     index.gate.clear()
     same = [pool.submit(batcher.search, ["same", "same"], 2) for _ in range(10)]
     index.entered.acquire()
@@ -130,7 +133,7 @@ def test_another_top_k_is_another_search(index):
 
 def test_a_cached_answer_is_not_searched_again(index):
     counts = Counts()
-    batcher = QueryBatcher(index.search, "i", cache_size=2, observer=counts)
+    batcher = QueryBatcher(index.search, "i", limits=ONE_AT_A_TIME, cache_size=2, observer=counts)
     for queries in (["a"], ["b"], ["a", "c"], ["a"], ["b"]):
         batcher.search(queries, 1)
     assert [queries for queries, _ in index.batches] == [["a"], ["b"], ["c"], ["b"]]
@@ -138,7 +141,7 @@ def test_a_cached_answer_is_not_searched_again(index):
 
 
 def test_a_poisonous_query_fails_alone(index, pool, caplog):
-    batcher = QueryBatcher(index.search, "i", cache_size=10)
+    batcher = QueryBatcher(index.search, "i", limits=ONE_AT_A_TIME, cache_size=10)
     index.gate.clear()
     first = pool.submit(batcher.search, ["first"], 1)
     index.entered.acquire()
@@ -154,7 +157,7 @@ def test_a_poisonous_query_fails_alone(index, pool, caplog):
 
 
 def test_an_outside_failure_keeps_its_type_and_is_not_repeated(index):
-    batcher = QueryBatcher(index.search, "i")
+    batcher = QueryBatcher(index.search, "i", limits=ONE_AT_A_TIME)
     with pytest.raises(RetrieverUnavailable, match="database"):
         batcher.search(["a", "outage"], 1)
     assert len(index.batches) == 1
@@ -167,7 +170,7 @@ def test_a_wrong_number_of_results_is_a_failure():
 
 
 def test_too_many_waiting_queries_are_refused(index, pool):
-    batcher = QueryBatcher(index.search, "i", limits=BatchLimits(max_waiting=2))
+    batcher = QueryBatcher(index.search, "i", limits=BatchLimits(max_waiting=2, workers=1))
     index.gate.clear()
     first = pool.submit(batcher.search, ["first"], 1)
     index.entered.acquire()
@@ -188,6 +191,21 @@ def test_several_workers_search_at_the_same_time(index, pool):
         assert index.entered.acquire(timeout=10)
     index.gate.set()
     assert all(job.result(10) for job in jobs)
+
+
+def test_no_worker_takes_more_than_its_share(index, pool):
+    batcher = QueryBatcher(index.search, "i", limits=BatchLimits(workers=2))
+    index.gate.clear()
+    jobs = []
+    for query in ("first", "second"):
+        jobs.append(pool.submit(batcher.search, [query], 1))
+        assert index.entered.acquire(timeout=10)
+    jobs += [pool.submit(batcher.search, [f"q{i}"], 1) for i in range(40)]
+    wait_until(lambda: batcher._waiting == 40)
+    index.gate.set()
+    assert all(job.result(10) for job in jobs)
+    sizes = [len(queries) for queries, _ in index.batches]
+    assert sum(sizes) == 42 and max(sizes) <= 21
 
 
 def test_a_closed_batcher_finishes_what_it_has(index, pool):

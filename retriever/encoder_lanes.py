@@ -1,0 +1,72 @@
+"""A model's forward passes on a CPU: several at once, each on few processors.
+
+One pass over eight short queries cannot keep many processors busy: they wait for each other after every small matrix
+product.  Passes side by side do not (MiniLM on two processors: a quarter more texts per second).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_LANES = 4
+"""More would make a single query wait for one slow processor on a large machine."""
+
+Encode = Callable[[Any, list[str]], NDArray[np.float32]]
+"""A model and texts that fit into one forward pass to float32 [len(texts), dim]."""
+
+
+class Lanes:
+    """Copies of one model that share its weights, each with a tokenizer and a thread of its own.
+
+    Safe to call from several threads: their batches take turns.
+    """
+
+    def __init__(self, model: Any, encode: Encode, *, batch_size: int, processors: int | None = None) -> None:
+        """Copy the model; threads start when first needed.
+
+        Args:
+            batch_size: texts per forward pass.
+            processors: to be used by all lanes together; default all of this machine's.
+        """
+        processors = processors or len(os.sched_getaffinity(0))
+        count = min(MAX_LANES, processors)
+        self._encode, self._batch_size = encode, batch_size
+        self._threads_per_lane = max(1, processors // count)
+        self._models: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Fast tokenizers keep truncation state and fail with "Already borrowed" when two threads share one.
+        weights = {id(each): each for each in itertools.chain(model.parameters(), model.buffers())}
+        for _ in range(count):
+            self._models.put(copy.deepcopy(model, dict(weights)))
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="encode", initializer=self._limit_thread)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of at least one text, float32 [len(texts), dim]; texts of like length share a pass."""
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        passes = [self._pool.submit(self._pass, [texts[place] for place in batch]) for batch in batches]
+        found = np.concatenate([each.result() for each in passes])
+        vectors = np.empty_like(found)
+        vectors[order] = found
+        return vectors
+
+    def _pass(self, texts: list[str]) -> NDArray[np.float32]:
+        model = self._models.get()
+        try:
+            return self._encode(model, texts)
+        finally:
+            self._models.put(model)
+
+    def _limit_thread(self) -> None:
+        import torch
+
+        # Of this thread alone, and of threads that have not used torch yet.
+        torch.set_num_threads(self._threads_per_lane)
