@@ -236,7 +236,7 @@ async def run(bench: Bench, repeats: int, plan: Sequence[tuple[str, str]]) -> li
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "cpu": {"size": "cpu", "scale": 0.25, "episodes": 128, "slots": 64, "repeats": 5, "block_size": 32},
+    "cpu": {"size": "cpu", "scale": 0.5, "episodes": 192, "slots": 64, "repeats": 5, "block_size": 32},
     "gpu": {"size": "0.5b", "scale": 1.0, "episodes": 512, "slots": 256, "repeats": 5, "block_size": 16},
 }
 

@@ -1,8 +1,8 @@
 """Queries of concurrent callers, searched together.
 
 Encoding is nearly all of a dense search's cost, and an encoder does 32 queries in far less than 32 times the time
-of one. So while one batch is being searched, the next one gathers; nothing ever waits for company: an idle batcher
-searches a single query at once.
+of one. So while one batch is being searched, the next one gathers; only then does a query wait for company: an idle
+batcher searches a single one at once.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class QueryBatcher:
         self._cache = ResultCache(cache_size) if cache_size else None
         self._observer = observer or BatchObserver()
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._jobs: dict[CacheKey, _Job] = {}
         self._queues: dict[int, deque[_Job]] = {}
         self._waiting = 0
@@ -165,7 +165,7 @@ class QueryBatcher:
         """Take nothing more, and let the workers end once nothing waits."""
         with self._lock:
             self._closed = True
-            self._arrived.notify_all()
+            self._changed.notify_all()
 
     def _enqueue(self, keys: Sequence[CacheKey], top_k: int) -> None:
         for key in keys:
@@ -173,7 +173,7 @@ class QueryBatcher:
             self._queues.setdefault(top_k, deque()).append(job)
         self._waiting += len(keys)
         self._observer.waiting(self._waiting)
-        self._arrived.notify(len(keys))
+        self._changed.notify(len(keys))
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -184,10 +184,10 @@ class QueryBatcher:
     def _next_batch(self) -> list[_Job]:
         """The next jobs of one `top_k`, waiting for them; none when the batcher is closed."""
         with self._lock:
-            while not self._queues:
-                if self._closed:
+            while not self._is_worthwhile():
+                if self._closed and not self._queues:
                     return []
-                self._arrived.wait()
+                self._changed.wait()
             top_k = next(iter(self._queues))
             queue = self._queues.pop(top_k)
             # No more than its share: a worker that takes all would leave the next one a single query to search.
@@ -198,6 +198,13 @@ class QueryBatcher:
             self._waiting -= len(batch)
             self._observer.waiting(self._waiting)
             return batch
+
+    def _is_worthwhile(self) -> bool:
+        """Whether to search what waits: at once when idle; else once it is half as much as is being searched.
+
+        The first callers of the last batch come back one by one, and each alone would be a slow batch.
+        """
+        return bool(self._queues) and 2 * self._waiting >= len(self._jobs) - self._waiting
 
     def _run(self, batch: Sequence[_Job]) -> None:
         """Give every job its hits or its error."""
@@ -230,3 +237,4 @@ class QueryBatcher:
                     caller.missing -= 1
                     if not caller.missing:
                         caller.done.release()
+            self._changed.notify_all()

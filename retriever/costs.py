@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ _FLOAT_BYTES = 4
 _FIRST_TRAINING = 10_240
 """FAISS warns of less than 39 vectors for each of a product quantizer's 256 centroids."""
 _FIRST_PER_LIST = 4
+_LARGER = 4
+"""Times the last sample is the next one of training."""
 _FIRST_ADDING = 4_096
 _MOST_SAMPLED = 262_144
 """Vectors of a sample at most; with 768 dimensions they take 0.8 GB."""
@@ -35,8 +37,10 @@ class Costs:
     dim: int
     training_size: int
     """Vectors that training takes, from a corpus that has as many."""
+    train_s_fixed: float
+    """Of a product quantizer's training, whose many small k-means take most of their time for any sample."""
     train_s_per_vector: float
-    """k-means takes a fixed number of rounds, so its time is in proportion to the sample."""
+    """What each vector of the sample adds: k-means takes a fixed number of rounds."""
     add_s_per_vector: float
     """Into an index of `first_size`."""
     add_s_per_log: float
@@ -48,7 +52,8 @@ class Costs:
 
     def train_s(self, count: int) -> float:
         """Seconds to train on a corpus of `count`."""
-        return min(self.training_size, count) * self.train_s_per_vector
+        size = min(self.training_size, count)
+        return self.train_s_fixed + size * self.train_s_per_vector if size else 0.0
 
     def add_s(self, count: int) -> float:
         """Seconds to add `count` vectors: the cost per vector, integrated over the size of the index."""
@@ -88,9 +93,9 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
     vectors = sample_vectors(min(count, _MOST_SAMPLED), dim)
     empty = FaissVectors.new(dim, factory)
     training = empty.training_size
-    index, training_s = empty, 0.0
+    index, fixed_s, training_s = empty, 0.0, 0.0
     if training:
-        index, training_s = _measure_training(factory, vectors, min(training, count), budget_s)
+        index, fixed_s, training_s = _measure_training(factory, vectors, min(training, count), budget_s)
     small = _written_size(index)
     pieces = _measure_adding(index, vectors, budget_s)
     steady = pieces[1:] or pieces  # the first one pays for what a library does once
@@ -100,24 +105,32 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
         log_slope, first = np.polyfit(np.log(np.array(middles) / middles[0]), per_vector, 1)
     growing = (_written_size(index) - small) / len(index)
     grows = max(float(log_slope), 0.0)
-    return Costs(factory, dim, training, training_s, float(first), grows, middles[0], small, growing)
+    return Costs(factory, dim, training, fixed_s, training_s, float(first), grows, middles[0], small, growing)
 
 
 def _measure_training(
     factory: str, vectors: NDArray[np.float32], wanted: int, budget_s: float
-) -> tuple[FaissVectors, float]:
-    """A trained index, and the seconds that each training vector took in the largest sample that the budget allows."""
+) -> tuple[FaissVectors, float, float]:
+    """A trained index, fixed seconds, and seconds per vector: of the two largest samples that the budget allows."""
     first = max(_FIRST_TRAINING, _FIRST_PER_LIST * FaissVectors.new(vectors.shape[1], factory).lists)
-    size, spent = min(first, wanted, len(vectors)), 0.0
+    most = min(wanted, len(vectors))
+    size, measured = min(first, most), list[tuple[int, float]]()
     while True:
         index = FaissVectors.new(vectors.shape[1], factory)
-        sample = vectors[:size]
-        seconds = _seconds(partial(index.train, sample))
-        spent += seconds
-        larger = min(2 * size, wanted, len(vectors))
-        if larger == size or spent + 2 * seconds > budget_s:
-            return index, seconds / size
+        measured.append((size, _seconds(partial(index.train, vectors[:size]))))
+        larger = min(_LARGER * size, most)
+        next_s, spent = _LARGER * measured[-1][1], sum(seconds for _, seconds in measured)
+        if larger == size or (len(measured) > 1 and spent + next_s > budget_s):
+            return index, *line_through(measured[-2:])
         size = larger
+
+
+def line_through(measured: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Seconds at size 0 and seconds per vector, both at least 0, through one or two measurements."""
+    (size, seconds), (larger, more) = measured[0], measured[-1]
+    slope = max((more - seconds) / (larger - size), 0.0) if larger > size else more / larger
+    fixed = max(more - slope * larger, 0.0)
+    return fixed, (more - fixed) / larger
 
 
 @dataclass(frozen=True, slots=True)

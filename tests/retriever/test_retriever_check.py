@@ -15,7 +15,7 @@ from retriever.build import main as build_main
 from retriever.building import DensePlan, build_dense
 from retriever.check import Question, exact_rows, read_questions, recall_of_gold
 from retriever.corpus import write_corpus
-from retriever.costs import Costs, measure_index, sample_vectors
+from retriever.costs import Costs, line_through, measure_index, sample_vectors
 from retriever.dense import DenseIndex
 from retriever.embeddings import Embeddings
 from retriever.encoder import HashingEncoder, load_encoder
@@ -104,14 +104,28 @@ def test_planned_sizes_come_true(factory, tmp_path):
 
 
 def test_time_is_extrapolated_by_hand():
-    costs = Costs("F", 8, 1000, 0.01, 0.001, 0.0, 100, 50.0, 32.0)
-    assert costs.train_s(500) == pytest.approx(5.0) and costs.train_s(10**6) == pytest.approx(10.0)
+    costs = Costs("F", 8, 1000, 2.0, 0.01, 0.001, 0.0, 100, 50.0, 32.0)
+    assert costs.train_s(500) == pytest.approx(7.0) and costs.train_s(10**6) == pytest.approx(12.0)
+    assert replace(costs, training_size=0).train_s(10**6) == 0
     assert costs.add_s(10_000) == pytest.approx(10.0) and costs.index_bytes(1000) == 32_050
     graph = replace(costs, add_s_per_log=0.001)
     assert graph.add_s(10_000) == pytest.approx(10_000 * (0.001 + 0.001 * (np.log(100) - 1)))
     made = plan.estimate(costs, 3_600_000, 1000.0)
     assert (made.encode_hours, made.add_hours) == (pytest.approx(1.0), pytest.approx(1.0))
     assert made.embeddings_gb == pytest.approx(3.6e6 * 32 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("measured", "line"),
+    [
+        ([(10, 5.0), (40, 8.0)], (4.0, 0.1)),
+        ([(10, 1.0), (40, 8.0)], (0.0, 0.2)),  # dearer than in proportion: no credit at size 0
+        ([(10, 9.0), (40, 8.0)], (8.0, 0.0)),  # a disturbed small sample
+        ([(40, 8.0)], (0.0, 0.2)),
+    ],
+)
+def test_training_is_a_line_through_two_samples(measured, line):
+    assert line_through(measured) == pytest.approx(line)
 
 
 def test_the_plan_command(many, tmp_path, capsys):
