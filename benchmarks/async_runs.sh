@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Synchronous, asynchronous and partial rollout on the tiny world, at equal episodes; then a section of docs/results.md.
 #
-#   bash benchmarks/async_runs.sh [SEEDS]        default "0 1 2"; nine runs of three to four minutes on two cores
+#   bash benchmarks/async_runs.sh [SEEDS [WAYS]]
+#
+# Default: "0 1 2" and "sync async partial", nine runs of three to four minutes on two cores.
 #
 # Stage 2's reward from the base model in one stage. A finished run is not repeated.
 set -euo pipefail
 SEEDS="${1:-0 1 2}"
+CHOSEN="${2:-sync async partial}"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="${OUT:-$ROOT/runs/async}"
 declare -A WAYS=(
@@ -33,7 +36,7 @@ run_one() {
 }
 
 for seed in $SEEDS; do
-    for way in sync async partial; do
+    for way in $CHOSEN; do
         printf '\n===== %s, seed %s =====\n' "$way" "$seed" >&2
         (run_one "$way" "$seed")
     done

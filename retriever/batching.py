@@ -200,11 +200,12 @@ class QueryBatcher:
             return batch
 
     def _is_worthwhile(self) -> bool:
-        """Whether to search what waits: at once when idle; else once it is half as much as is being searched.
+        """Whether to search what waits: at once when idle; else once it is as much as another worker's batch.
 
         The first callers of the last batch come back one by one, and each alone would be a slow batch.
         """
-        return bool(self._queues) and 2 * self._waiting >= len(self._jobs) - self._waiting
+        searched = len(self._jobs) - self._waiting
+        return bool(self._queues) and self._waiting * (self._limits.workers - 1) >= searched
 
     def _run(self, batch: Sequence[_Job]) -> None:
         """Give every job its hits or its error."""

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retriever.workers import cores
+
 MAX_LANES = 4
 """More would make a single query wait for one slow processor on a large machine."""
 
@@ -35,9 +37,9 @@ class Lanes:
 
         Args:
             batch_size: texts per forward pass.
-            processors: to be used by all lanes together; default all of this machine's.
+            processors: to be used by all lanes together; default as many as OpenMP would use.
         """
-        processors = processors or len(os.sched_getaffinity(0))
+        processors = processors or _openmp_threads()
         count = min(MAX_LANES, processors)
         self._encode, self._batch_size = encode, batch_size
         self._threads_per_lane = max(1, processors // count)
@@ -70,3 +72,9 @@ class Lanes:
 
         # Of this thread alone, and of threads that have not used torch yet.
         torch.set_num_threads(self._threads_per_lane)
+
+
+def _openmp_threads() -> int:
+    # Not torch.get_num_threads(): in a new thread that is what the lanes before were limited to.
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cores()

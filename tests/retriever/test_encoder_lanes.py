@@ -75,3 +75,9 @@ def test_an_error_reaches_its_caller_and_no_other(model):
         lanes.encode(["1", "one"])
     for _ in range(5):  # no copy was lost
         assert lanes.encode(["7"]).tolist() == [[1, 7]]
+
+
+@pytest.mark.parametrize(("variable", "lanes"), [("1", 1), ("3", 3), ("2,1", 2), ("100", MAX_LANES)])
+def test_openmp_says_how_many_processors(model, monkeypatch, variable, lanes):
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert lanes_of(model, processors=None)._models.qsize() == lanes
