@@ -177,8 +177,13 @@ class Judge:
             return known
         if key not in self._under_way:
             self._under_way[key] = task = asyncio.create_task(self._ask(key, case))
-            task.add_done_callback(lambda _: self._under_way.pop(key))
+            task.add_done_callback(lambda done: self._finished(key, done))
         return await asyncio.shield(self._under_way[key])
+
+    def _finished(self, key: str, task: asyncio.Task[Verdict]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # now seen, also where nobody waits any more
 
     async def _ask(self, key: str, case: Case) -> Verdict:
         async with self._turns:

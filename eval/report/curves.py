@@ -44,7 +44,20 @@ PANELS = (
     Panel("Policy loss", ("policy_loss", "critic_loss")),
     Panel("Search latency", ("retrieval/seconds",), "seconds per search, as the episode saw it"),
     Panel("Failed searches", ("retrieval/failed_attempts", "stop/retriever_error"), "per episode"),
-    Panel("Collapse guard", ("guard/",)),
+    Panel(
+        "Groups without variance",
+        ("episodes/dead_groups",),
+        "share of all groups, solved questions not counted",
+        rate=True,
+    ),
+    Panel("Words of thinking", ("episodes/think_words",), "per episode"),
+    Panel("Forged tags, repeated queries", ("episodes/forged", "episodes/repeated_queries"), rate=True),
+    Panel(
+        "Entropy of sampled text",
+        ("episodes/entropy", "episodes/open_entropy"),
+        "nats per token; open: unsolved questions",
+    ),
+    Panel("Size of an update", ("guard/update_size",), "learning rate as a share of the weights"),
     Panel("Time", ("timing/",), "seconds per step"),
 )
 """In the order of the page.  What no panel names comes after them, one metric a panel."""

@@ -23,6 +23,7 @@ from eval.provenance import model_fingerprint
 from r1_searcher.errors import InputError
 from r1_searcher.host.metrics_log import read_metrics
 from r1_searcher.host.run_folder import CONFIG_FILE, IDENTITY_FILE, RunFolder
+from r1_searcher.host.run_guard import with_signals
 from r1_searcher.protocol import Protocol
 from r1_searcher.protocols import find_protocol
 from r1_searcher.rewards import Reward, find_reward
@@ -71,12 +72,13 @@ class Source:
 
     @cached_property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
-        """One mapping per training step; empty for an evaluation, or where no step has ended."""
-        file = RunFolder(self.path).metrics_file
+        """One mapping per training step, the guard's signals included; empty for an evaluation, or before a step."""
+        run = RunFolder(self.path)
+        file = run.metrics_file
         if not self._is_training or not file.is_file():
             return ()
         try:
-            return read_metrics(file)
+            return with_signals(read_metrics(file), run.signals_file)
         except ValueError as error:
             raise InputError(f"{file} is not one JSON object per line: {error}") from error
 

@@ -48,6 +48,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def signals_file(self) -> Path:
+        """What the collapse guard saw in each step."""
+        return self.path / "signals.jsonl"
+
+    @property
     def log_file(self) -> Path:
         return self.path / "train.log"
 

@@ -9,11 +9,12 @@ which ``--ckpt.save_hf`` writes beside each one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -110,6 +111,7 @@ class RunGuard:
         self._first = folder.last_step
         self._last = 0
         self._log: JsonLines | None = None
+        self._signals: JsonLines | None = None
         self._alarms: list[Alarm] = []
 
     def look(self, steps: Mapping[int, Mapping[str, Any]]) -> bool:
@@ -137,8 +139,14 @@ class RunGuard:
         return step <= self._first or line["time"] >= self._started
 
     def _values(self, step: int, line: Mapping[str, Any]) -> dict[str, float | None]:
-        values = {**line, **self._episodes.values(step)}
-        return values if self._update_size is None else {**values, "guard/update_size": self._update_size}
+        signals = self._episodes.values(step)
+        if self._update_size is not None:
+            signals["guard/update_size"] = self._update_size
+        if step > self._first and signals:
+            if self._signals is None:
+                self._signals = JsonLines(self._folder.signals_file)
+            self._signals.append({"step": step, **signals})
+        return {**line, **signals}
 
     def _raise(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:
@@ -167,6 +175,17 @@ class RunGuard:
             f"the collapse guard ended the run: {first}; {onward}, other settings need another --run-dir, "
             "--guard warn only reports"
         )
+
+
+def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[str, Any]]:
+    """Each step's metrics with what the guard saw in it (``RunFolder.signals_file``), as it was last played."""
+    seen: dict[int, dict[str, Any]] = {}
+    if file.is_file():
+        for text in file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # half a line, which a killed run left
+                row = json.loads(text)
+                seen[row["step"]] = row
+    return [{**seen.get(line["step"], {}), **line} for line in lines]
 
 
 def best_checkpoint(checkpoints: list[int], steps: Mapping[int, Mapping[str, Any]], trouble: int) -> int:

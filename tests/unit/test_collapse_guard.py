@@ -18,7 +18,7 @@ from r1_searcher.episode_signals import StepSignals
 from r1_searcher.errors import InputError
 from r1_searcher.host.checkpoints import go_back_to, kept_steps
 from r1_searcher.host.run_folder import RunFolder
-from r1_searcher.host.run_guard import GUARDED, EpisodeTail, GuardAction, RunGuard, best_checkpoint
+from r1_searcher.host.run_guard import GUARDED, EpisodeTail, GuardAction, RunGuard, best_checkpoint, with_signals
 from r1_searcher.host.weights import update_size, weight_scale
 from r1_searcher.protocols import R1_SEARCHER_TINY
 
@@ -302,6 +302,19 @@ def test_the_signals_of_the_episodes_reach_the_guard(tmp_path):
     write(tmp_path / "trajectories" / "000000-host-1.jsonl", *played, *(episode("a", 0.0, "x", step=4),) * 2)
     guard.look({step: line(step) for step in (1, 2, 3, 4)})
     assert json.loads((tmp_path / "guard.jsonl").read_text())["sign"] == "dead_groups"
+    metrics = with_signals([line(step) for step in (1, 2, 3, 4, 5)], tmp_path / "signals.jsonl")
+    assert [each.get("episodes/dead_groups") for each in metrics] == [0.5, 1.0, 1.0, 1.0, None]
+    assert all(each["reward"] == 0.5 for each in metrics) and metrics[0]["guard/update_size"] == 0.005
+
+
+def test_signals_are_those_of_the_step_as_last_played(tmp_path):
+    rows = [{"step": 1, "guard/update_size": 1.0}, {"step": 2, "x": 1.0}, {"step": 2, "x": 2.0}]
+    (tmp_path / "s").write_text("\n".join([*map(json.dumps, rows), '{"step": 3, "x"']))
+    assert with_signals([{"step": 2, "reward": 0.1}, {"step": 3}], tmp_path / "s") == [
+        {"step": 2, "x": 2.0, "reward": 0.1},
+        {"step": 3},
+    ]
+    assert with_signals([{"step": 2}], tmp_path / "missing") == [{"step": 2}]
 
 
 def test_a_stopped_run_says_where_it_goes_on(tmp_path):
