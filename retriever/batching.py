@@ -20,6 +20,9 @@ from retriever.result_cache import CacheKey, ResultCache
 
 logger = logging.getLogger(__name__)
 
+_SMALL_BATCH = 8
+"""Queries that are not worth being shared among workers."""
+
 Search = Callable[[Sequence[str], int], list[Hits]]
 """Queries and top_k to one `Hits` per query."""
 
@@ -191,7 +194,7 @@ class QueryBatcher:
             top_k = next(iter(self._queues))
             queue = self._queues.pop(top_k)
             # No more than its share: a worker that takes all would leave the next one a single query to search.
-            share = -(-len(self._jobs) // self._limits.workers)
+            share = max(_SMALL_BATCH, -(-len(self._jobs) // self._limits.workers))
             batch = [queue.popleft() for _ in range(min(len(queue), share, self._limits.max_batch))]
             if queue:
                 self._queues[top_k] = queue  # behind the others: every top_k gets its turn

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
@@ -107,6 +108,9 @@ echo "$RETRIEVER_URL ${SERVICE_PIDS[*]} $SERVICE_DIR" >"$NOTE.partial"; mv "$NOT
         wait_for(lambda: note.exists() or process.poll() is not None)
         if not note.exists():
             return process, None, None
+        if last.startswith("sleep"):
+            # A signal just before bash forks is acted upon after that command only.
+            wait_for(lambda: "sleep" in [child.name() for child in psutil.Process(process.pid).children()])
         _, pid, folder = note.read_text().split()
         return process, int(pid), Path(folder)
 
