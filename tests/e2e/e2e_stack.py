@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class RetrieverProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._answers, 60, "the retriever")
+        wait_until(self._is_ready, 60, "the retriever")
 
     def kill(self) -> None:
         if self.process is not None:
@@ -72,9 +72,13 @@ class RetrieverProcess:
             self.process.wait()
             self.process = None
 
-    def _answers(self) -> bool:
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+    def _is_ready(self) -> bool:
+        """It listens while it is still loading, and says so with a 503."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
 
 
 @dataclasses.dataclass(frozen=True)
