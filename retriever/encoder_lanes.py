@@ -10,6 +10,7 @@ import copy
 import itertools
 import os
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,8 @@ MAX_LANES = 4
 
 Encode = Callable[[Any, list[str]], NDArray[np.float32]]
 """A model and texts that fit into one forward pass to float32 [len(texts), dim]."""
+Measure = Callable[[list[str]], Sequence[int]]
+"""Texts to the tokens of each; called by one thread at a time."""
 
 
 class Lanes:
@@ -32,16 +35,21 @@ class Lanes:
     Safe to call from several threads: their batches take turns.
     """
 
-    def __init__(self, model: Any, encode: Encode, *, batch_size: int, processors: int | None = None) -> None:
+    def __init__(
+        self, model: Any, encode: Encode, measure: Measure, *, batch_size: int, processors: int | None = None
+    ) -> None:
         """Copy the model; threads start when first needed.
 
         Args:
+            measure: called with the texts of more than one pass. Counting tokens, which costs half a percent of a
+                pass, leaves a fifth less padding than counting characters does (MiniLM, short queries).
             batch_size: texts per forward pass.
             processors: to be used by all lanes together; default as many as OpenMP would use.
         """
         processors = processors or _openmp_threads()
         count = min(MAX_LANES, processors)
-        self._encode, self._batch_size = encode, batch_size
+        self._encode, self._measure, self._batch_size = encode, measure, batch_size
+        self._measuring = threading.Lock()
         self._threads_per_lane = max(1, processors // count)
         self._models: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Fast tokenizers keep truncation state and fail with "Already borrowed" when two threads share one.
@@ -52,13 +60,20 @@ class Lanes:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of at least one text, float32 [len(texts), dim]; texts of like length share a pass."""
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        order = self._longest_first(list(texts))
         batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         passes = [self._pool.submit(self._pass, [texts[place] for place in batch]) for batch in batches]
         found = np.concatenate([each.result() for each in passes])
         vectors = np.empty_like(found)
         vectors[order] = found
         return vectors
+
+    def _longest_first(self, texts: list[str]) -> list[int]:
+        if len(texts) <= self._batch_size:
+            return list(range(len(texts)))
+        with self._measuring:
+            tokens = self._measure(texts)
+        return sorted(range(len(texts)), key=lambda place: -tokens[place])
 
     def _pass(self, texts: list[str]) -> NDArray[np.float32]:
         model = self._models.get()

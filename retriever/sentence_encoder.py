@@ -78,7 +78,9 @@ class SentenceTransformerEncoder:
         self._normalize, self._batch_size = spec.normalize, batch_size or (8 if on_cpu else 64)
         self._lock = threading.Lock()
         self._pool: Any = None
-        self._lanes = Lanes(self._model, self._encode_with, batch_size=self._batch_size) if on_cpu else None
+        self._lanes: Lanes | None = None
+        if on_cpu:
+            self._lanes = Lanes(self._model, self._encode_with, self._tokens_of, batch_size=self._batch_size)
         self.dim = int(self._encode([""]).shape[1])
         self.facts: Mapping[str, object] = {
             "encoder": name or spec.model,
@@ -131,6 +133,12 @@ class SentenceTransformerEncoder:
             pool=self._pool,
         )
         return np.asarray(vectors, dtype=np.float32)
+
+    def _tokens_of(self, texts: list[str]) -> list[int]:
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if not callable(tokenizer):  # a model of static embeddings has a bare one, and no padding
+            return [len(text) for text in texts]
+        return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
 
     def _use_dtype(self, dtype: str) -> None:
         on_gpu = str(self._model.device).startswith("cuda")

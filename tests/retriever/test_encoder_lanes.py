@@ -34,8 +34,12 @@ def model() -> Meter:
     return Meter()
 
 
+def lengths(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
 def lanes_of(model: Meter, **settings) -> Lanes:
-    return Lanes(model, lambda copy, texts: copy(texts), **({"batch_size": 4, "processors": 3} | settings))
+    return Lanes(model, lambda copy, texts: copy(texts), lengths, **({"batch_size": 4, "processors": 3} | settings))
 
 
 def test_results_stand_in_the_order_of_the_texts(model):
@@ -51,8 +55,18 @@ def test_texts_of_like_length_share_a_pass(model):
         passes.append([len(text) for text in texts])
         return copy(texts)
 
-    Lanes(model, encode, batch_size=2, processors=1).encode(["1", "1000", "10", "1", "1000", "100"])
+    Lanes(model, encode, lengths, batch_size=2, processors=1).encode(["1", "1000", "10", "1", "1000", "100"])
     assert sorted(passes) == [[1, 1], [3, 2], [4, 4]]
+
+
+def test_what_fits_into_one_pass_is_not_measured(model):
+    def measure(texts):
+        raise AssertionError(texts)
+
+    lanes = Lanes(model, lambda copy, texts: copy(texts), measure, batch_size=2, processors=1)
+    assert lanes.encode(["10", "1"]).tolist() == [[2, 10], [1, 1]]
+    with pytest.raises(AssertionError):
+        lanes.encode(["1", "2", "3"])
 
 
 def test_many_callers(model):
