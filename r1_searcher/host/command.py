@@ -22,6 +22,8 @@ CPU_FLAGS = (
 )
 """What OpenRLHF's defaults of eight GPUs, NCCL and flash attention become without a GPU."""
 
+ASYNC_FLAGS = ("--algo.advantage.is_correction_level", "token")
+"""Asynchronous training learns from tokens that older weights sampled; OpenRLHF's default corrects nothing for it."""
 
 OURS = {
     "--train.agent_func_path": "--recipe",
@@ -91,7 +93,10 @@ def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], devi
         *("--logger.tensorboard_dir", str(run_dir / "tensorboard"), "--logger.wandb.run_name", run_dir.name),
         *("--vllm.num_engines", "1", "--vllm.enable_prefix_caching"),
     )
-    argv = merge_flags(seam, CPU_FLAGS if device is Device.CPU else (), user_flags)
+    defaults = (*seam, *(CPU_FLAGS if device is Device.CPU else ()))
+    argv = merge_flags(defaults, user_flags)
+    if vars(parse_flags(argv))["train.async_enable"]:
+        argv = merge_flags(defaults, ASYNC_FLAGS, user_flags)
     flags = parse_flags(argv)
     if vars(flags)["vllm.num_engines"] < 1:
         raise InputError("--vllm.num_engines must be at least 1: episodes are played on vLLM engines")

@@ -123,6 +123,18 @@ def test_episodes_per_engine(engines, episodes):
     assert command(*flags).episodes_per_engine_and_step == episodes
 
 
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ((), "off"),
+        (("--train.async_enable",), "token"),
+        (("--train.async_enable", "--algo.advantage.is_correction_level", "off"), "off"),
+    ],
+)
+def test_asynchronous_training_corrects_for_older_weights(flags, level):
+    assert command(*flags).get("algo.advantage.is_correction_level") == level
+
+
 # What the scripts print
 
 
