@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,11 @@ _LARGER = 4
 _FIRST_ADDING = 4_096
 _MOST_SAMPLED = 262_144
 """Vectors of a sample at most; with 768 dimensions they take 0.8 GB."""
+_MOST_ADDED_BYTES = 2 << 30
+"""Size of an index of samples at most."""
+_FILLS = 5
+"""Samples of an index that is filled in no time, of which the fastest counts: memory that the machine has not touched
+yet is several times slower, and says nothing of the index."""
 _CLUSTER = 200
 """Vectors around one centre, as passages around a topic."""
 
@@ -42,11 +46,7 @@ class Costs:
     train_s_per_vector: float
     """What each vector of the sample adds: k-means takes a fixed number of rounds."""
     add_s_per_vector: float
-    """Into an index of `first_size`."""
-    add_s_per_log: float
-    """What is added to it each time the index grows e-fold: graphs are slower to extend the larger they are."""
-    first_size: float
-    """Size of the index at the first measurement that counts."""
+    """The same at every size: even HNSW's took no longer at a million vectors than at 16 thousand."""
     bytes_fixed: float
     bytes_per_vector: float
 
@@ -56,9 +56,8 @@ class Costs:
         return self.train_s_fixed + size * self.train_s_per_vector if size else 0.0
 
     def add_s(self, count: int) -> float:
-        """Seconds to add `count` vectors: the cost per vector, integrated over the size of the index."""
-        growth = max(math.log(count / self.first_size) - 1, 0.0)
-        return count * (self.add_s_per_vector + self.add_s_per_log * growth)
+        """Seconds to add `count` vectors."""
+        return count * self.add_s_per_vector
 
     def index_bytes(self, count: int) -> float:
         """Size of the written index; the same in memory, once searches have touched all of it."""
@@ -96,16 +95,16 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
     index, fixed_s, training_s = empty, 0.0, 0.0
     if training:
         index, fixed_s, training_s = _measure_training(factory, vectors, min(training, count), budget_s)
-    small = _written_size(index)
-    pieces = _measure_adding(index, vectors, budget_s)
-    steady = pieces[1:] or pieces  # the first one pays for what a library does once
-    middles, per_vector = [piece.middle for piece in steady], [piece.seconds / piece.count for piece in steady]
-    first, log_slope = float(np.average(per_vector, weights=[piece.count for piece in steady])), 0.0
-    if "HNSW" in factory and "IVF" not in factory and len(steady) > 1:
-        log_slope, first = np.polyfit(np.log(np.array(middles) / middles[0]), per_vector, 1)
-    growing = (_written_size(index) - small) / len(index)
-    grows = max(float(log_slope), 0.0)
-    return Costs(factory, dim, training, fixed_s, training_s, float(first), grows, middles[0], small, growing)
+    small, most = _written_size(index), _most_added(factory, index, count, len(vectors))
+    fills, spent = list[float](), 0.0
+    while len(fills) < _FILLS and spent * (1 + 1 / max(len(fills), 1)) <= budget_s:
+        filled = index.clone()
+        pieces = _measure_adding(filled, vectors, most, budget_s)
+        steady = pieces[1:] or pieces  # the first one pays for what a library does once
+        fills.append(sum(piece.seconds for piece in steady) / sum(piece.count for piece in steady))
+        spent += sum(piece.seconds for piece in pieces)
+    growing = (_written_size(filled) - small) / len(filled)
+    return Costs(factory, dim, training, fixed_s, training_s, min(fills), small, growing)
 
 
 def _measure_training(
@@ -135,34 +134,38 @@ def line_through(measured: Sequence[tuple[int, float]]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Vectors that were added at once, to an index of `start`."""
+    """Vectors that were added one shard after the other."""
 
-    start: int
-    stop: int
+    count: int
     seconds: float
 
-    @property
-    def count(self) -> int:
-        return self.stop - self.start
 
-    @property
-    def middle(self) -> float:
-        """The size whose logarithm is the mean of those that the index went through."""
-        grown = self.stop * math.log(self.stop) - (self.start * math.log(self.start) if self.start else 0.0)
-        return math.exp(grown / self.count - 1)
+def _most_added(factory: str, index: FaissVectors, count: int, sampled: int) -> int:
+    """Vectors to add at most: the sample again and again, except to a graph, which equal vectors would distort."""
+    if "HNSW" in factory:
+        return sampled
+    return max(sampled, min(count, _MOST_ADDED_BYTES // (index.code_size or index.dim * _FLOAT_BYTES)))
 
 
-def _measure_adding(index: FaissVectors, vectors: NDArray[np.float32], budget_s: float) -> list[_Piece]:
-    """Fill the index with pieces that double it."""
+def _measure_adding(index: FaissVectors, vectors: NDArray[np.float32], most: int, budget_s: float) -> list[_Piece]:
+    """Fill the index with pieces that double it, each in shards as a build does."""
     pieces: list[_Piece] = []
-    stop = min(_FIRST_ADDING, len(vectors))
+    stop = min(_FIRST_ADDING, most)
     while True:
         start = len(index)
-        pieces.append(_Piece(start, stop, _seconds(partial(index.add, vectors[start:stop]))))
+        pieces.append(_Piece(stop - start, sum(_shard_seconds(index, vectors, start, stop))))
         spent = sum(piece.seconds for piece in pieces)
-        if stop == len(vectors) or spent + 2 * pieces[-1].seconds > budget_s:
+        if stop == most or spent + 2 * pieces[-1].seconds > budget_s:
             return pieces
-        stop = min(2 * stop, len(vectors))
+        stop = min(2 * stop, most)
+
+
+def _shard_seconds(index: FaissVectors, vectors: NDArray[np.float32], start: int, stop: int) -> Iterator[float]:
+    while start < stop:
+        row = start % len(vectors)
+        shard = vectors[row : row + min(SHARD_SIZE, stop - start)]
+        yield _seconds(partial(index.add, shard))
+        start += len(shard)
 
 
 def _written_size(index: FaissVectors) -> int:

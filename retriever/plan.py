@@ -146,9 +146,5 @@ def _table(found: Sequence[Estimate]) -> str:
     return "\n".join([f"{found[0].passages:,} passages", *lines])
 
 
-def _cell(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}"
-
-
 if __name__ == "__main__":
     sys.exit(main())

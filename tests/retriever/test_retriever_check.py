@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retriever import Passage, check, plan
+from retriever import Passage, check, costs, plan
 from retriever.bm25 import Bm25Index
 from retriever.build import main as build_main
 from retriever.building import DensePlan, build_dense
@@ -103,13 +103,21 @@ def test_planned_sizes_come_true(factory, tmp_path):
     assert costs.add_s(20_000) > 0 and costs.build_bytes(20_000) > costs.index_bytes(20_000)
 
 
+@pytest.mark.parametrize(("factory", "added"), [("Flat", 70_000), ("IVF8,Flat", 70_000), ("HNSW4", 3_000)])
+def test_a_small_sample_fills_a_large_index_unless_it_is_a_graph(factory, added, monkeypatch):
+    monkeypatch.setattr(costs, "_MOST_SAMPLED", 3_000)
+    indexes = []
+    new = FaissVectors.new
+    monkeypatch.setattr(FaissVectors, "new", lambda *args, **kw: indexes.append(new(*args, **kw)) or indexes[-1])
+    costs.measure_index(factory, 8, 70_000)
+    assert len(indexes[-1]) == added
+
+
 def test_time_is_extrapolated_by_hand():
-    costs = Costs("F", 8, 1000, 2.0, 0.01, 0.001, 0.0, 100, 50.0, 32.0)
+    costs = Costs("F", 8, 1000, 2.0, 0.01, 0.001, 50.0, 32.0)
     assert costs.train_s(500) == pytest.approx(7.0) and costs.train_s(10**6) == pytest.approx(12.0)
     assert replace(costs, training_size=0).train_s(10**6) == 0
     assert costs.add_s(10_000) == pytest.approx(10.0) and costs.index_bytes(1000) == 32_050
-    graph = replace(costs, add_s_per_log=0.001)
-    assert graph.add_s(10_000) == pytest.approx(10_000 * (0.001 + 0.001 * (np.log(100) - 1)))
     made = plan.estimate(costs, 3_600_000, 1000.0)
     assert (made.encode_hours, made.add_hours) == (pytest.approx(1.0), pytest.approx(1.0))
     assert made.embeddings_gb == pytest.approx(3.6e6 * 32 / 1e9)
