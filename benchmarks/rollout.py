@@ -8,11 +8,12 @@ On one real engine, in one run, on the same token work (turns and lengths of pub
     tokenised, no retrieval, no parsing, no reward, no log;
 (b) our rollout: the training loop's episode, reward, metrics and episode log, with a retriever that answers after 0, 50
     or 500 ms, or after a heavy-tailed time (Pareto, median 100 ms, at most 10 s);
-(c) lock-step rounds, as R1-Searcher plays them: all generate, all wait for the slowest, one batched search, all go on;
-(d) generate, then cut, as Search-R1 plays: lock-step too, and each turn samples its 500 tokens, of which the action is
-    kept.
+(c) lock-step rounds, as R1-Searcher plays them: all generate, all wait for the slowest, one batched search, all go on,
+    and each round prefills from nothing;
+(d) generate, then cut, as Search-R1 plays: the same, and each turn samples its 500 tokens, of which the action is kept.
 
-Baselines get the prefix cache and token ids, which their systems do not have: the difference is the schedule's alone.
+Both baselines get token ids, which their systems do not have.  ``lockstep_cached`` is (c) with the prefix cache, too:
+what it loses is the schedule's alone.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ class Pass:
     cached: int
     again: int
     request_seconds: float
+    slot_seconds: float
     waited: float
     """Seconds of retrieval, all episodes together."""
     our_seconds: float
@@ -152,8 +154,11 @@ class Bench:
         self.our_seconds = ours.seconds - theirs.seconds
         return retriever.waited
 
-    async def lockstep(self, latency: str, tokens: int | None = None) -> float:
-        """(c); with ``tokens`` new tokens in every turn, of which the action is kept, (d)."""
+    async def lockstep(self, latency: str, tokens: int | None = None, *, cached: bool = False) -> float:
+        """(c); with ``tokens`` new tokens in every turn, of which the action is kept, (d).
+
+        ``cached`` keeps the prefixes of the rounds before.
+        """
         state = {place: self._prepared(script) for place, script in enumerate(self.scripts)}
         known = dict.fromkeys(state, 0)
         waited = 0.0
@@ -174,8 +179,14 @@ class Bench:
                 if self.scripts[place].turns[number].document_tokens is not None:
                     slowest = max(slowest, LATENCIES[latency](self.scripts[place].row.id, number))
             await asyncio.sleep(slowest)
+            if not cached:
+                await self.engine.forget()
             waited += slowest * len(going)
         return waited
+
+    async def lockstep_cached(self, latency: str) -> float:
+        """(c) with the prefix cache."""
+        return await self.lockstep(latency, cached=True)
 
     async def cut(self, latency: str) -> float:
         """(d)."""
@@ -206,7 +217,7 @@ class Bench:
         usage = self.engine.usage
         return Pass(
             way, latency, time.perf_counter() - started, usage.sampled, usage.prompt, usage.cached, usage.again,
-            usage.busy, waited, self.our_seconds,
+            usage.busy, usage.occupied, waited, self.our_seconds,
         )  # fmt: skip
 
 
@@ -214,9 +225,14 @@ WAYS: dict[str, Callable[[Bench, str], Awaitable[float]]] = {
     "limit": Bench.limit,
     "ours": Bench.ours,
     "lockstep": Bench.lockstep,
+    "lockstep_cached": Bench.lockstep_cached,
     "cut": Bench.cut,
 }
-PLAN = [("limit", "0ms"), *(("ours", name) for name in LATENCIES), ("lockstep", "heavy_tail"), ("cut", "heavy_tail")]
+PLAN = [
+    ("limit", "0ms"),
+    *(("ours", name) for name in LATENCIES),
+    *((name, "heavy_tail") for name in ("lockstep", "lockstep_cached", "cut")),
+]
 
 
 async def run(bench: Bench, repeats: int, plan: Sequence[tuple[str, str]]) -> list[list[Pass]]:

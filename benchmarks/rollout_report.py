@@ -12,6 +12,8 @@ from eval.table import format_table
 if TYPE_CHECKING:
     from benchmarks.rollout import Pass
 
+BASELINES = ("lockstep", "lockstep_cached", "cut")
+
 
 def summarize(passes: Sequence[Sequence[Pass]], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Medians and ranges over the repeats; ratios are taken within a repeat, before the median."""
@@ -25,15 +27,13 @@ def summarize(passes: Sequence[Sequence[Pass]], settings: Mapping[str, Any]) -> 
         return lambda repeat: repeat[way, "heavy_tail"].seconds / repeat["ours", "heavy_tail"].seconds
 
     shares = {latency: _spread(repeats, of_limit(latency)) for _, latency in ours}
-    ratios = {way: _spread(repeats, to(way)) for way in ("lockstep", "cut")}
+    ratios = {way: _spread(repeats, to(way)) for way in BASELINES}
     first = repeats[0]["ours", "0ms"]
     return {
         "share_of_limit": {latency: spread["median"] for latency, spread in shares.items()},
         "share_of_limit_range": {latency: spread["range"] for latency, spread in shares.items()},
-        "ratio_to_lockstep": ratios["lockstep"]["median"],
-        "ratio_to_lockstep_range": ratios["lockstep"]["range"],
-        "ratio_to_cut": ratios["cut"]["median"],
-        "ratio_to_cut_range": ratios["cut"]["range"],
+        **{f"ratio_to_{way}": spread["median"] for way, spread in ratios.items()},
+        **{f"ratio_to_{way}_range": spread["range"] for way, spread in ratios.items()},
         "prefilled_again": max(repeat["ours", "0ms"].again / repeat["ours", "0ms"].prompt for repeat in repeats),
         "prefix_hit_rate": first.cached / first.prompt,
         "our_share": _spread(repeats, lambda repeat: repeat["ours", "0ms"].our_seconds / repeat["ours", "0ms"].seconds),
@@ -50,12 +50,11 @@ def _spread(repeats: Sequence[Any], value: Callable[[Any], float]) -> dict[str, 
 def _way(repeats: Sequence[Any], key: tuple[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
     played: list[Pass] = [repeat[key] for repeat in repeats]
     middle = sorted(played, key=lambda each: each.seconds)[len(played) // 2]
-    in_flight = middle.request_seconds / middle.seconds
     return {
         "seconds": middle.seconds,
         "seconds_range": [min(each.seconds for each in played), max(each.seconds for each in played)],
         "sampled_tokens_per_second": middle.sampled / middle.seconds,
-        "engine_occupancy": min(1.0, in_flight / settings["slots"]),
+        "engine_occupancy": middle.slot_seconds / (middle.seconds * settings["slots"]),
         "prompt_tokens": middle.prompt,
         "prefilled_again_tokens": middle.again,
         "retrieval_share_of_episode_time": middle.waited / (middle.waited + middle.request_seconds),
@@ -80,7 +79,7 @@ def print_report(result: Mapping[str, Any]) -> None:
     for latency, share in result["share_of_limit"].items():
         low, high = result["share_of_limit_range"][latency]
         print(f"share of the limit at {latency}: {share:.3f} ({low:.3f} to {high:.3f})")
-    for name in ("lockstep", "cut"):
+    for name in BASELINES:
         low, high = result[f"ratio_to_{name}_range"]
         print(f"throughput over {name}, heavy tail: {result[f'ratio_to_{name}']:.2f} ({low:.2f} to {high:.2f})")
     low, high = result["our_share"]["range"]

@@ -73,7 +73,9 @@ class Usage:
     again: int = 0
     """Prompt tokens that an earlier turn of the same episode had computed already, and that were computed again."""
     busy: float = 0.0
-    """Request-seconds."""
+    """Request-seconds, those of waiting for a slot included."""
+    occupied: float = 0.0
+    """Slot-seconds in which a slot had a request."""
 
 
 class Engine:
@@ -95,7 +97,9 @@ class Engine:
                 **arguments,
             )
         )
-        self._count = 0
+        self._slots = slots
+        self._count = self._open = 0
+        self._since = time.perf_counter()
         self.usage = Usage()
 
     async def generate(self, ids: list[int], params: Any, known: int = 0) -> Any:
@@ -104,8 +108,10 @@ class Engine:
 
         self._count += 1
         started = time.perf_counter()
+        self._opened(1)
         async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params, f"r{self._count}"):
             final = output
+        self._opened(-1)
         usage, cached = self.usage, final.num_cached_tokens or 0
         usage.busy += time.perf_counter() - started
         usage.sampled += len(final.outputs[0].token_ids)
@@ -114,10 +120,20 @@ class Engine:
         usage.again += max(0, known - cached)
         return final
 
-    async def fresh(self) -> None:
-        """Forget cached prefixes and counts."""
+    async def forget(self) -> None:
+        """Drop cached prefixes. Not while a request is open."""
         await self._llm.reset_prefix_cache()
+
+    async def fresh(self) -> None:
+        """Drop cached prefixes, and count from nothing."""
+        await self.forget()
+        self._opened(0)
         self.usage = Usage()
+
+    def _opened(self, more: int) -> None:
+        now = time.perf_counter()
+        self.usage.occupied += min(self._open, self._slots) * (now - self._since)
+        self._open, self._since = self._open + more, now
 
     def close(self) -> None:
         """Stop the engine's processes."""
