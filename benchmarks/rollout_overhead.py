@@ -3,7 +3,7 @@
 ``python -m benchmarks.rollout_overhead [--size cpu|0.5b] [--json FILE]``
 ``python -m benchmarks.rollout_overhead --model data_prep/tiny_base --world DIR [--json FILE]``
 
-The first plays turns with the lengths of published episodes (a quarter of them on a CPU) on a model of random weights:
+The first plays turns with the lengths of published episodes (half of them on a CPU) on a model of random weights:
 what a rollout costs beside a small language model.  The second is the least favourable case there is, the tiny world's
 0.6 M parameters and its episodes of a hundred tokens.
 
@@ -145,7 +145,7 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
     }
 
 
-def measure_published(size: str, *, concurrency: int, repeats: int) -> dict[str, Any]:
+def measure_published(size: str, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
     """The same on random weights of this size, with turns of published lengths."""
     from benchmarks import rollout
     from r1_searcher.host.device import Device
@@ -153,7 +153,7 @@ def measure_published(size: str, *, concurrency: int, repeats: int) -> dict[str,
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as in training: the engine's core in a process of its own
     device = prepare_environment()
     preset = rollout.PRESETS["gpu" if device is Device.CUDA else "cpu"]
-    settings = preset | {"size": size, "concurrency": concurrency, "repeats": repeats}
+    settings = preset | {"size": size, "episodes": episodes, "concurrency": concurrency, "repeats": repeats}
     with tempfile.TemporaryDirectory() as folder:
         played = rollout.measure(settings, Path(folder), cuda=device is Device.CUDA, plan=[("ours", "0ms")])
     passes = [each for (each,) in played]
@@ -191,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             repeats=options.repeats,
         )
     else:
-        result = measure_published(options.size, concurrency=options.concurrency, repeats=options.repeats)
+        result = measure_published(
+            options.size, concurrency=options.concurrency, episodes=options.episodes, repeats=options.repeats
+        )
     low, high = result["our_share_range"]
     print(
         f"our share of the rollout's time at {options.concurrency} concurrent episodes: "
