@@ -35,6 +35,8 @@ class Run:
     off_policy: float
     """Median of ``vllm_kl``: distance between the policy that sampled and the one that is trained."""
     scores: Mapping[str, Any]
+    warnings: Sequence[str]
+    """Signs of a collapse that the guard saw, with their steps."""
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -49,17 +51,33 @@ class Run:
             statistics.median(gaps),
             statistics.median(abs(step.get("vllm_kl") or 0.0) for step in steps),
             json.loads((folder / "final" / "scores.json").read_text()),
+            _warnings(folder / "run" / "guard.jsonl"),
         )
+
+
+def _warnings(file: Path) -> list[str]:
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return [f"{row['sign']} (step {row['step']})" for row in rows]
 
 
 def markdown(runs: Sequence[Run]) -> str:
     """The section."""
     shares = [f"F1 in {100 * n // PARTS}-{100 * (n + 1) // PARTS} %" for n in range(PARTS)]
-    heads = ["rollout", "seed", "steps", "seconds per step", *shares, "held-out F1 greedy", "sampled", "median vllm_kl"]
+    heads = [
+        "rollout",
+        "seed",
+        "steps",
+        "seconds per step",
+        *shares,
+        "held-out F1 greedy",
+        "sampled",
+        "median vllm_kl",
+        "guard",
+    ]
     lines = [_INTRODUCTION, f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for way in WAYS:
         chosen = sorted((run for run in runs if run.way == way), key=lambda run: run.seed)
-        lines += [_line(run.way, str(run.seed), str(len(run.f1)), _figures(run)) for run in chosen]
+        lines += [_line(run.way, str(run.seed), str(len(run.f1)), _figures(run), run.warnings) for run in chosen]
         if len(chosen) > 1:
             means = [statistics.mean(column) for column in zip(*map(_figures, chosen), strict=True)]
             lines.append(_line(f"**{way}**", "**mean**", "", means))
@@ -72,9 +90,10 @@ def _figures(run: Run) -> list[float]:
     return [run.step_seconds, *parts, run.scores["greedy"]["f1"], run.scores["sampled"]["f1"], run.off_policy]
 
 
-def _line(way: str, seed: str, steps: str, figures: Sequence[float]) -> str:
+def _line(way: str, seed: str, steps: str, figures: Sequence[float], warnings: Sequence[str] = ()) -> str:
     *most, last = figures
-    return f"| {way} | {seed} | {steps} | {' | '.join(f'{value:.2f}' for value in most)} | {last:.5f} |"
+    shown = " | ".join(f"{value:.2f}" for value in most)
+    return f"| {way} | {seed} | {steps} | {shown} | {last:.5f} | {', '.join(warnings)} |"
 
 
 _INTRODUCTION = """\
