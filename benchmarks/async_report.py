@@ -16,6 +16,8 @@ from typing import Any
 
 from benchmarks.results_page import section_from_runs
 from r1_searcher.host.metrics_log import read_metrics
+from r1_searcher.host.run_folder import RunFolder
+from r1_searcher.storage import read_json_lines
 
 WAYS = ("sync", "async", "partial")
 PARTS = 5
@@ -51,12 +53,12 @@ class Run:
             statistics.median(gaps),
             statistics.median(abs(step.get("vllm_kl") or 0.0) for step in steps),
             json.loads((folder / "final" / "scores.json").read_text()),
-            _warnings(folder / "run" / "guard.jsonl"),
+            _warnings(RunFolder(folder / "run").guard_file),
         )
 
 
 def _warnings(file: Path) -> list[str]:
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    rows = read_json_lines(file) if file.is_file() else []
     return [f"{row['sign']} (step {row['step']})" for row in rows]
 
 

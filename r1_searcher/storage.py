@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,16 @@ class JsonLines:
             with contextlib.suppress(OSError):  # a device has no length
                 self._file.truncate(start)
             raise storage_error(self.path, error) from error
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file that :class:`JsonLines` wrote, lines left out that a killed process did not finish."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        yield row
 
 
 def _encoded(row: Mapping[str, Any]) -> bytes:

@@ -48,6 +48,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def guard_file(self) -> Path:
+        """Signs of a collapse, as they appeared."""
+        return self.path / "guard.jsonl"
+
+    @property
     def signals_file(self) -> Path:
         """What the collapse guard saw in each step."""
         return self.path / "signals.jsonl"

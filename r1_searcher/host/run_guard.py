@@ -9,7 +9,6 @@ which ``--ckpt.save_hf`` writes beside each one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import statistics
@@ -25,7 +24,7 @@ from r1_searcher.episode_signals import StepSignals
 from r1_searcher.host.checkpoints import go_back_to, kept_steps
 from r1_searcher.host.run_folder import RunFolder
 from r1_searcher.protocol import Protocol
-from r1_searcher.storage import JsonLines
+from r1_searcher.storage import JsonLines, read_json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class RunGuard:
         for alarm in alarms:
             logger.warning("collapse guard, %s: %s", alarm.sign.name, alarm)
             if self._log is None:
-                self._log = JsonLines(self._folder.path / "guard.jsonl")
+                self._log = JsonLines(self._folder.guard_file)
             row = {"step": alarm.step, "sign": alarm.sign.name, "metric": alarm.sign.metric, "message": str(alarm)}
             numbers = {"value": alarm.value, "limit": alarm.limit}
             known = {name: number for name, number in numbers.items() if number == number}  # JSON has no NaN
@@ -179,12 +178,7 @@ class RunGuard:
 
 def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[str, Any]]:
     """Each step's metrics with what the guard saw in it (``RunFolder.signals_file``), as it was last played."""
-    seen: dict[int, dict[str, Any]] = {}
-    if file.is_file():
-        for text in file.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # half a line, which a killed run left
-                row = json.loads(text)
-                seen[row["step"]] = row
+    seen = {row["step"]: row for row in read_json_lines(file)} if file.is_file() else {}
     return [{**seen.get(line["step"], {}), **line} for line in lines]
 
 
