@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_page import section_from_runs
-from r1_searcher.host.metrics_log import read_metrics
-from r1_searcher.host.run_folder import RunFolder
-from r1_searcher.storage import read_json_lines
+from benchmarks.results.page import section_from_runs
+from foundation.storage import read_json_lines
+from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.run_folder import RunFolder
 
 WAYS = ("sync", "async", "partial")
 PARTS = 5

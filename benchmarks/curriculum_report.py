@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from data_prep.simulator_pairs import find_episodes, read_trajectories
-from r1_searcher.episode_metrics import NOISY_PASSAGE
-from r1_searcher.errors import InputError, R1SearcherError
-from retriever.process import OneLineParser
-from retriever.simulated import Noise
+from data_prep.simulator.pairs import find_episodes, read_trajectories
+from foundation.errors import InputError, R1SearcherError
+from foundation.process import OneLineParser
+from r1_searcher.run.episode_metrics import NOISY_PASSAGE
+from retriever.simulated.engine import Noise
 
 PARTS = 5
 """Into how many equal parts of its steps a run is cut for the table."""

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from retriever.building import build_bm25
-from retriever.costs import measure_index, sample_vectors
-from retriever.embeddings import SHARD_SIZE
-from retriever.faiss_vectors import FaissVectors
+from foundation.workers import cores
+from retriever.build.costs import measure_index, sample_vectors
+from retriever.build.embeddings import SHARD_SIZE
+from retriever.build.stages import build_bm25
+from retriever.index.faiss_vectors import FaissVectors
+from retriever.index.store import STORE_NAME, PassageStore, finish_store, write_shard
 from retriever.passage import Passage
 from retriever.plan import estimate
-from retriever.store import STORE_NAME, PassageStore, finish_store, write_shard
-from retriever.workers import cores
 
 _WORDS = 200_000
 _SHARDS = 64
@@ -40,7 +40,7 @@ _SHORT_BUILD_S = 15.0
 """A build that takes less is repeated, `_BUILDS` times in all, and the fastest counts."""
 _OPEN = (
     "import sys, time; started = time.perf_counter()\n"
-    "from retriever.store import PassageStore\n"
+    "from retriever.index.store import PassageStore\n"
     "store = PassageStore.open(sys.argv[1]); last = store[len(store) - 1]\n"
     "print(time.perf_counter() - started)"
 )

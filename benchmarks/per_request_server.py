@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from retriever.backends import load_index
-from retriever.formats import FORMATS
+from foundation.process import bind, stop_with_parent, url_of, write_ready_file
+from retriever.index.backends import load_index
 from retriever.interface import Index
-from retriever.process import bind, stop_with_parent, url_of, write_ready_file
-from retriever.wire import Ask, as_object, load
+from retriever.wire.bodies import Ask, as_object, load
+from retriever.wire.formats import FORMATS
 
 
 def serve(index: Index, ready_file: Path, threads: int) -> None:

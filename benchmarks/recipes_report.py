@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_page import section_from_runs
-from r1_searcher.host.metrics_log import read_metrics
+from benchmarks.results.page import section_from_runs
+from r1_searcher.run.metrics_log import read_metrics
 
 ORDER = ("r1_searcher_auto", "search_r1", "research", "zerosearch", "deep_researcher")
 COLUMNS = {"retrieval_rate": "retrieval", "format_rate": "format", "em": "EM", "f1": "F1"}

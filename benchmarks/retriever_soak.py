@@ -25,12 +25,12 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from benchmarks.server_process import ServerProcess
-from retriever.client import HttpRetriever
-from retriever.corpus import read_corpus
+from benchmarks.retriever.server_process import ServerProcess
+from foundation.process import bind
+from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
+from retriever.index.corpus import read_corpus
 from retriever.passage import Passage, SearchRequest
-from retriever.process import bind
 
 _WARM_UP_S = 20.0
 """Of a process's life; what it takes then (caches, threads, pools) is not growth."""

@@ -1,7 +1,7 @@
 """Our share of a rollout's time: everything but the engine and the retriever.
 
 ``python -m benchmarks.rollout_overhead [--size cpu|0.5b] [--json FILE]``
-``python -m benchmarks.rollout_overhead --model data_prep/tiny_base --world DIR [--json FILE]``
+``python -m benchmarks.rollout_overhead --model data_prep/tiny/model --world DIR [--json FILE]``
 
 The first plays turns with the lengths of published episodes (half of them on a CPU) on a model of random weights:
 what a rollout costs beside a small language model.  The second is the least favourable case there is, the tiny world's
@@ -29,18 +29,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.stopwatch import Stopwatch
-from eval.engine import prepare_environment
-from r1_searcher.engine_policy import EnginePolicy
-from r1_searcher.episode_log import EpisodeLog
-from r1_searcher.episode_metrics import episode_metrics
-from r1_searcher.question import QARow, read_rows
-from r1_searcher.recipe import Recipe, find_recipe
-from r1_searcher.rewards import score
-from r1_searcher.rollout import Environment, run_episode
-from r1_searcher.tokenization import HFTokenizer
-from retriever.bm25 import Bm25Index
-from retriever.corpus import read_corpus
+from benchmarks.rollout.stopwatch import Stopwatch
+from eval.play.engine import prepare_environment
+from r1_searcher.episode.engine_policy import EnginePolicy
+from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.episode.rollout import Environment, run_episode
+from r1_searcher.episode.tokenization import HFTokenizer
+from r1_searcher.recipe.recipe import Recipe, find_recipe
+from r1_searcher.reward.rewards import score
+from r1_searcher.run.episode_log import EpisodeLog
+from r1_searcher.run.episode_metrics import episode_metrics
+from retriever.index.bm25 import Bm25Index
+from retriever.index.corpus import read_corpus
 from retriever.interface import LocalRetriever, Retriever
 from retriever.passage import Hits, SearchRequest
 
@@ -113,7 +113,7 @@ async def play(
 
 def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
     """Medians and ranges over the repeats (one warm-up pass before them is not counted)."""
-    from eval.engine import VllmEngine
+    from eval.play.engine import VllmEngine
 
     device = prepare_environment()
     from transformers import AutoTokenizer
@@ -147,7 +147,7 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
 
 def measure_published(size: str, *, concurrency: int, episodes: int, repeats: int) -> dict[str, Any]:
     """The same on random weights of this size, with turns of published lengths."""
-    from benchmarks import rollout
+    from benchmarks.rollout import __main__ as rollout
     from r1_searcher.host.device import Device
 
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as in training: the engine's core in a process of its own
@@ -174,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="cpu", help="of the random model")
     parser.add_argument("--model", help="a model of the tiny world instead")
-    parser.add_argument("--world", type=Path, help="folder made by data_prep.tiny_world")
+    parser.add_argument("--world", type=Path, help="folder made by data_prep.tiny.world")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--episodes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)

@@ -4,8 +4,8 @@
 ``python -m benchmarks.rollout_profile NAME=FILE [NAME=FILE ...] [--markdown docs/results.md]``
 
 A sample belongs to the innermost of our modules, vLLM or the event loop on its stack: a tokenizer called by
-``r1_searcher/rollout.py`` is that module's time.  Samples outside the event loop (imports, starting the engine) and
-of other threads are left out.
+``r1_searcher/episode/rollout.py`` is that module's time.  Samples outside the event loop (imports, starting the
+engine) and of other threads are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results_page import replace_section
+from benchmarks.results.page import replace_section
 
 _LOOP = re.compile(r"_run \(asyncio/events\.py|run_once \(uvloop|run \(asyncio/runners\.py|run \(uvloop")
 _STARTING = re.compile(r"Engine\.(__init__|start)|from_engine_args|draw_scripts|make_model")

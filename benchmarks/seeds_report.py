@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_page import replace_section
-from r1_searcher.host.metrics_log import read_metrics
+from benchmarks.results.page import replace_section
+from r1_searcher.run.metrics_log import read_metrics
 
 MODELS = ("base", "stage1", "stage2")
 DECODINGS = ("greedy", "sampled")

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.near_duplicates import Match, TestIndex, TestQuestion, Thresholds
-from data_prep.sampling import lines_of
-from eval.cli import check_output, run_command
-from r1_searcher.errors import InputError
-from r1_searcher.question import QARow, read_rows
-from r1_searcher.storage import write_whole
-from retriever.process import OneLineParser
+from data_prep.questions.near_duplicates import Match, TestIndex, TestQuestion, Thresholds
+from data_prep.questions.sampling import lines_of
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from foundation.storage import write_whole
+from r1_searcher.episode.question import QARow, read_rows
 
 logger = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data_prep.simulator_pairs import find_episodes, read_trajectories
-from r1_searcher.errors import InputError, R1SearcherError
+from data_prep.simulator.pairs import find_episodes, read_trajectories
+from foundation.errors import InputError, R1SearcherError
+from foundation.process import OneLineParser
+from foundation.storage import write_whole
+from r1_searcher.episode.tokenization import Tokenizer
+from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.host.preflight import load_tokenizer
-from r1_searcher.storage import write_whole
-from r1_searcher.tokenization import Tokenizer
-from r1_searcher.trajectory import StopReason, Trajectory
-from retriever.process import OneLineParser
 
 logger = logging.getLogger(__name__)
 

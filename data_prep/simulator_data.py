@@ -17,14 +17,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data_prep.simulator_labels import by_model, by_rule
-from data_prep.simulator_pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
-from data_prep.simulator_rows import sft_rows
-from r1_searcher.errors import InputError, R1SearcherError
+from data_prep.simulator.labels import by_model, by_rule
+from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
+from data_prep.simulator.rows import sft_rows
+from foundation.errors import InputError, R1SearcherError
+from foundation.process import OneLineParser
+from foundation.storage import write_whole
 from r1_searcher.openai_endpoint import EndpointConfig
-from r1_searcher.storage import write_whole
-from retriever.process import OneLineParser
-from retriever.simulator_prompts import MODES
+from retriever.simulated.prompts import MODES
 
 logger = logging.getLogger(__name__)
 

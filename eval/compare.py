@@ -14,12 +14,12 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from eval.cli import check_output, run_command
-from eval.comparison import Comparison, Run
-from eval.folder import write_json
-from eval.table import format_table, percent, percent_with_interval
-from r1_searcher.errors import InputError
-from retriever.process import OneLineParser
+from eval.results.comparison import Comparison, Run
+from eval.results.folder import write_json
+from eval.results.table import format_table, percent, percent_with_interval
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
 
 
 def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[str, Any]:

@@ -18,17 +18,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eval.bootstrap import intervals
-from eval.cli import check_output, run_command
-from eval.folder import provenance_beside, write_json
-from eval.prediction import Prediction, by_decoding, predictions_file, read_predictions, verdicts_file
-from eval.table import format_table, percent, percent_with_interval
-from r1_searcher.errors import InputError
-from r1_searcher.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
-from r1_searcher.metrics import cover_exact_match
+from eval.results.bootstrap import intervals
+from eval.results.folder import provenance_beside, write_json
+from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions, verdicts_file
+from eval.results.table import format_table, percent, percent_with_interval
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from foundation.retry import RetryPolicy
 from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
-from retriever.process import OneLineParser
-from retriever.retry import RetryPolicy
+from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
+from r1_searcher.reward.metrics import cover_exact_match
 
 NO_ANSWER = Verdict(correct=False, reply="no answer was given; nobody was asked")
 

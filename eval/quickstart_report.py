@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.folder import write_json
-from eval.summary import SCORES
-from eval.table import format_table, percent, scores_table
-from r1_searcher.errors import InputError
-from retriever.process import OneLineParser
+from eval.results.folder import write_json
+from eval.results.summary import SCORES
+from eval.results.table import format_table, percent, scores_table
+from foundation.errors import InputError
+from foundation.process import OneLineParser
 
 MODELS = ("base", "stage1", "stage2")
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.cli import check_output, run_command
-from eval.folder import write_json
-from eval.table import format_table
-from eval.transcripts import read_trajectories, trajectory_files
-from r1_searcher.errors import InputError
-from r1_searcher.protocol import Protocol
-from r1_searcher.protocols import PROTOCOLS, find_protocol
-from r1_searcher.recipe import RECIPES
-from r1_searcher.rewards import REWARDS, Reward, RewardResult, find_reward, score
-from r1_searcher.trajectory import StopReason, Trajectory
-from retriever.process import OneLineParser
+from eval.results.folder import write_json
+from eval.results.table import format_table
+from eval.results.transcripts import read_trajectories, trajectory_files
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
+from r1_searcher.recipe.recipe import RECIPES
+from r1_searcher.reward.rewards import REWARDS, Reward, RewardResult, find_reward, score
 
 DECIMALS = 6
 """Of totals in the JSON file."""

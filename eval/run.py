@@ -13,18 +13,18 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from eval import options as given
-from eval.cli import run_command
-from eval.engine import console_apart
-from eval.folder import EvaluationFolder, Predictions, write_json
-from eval.policies import EngineModel, PlayedModel, ServedModel
-from eval.provenance import provenance_of, settings_of
-from eval.service import Services
-from eval.session import Session, Timing
-from eval.table import scores_table
+from eval.play import options as given
+from eval.play.engine import console_apart
+from eval.play.policies import EngineModel, PlayedModel, ServedModel
+from eval.play.provenance import provenance_of, settings_of
+from eval.play.service import Services
+from eval.play.session import Session, Timing
+from eval.results.folder import EvaluationFolder, Predictions, write_json
+from eval.results.table import scores_table
+from foundation.cli import run_command
+from r1_searcher.episode.rollout import Environment
 from r1_searcher.host import preflight
 from r1_searcher.host.device import Device
-from r1_searcher.rollout import Environment
 
 
 def main(argv: Sequence[str] | None = None) -> int:

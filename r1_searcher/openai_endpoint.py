@@ -11,9 +11,9 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from r1_searcher.errors import InputError, R1SearcherError
-from retriever.retry import RetryPolicy
-from retriever.transport import display_url
+from foundation.errors import InputError, R1SearcherError
+from foundation.retry import RetryPolicy
+from retriever.client.transport import display_url
 
 _BUSY_STATUSES = frozenset({408, 409, 425, 429})
 

@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from r1_searcher.protocols import find_protocol
-from r1_searcher.reward_batch import score_batch
-from r1_searcher.rewards import find_reward
+from r1_searcher.recipe.protocols import find_protocol
+from r1_searcher.reward.rewards import find_reward
+from r1_searcher.run.reward_batch import score_batch
 
 REWARD_VARIABLE = "R1_SEARCHER_REWARD"
 PROTOCOL_VARIABLE = "R1_SEARCHER_PROTOCOL"
@@ -27,7 +27,7 @@ _protocol = find_protocol(os.environ.get(PROTOCOL_VARIABLE, DEFAULT_PROTOCOL))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """OpenRLHF's reply, from :func:`~r1_searcher.reward_batch.score_batch`."""
+    """OpenRLHF's reply, from :func:`~r1_searcher.run.reward_batch.score_batch`."""
     try:
         return score_batch(queries, prompts, labels, _reward, _protocol)
     except Exception as error:

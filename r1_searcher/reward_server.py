@@ -3,7 +3,7 @@
     python -m r1_searcher.reward_server --reward r1_searcher.stage2 --protocol r1_searcher.base --port 8001
 
 ``POST /get_reward`` (or ``/``) takes ``{"query": [...], "prompts": [...], "labels": [...]}`` and answers
-``{"rewards": ..., "scores": ..., "extra_logs": {...}}`` as :func:`~r1_searcher.reward_batch.score_batch`
+``{"rewards": ..., "scores": ..., "extra_logs": {...}}`` as :func:`~r1_searcher.run.reward_batch.score_batch`
 makes it; what is wrong with a request comes back as ``{"error": ...}`` on one line with status 400.
 ``GET /health`` names reward and protocol.  Exit codes: 0 after SIGTERM, SIGINT or the parent's end; 2 for
 anything wrong at the start, with one line on stderr.
@@ -20,12 +20,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r1_searcher.errors import InputError
-from r1_searcher.protocol import Protocol
-from r1_searcher.protocols import PROTOCOLS, find_protocol
-from r1_searcher.reward_batch import score_batch
-from r1_searcher.rewards import REWARDS, Reward, find_reward
-from retriever.process import OneLineParser, StopSignal, bind, stop_with_parent, url_of, write_ready_file
+from foundation.errors import InputError
+from foundation.process import OneLineParser, StopSignal, bind, stop_with_parent, url_of, write_ready_file
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
+from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
+from r1_searcher.run.reward_batch import score_batch
 
 if TYPE_CHECKING:
     from flask import Flask

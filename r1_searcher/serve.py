@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from foundation.process import OneLineParser, bind, stop_with_parent, url_of, write_ready_file
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.processes import Session
-from retriever.process import OneLineParser, bind, stop_with_parent, url_of, write_ready_file
 
 logger = logging.getLogger(__name__)
 

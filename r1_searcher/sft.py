@@ -17,11 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from r1_searcher.errors import InputError, R1SearcherError
+from foundation.errors import InputError, R1SearcherError
+from foundation.process import OneLineParser
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.flags import SFT_MODULE, merge_flags, parse_flags
 from r1_searcher.host.processes import Session
-from retriever.process import OneLineParser
 
 logger = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from r1_searcher.errors import InputError, R1SearcherError
+from foundation.errors import InputError, R1SearcherError
+from foundation.process import OneLineParser
+from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
 from r1_searcher.host.flags import TRAINER_MODULE, split_flags
-from r1_searcher.host.metrics_log import read_metrics
-from r1_searcher.host.run_folder import RunFolder, identity_of
-from r1_searcher.host.run_guard import GuardAction, RunGuard
-from r1_searcher.host.step_cost import step_cost
-from r1_searcher.host.weights import update_size
-from r1_searcher.plugins import load_plugin
-from r1_searcher.question import QARow, read_rows
-from r1_searcher.recipe import RECIPES, Recipe, find_recipe
-from r1_searcher.run_config import JudgeConfig, RetrieverConfig, RunConfig
-from retriever.process import OneLineParser
+from r1_searcher.recipe.plugins import load_plugin
+from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
+from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
+from r1_searcher.run.run_folder import RunFolder, identity_of
+from r1_searcher.run.run_guard import GuardAction, RunGuard
+from r1_searcher.run.step_cost import step_cost
+from r1_searcher.run.weights import update_size
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """Search for agents: passages, indexes, a server and a client.
 
-This package exports the light nouns. What needs a library is imported from its module: `retriever.client`
-(aiohttp), `retriever.bm25` (bm25s), `retriever.dense` (faiss), `retriever.encoder`, `retriever.server`
-(Flask).
+This package exports the light nouns. What needs a library is imported from its room: `retriever.client` (aiohttp),
+`retriever.index` (bm25s, faiss, encoders), `retriever.server` (Flask).
 """
 
 from retriever.errors import (

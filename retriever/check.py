@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retriever.backends import Opening, load_index
-from retriever.building import EMBEDDINGS_FOLDER
-from retriever.dense import DenseIndex
-from retriever.drafts import write_json
-from retriever.embeddings import EMBEDDINGS_NAME, Embeddings
-from retriever.faiss_vectors import SearchSettings
-from retriever.hybrid import PARTS, HybridIndex
+from foundation.drafts import write_json
+from foundation.process import OneLineParser
+from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
+from retriever.build.stages import EMBEDDINGS_FOLDER
+from retriever.index.backends import Opening, load_index
+from retriever.index.dense import DenseIndex
+from retriever.index.faiss_vectors import SearchSettings
+from retriever.index.hybrid import PARTS, HybridIndex
+from retriever.index.store import PassageStore
 from retriever.interface import Index
 from retriever.passage import Hits
-from retriever.process import OneLineParser
-from retriever.store import PassageStore
 
 _BATCH = 64
 

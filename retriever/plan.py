@@ -19,11 +19,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from retriever.costs import Costs, measure_index
-from retriever.drafts import write_json
-from retriever.encoder import load_encoder
-from retriever.process import OneLineParser
-from retriever.store import PassageStore, open_corpus
+from foundation.drafts import write_json
+from foundation.process import OneLineParser
+from retriever.build.costs import Costs, measure_index
+from retriever.index.encoder import load_encoder
+from retriever.index.store import PassageStore, open_corpus
 
 _PASSAGE_BYTES = 640
 """A 100-word English passage with id and title."""

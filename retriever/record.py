@@ -20,8 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retriever import wire
-from retriever.answers import decode_own, encode_own
 from retriever.errors import (
     RetrieverBadResponse,
     RetrieverError,
@@ -32,7 +30,9 @@ from retriever.errors import (
 from retriever.passage import Hits, SearchRequest
 from retriever.row_facts import RowFacts
 from retriever.source import Source
-from retriever.wire import READY, Ask, Health
+from retriever.wire import bodies as wire
+from retriever.wire.answers import decode_own, encode_own
+from retriever.wire.bodies import READY, Ask, Health
 
 _KINDS: dict[str, type[RetrieverError]] = {
     leaf.kind: leaf for leaf in (RetrieverUnavailable, RetrieverTimeout, RetrieverBadResponse, RetrieverRejected)

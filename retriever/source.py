@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from retriever.interface import Retriever
-from retriever.wire import Health
+from retriever.wire.bodies import Health
 
 
 class Source(Retriever, Protocol):

@@ -19,11 +19,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from retriever.chat import KEY_VARIABLE, ChatEndpoint
-from retriever.disk_cache import DAY_S, DEFAULT_DAYS, DiskCache, default_folder
-from retriever.rate_limit import Rate
-from retriever.retry import RetryPolicy
+from foundation.retry import RetryPolicy
+from retriever.client.chat import KEY_VARIABLE, ChatEndpoint
 from retriever.source import Source
+from retriever.web.disk_cache import DAY_S, DEFAULT_DAYS, DiskCache, default_folder
+from retriever.web.rate_limit import Rate
 
 Options = Mapping[str, Any]
 Converters = Mapping[str, Callable[[str], Any]]
@@ -72,16 +72,16 @@ def open_retriever(spec: str, *, read_timeout: float = 30.0, attempts: int = 4, 
 
 
 def _http(urls: str, patience: Patience) -> Source:
-    from retriever.client import HttpRetriever
+    from retriever.client.http_retriever import HttpRetriever
 
     retry = patience.retry
     return HttpRetriever(urls, read_timeout=patience.read_timeout, attempts=retry.attempts, deadline=retry.deadline)
 
 
 def _web(rest: str, patience: Patience) -> Source:
-    from retriever.duckduckgo import DuckDuckGo
-    from retriever.web import JsonService, WebRetriever, WebService
-    from retriever.web_engines import WEB_ENGINES
+    from retriever.web.duckduckgo import DuckDuckGo
+    from retriever.web.engines import WEB_ENGINES
+    from retriever.web.search import JsonService, WebRetriever, WebService
 
     name, options = _split("web", rest, _WEB_OPTIONS)
     site = options.get("site", "")
@@ -99,8 +99,8 @@ def _web(rest: str, patience: Patience) -> Source:
 
 
 def _pages(rest: str, patience: Patience) -> Source:
-    from retriever.page_summary import PageSummarizer
-    from retriever.pages import PROBES, PageBudget, PageRetriever
+    from retriever.web.page_summary import PageSummarizer
+    from retriever.web.pages import PROBES, PageBudget, PageRetriever
 
     name, options = _split("pages", rest, _PAGES_OPTIONS)
     if name:
@@ -125,7 +125,7 @@ def _pages(rest: str, patience: Patience) -> Source:
 
 
 def _simulate(rest: str, patience: Patience) -> Source:
-    from retriever.simulated import Noise, SimulatedRetriever
+    from retriever.simulated.engine import Noise, SimulatedRetriever
 
     urls, options = _split("simulate", rest, _SIMULATE_OPTIONS)
     return SimulatedRetriever(
@@ -151,7 +151,7 @@ def _replay(path: str, patience: Patience) -> Source:
 
 
 def _read(rest: str, patience: Patience) -> Source:
-    from retriever.online import SearchAndRead
+    from retriever.web.online import SearchAndRead
 
     search, pages = _pair("read", rest, "SPEC|SPEC")
     return SearchAndRead(_open_inner(search, patience), _open_inner(pages, patience))

@@ -1,4 +1,4 @@
-"""Puts this folder on the import path, so that every test folder can say ``from fakes import ...``."""
+"""Settings of every test."""
 
 from hypothesis import settings
 

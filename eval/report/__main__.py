@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.cli import check_output, run_command
 from eval.report.page import build_report
 from eval.report.sources import find_sources
 from eval.report.tokens import TokenTexts, tokens_of
-from r1_searcher.errors import InputError
-from r1_searcher.storage import write_whole
-from retriever.process import OneLineParser
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from foundation.storage import write_whole
 
 EPISODES = 10_000
 """Episodes of a report at most, unless the user says otherwise."""

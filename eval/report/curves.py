@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.chains import Chain
-from eval.summary import SCORES
+from eval.results.summary import SCORES
 
 SHORT = 4
 """Decimals are cut to this many significant digits beyond the first: what a curve can show."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1_searcher.question import QARow
+from r1_searcher.episode.question import QARow
 
 CHUNK_CHARACTERS = 400_000
 """JSON of a chunk before compression: unpacked and parsed in some milliseconds."""

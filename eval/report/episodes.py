@@ -10,10 +10,10 @@ from eval.report.passages import describe_searches
 from eval.report.reading import Line
 from eval.report.sources import SourceKind
 from eval.report.tokens import TokenTexts
-from r1_searcher.format_rules import no_forged_documents
-from r1_searcher.metrics import cover_exact_match, exact_match, f1
-from r1_searcher.trajectory import Span, SpanKind, StopReason, Trajectory
-from r1_searcher.trajectory_json import from_mapping
+from r1_searcher.episode.trajectory import Span, SpanKind, StopReason, Trajectory
+from r1_searcher.episode.trajectory_json import from_mapping
+from r1_searcher.reward.metrics import cover_exact_match, exact_match, f1
+from r1_searcher.reward.rules_r1_searcher import no_forged_documents
 
 _TOKEN_LEVEL = frozenset({SpanKind.ACTION, SpanKind.FEEDBACK})
 """Spans whose tokens are shown one by one; those of prompts and documents would be most of a report's size."""

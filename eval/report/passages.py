@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from r1_searcher.protocol import Protocol
-from r1_searcher.trajectory import SearchRecord, SpanKind, Trajectory
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.trajectory import SearchRecord, SpanKind, Trajectory
 
 
 def describe_searches(trajectory: Trajectory, protocol: Protocol | None) -> list[dict[str, Any]]:

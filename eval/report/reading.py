@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from eval.report.sources import Source, SourceKind
-from r1_searcher.episode_log import read_episodes
+from r1_searcher.run.episode_log import read_episodes
 
 _BLOCK = 1 << 20
 
@@ -91,7 +91,7 @@ def read_lines(sources: Sequence[Source], selection: Selection) -> Iterator[Line
 def _replayed_after(path: Path, source: Source) -> float:
     """Step of the checkpoint that a later attempt of this training began with.
 
-    The name of a file begins with the step that its attempt began with (:mod:`r1_searcher.agent`).
+    The name of a file begins with the step that its attempt began with (:mod:`r1_searcher.host.agent`).
     """
     if source.kind is SourceKind.EVALUATION:
         return float("inf")

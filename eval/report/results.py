@@ -9,9 +9,9 @@ from typing import Any
 
 from eval.report.chains import Chain
 from eval.report.sources import Source, SourceKind
-from eval.summary import SCORES, Outcome, summarize
-from r1_searcher.episode_log import read_episodes
-from r1_searcher.errors import RunAborted
+from eval.results.summary import SCORES, Outcome, summarize
+from foundation.errors import RunAborted
+from r1_searcher.run.episode_log import read_episodes
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.folder import EvaluationFolder
-from eval.provenance import model_fingerprint
-from r1_searcher.errors import InputError
-from r1_searcher.host.metrics_log import read_metrics
-from r1_searcher.host.run_folder import CONFIG_FILE, IDENTITY_FILE, RunFolder
-from r1_searcher.host.run_guard import with_signals
-from r1_searcher.protocol import Protocol
-from r1_searcher.protocols import find_protocol
-from r1_searcher.rewards import Reward, find_reward
+from eval.play.provenance import model_fingerprint
+from eval.results.folder import EvaluationFolder
+from foundation.errors import InputError
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.recipe.protocols import find_protocol
+from r1_searcher.reward.rewards import Reward, find_reward
+from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.run_folder import CONFIG_FILE, IDENTITY_FILE, RunFolder
+from r1_searcher.run.run_guard import with_signals
 
 _MODEL_FLAG = "--actor.model_name_or_path"
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from eval.report.sources import Source, SourceKind
-from r1_searcher.errors import InputError
+from foundation.errors import InputError
 
 _FILE = "tokenizer.json"
 

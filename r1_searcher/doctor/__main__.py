@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from foundation.errors import R1SearcherError
+from foundation.process import OneLineParser
 from r1_searcher.doctor.checks import CHECKS, ENGINE, examine
 from r1_searcher.doctor.finding import Level
 from r1_searcher.doctor.subject import SAMPLE_ROW, Subject, load_subject
-from r1_searcher.errors import R1SearcherError
-from r1_searcher.question import read_rows
-from r1_searcher.recipe import RECIPES, find_recipe
-from retriever.process import OneLineParser
+from r1_searcher.episode.question import read_rows
+from r1_searcher.recipe.recipe import RECIPES, find_recipe
 
 
 def _parser() -> argparse.ArgumentParser:

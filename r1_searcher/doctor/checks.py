@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from foundation.errors import InputError
 from r1_searcher.doctor import memory, versions
 from r1_searcher.doctor.episode import check_episode
 from r1_searcher.doctor.finding import Finding, failed
@@ -12,7 +13,6 @@ from r1_searcher.doctor.prompt import check_answers, check_chat, check_length
 from r1_searcher.doctor.service import check_retriever
 from r1_searcher.doctor.subject import Subject
 from r1_searcher.doctor.vocabulary import check_additions, check_eos, check_stops, check_tags
-from r1_searcher.errors import InputError
 
 
 @dataclass(frozen=True)

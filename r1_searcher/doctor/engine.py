@@ -9,9 +9,9 @@ from typing import Any
 
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 from r1_searcher.doctor.subject import Subject
-from r1_searcher.engine_policy import EnginePolicy
+from r1_searcher.episode.engine_policy import EnginePolicy
+from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.host.device import Device, detect, worker_environment
-from r1_searcher.policy import Completion, Finish
 
 _TURNS = 8
 _PROBE_TOKENS = 24

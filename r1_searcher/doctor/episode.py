@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from r1_searcher.doctor.finding import Finding, Level, failed, ok, shown
 from r1_searcher.doctor.prompt import check_chat
 from r1_searcher.doctor.subject import Subject
-from r1_searcher.policy import Completion, Finish
-from r1_searcher.prompting import documents_frame
-from r1_searcher.protocol import Protocol
-from r1_searcher.reward_source import InProcessReward
-from r1_searcher.rollout import Environment, run_episode
-from r1_searcher.tokenization import Tokenizer
-from r1_searcher.trajectory import SpanKind, StopReason, Trajectory
+from r1_searcher.episode.policy import Completion, Finish
+from r1_searcher.episode.prompting import documents_frame
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.rollout import Environment, run_episode
+from r1_searcher.episode.tokenization import Tokenizer
+from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
+from r1_searcher.run.reward_source import InProcessReward
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 
 _GOLD = "Paris"

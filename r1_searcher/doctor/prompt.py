@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from jinja2 import TemplateError
 
+from foundation.errors import InputError
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 from r1_searcher.doctor.subject import Subject
-from r1_searcher.errors import InputError
-from r1_searcher.parsing import last_between
-from r1_searcher.prompting import documents_frame
+from r1_searcher.episode.parsing import last_between
+from r1_searcher.episode.prompting import documents_frame
 
 
 def check_chat(subject: Subject) -> Finding:

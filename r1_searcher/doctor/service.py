@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 from r1_searcher.doctor.subject import Subject
-from retriever.client import HttpRetriever
+from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
-from retriever.formats import FORMATS
 from retriever.passage import Hits, SearchRequest
 from retriever.sources import open_retriever
+from retriever.wire.formats import FORMATS
 
 _TIMEOUT_S = 10.0
 _SEARCHES = 5

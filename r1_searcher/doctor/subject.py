@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from r1_searcher.errors import InputError
-from r1_searcher.prompting import render_prompt
-from r1_searcher.protocol import Protocol
-from r1_searcher.question import QARow
-from r1_searcher.recipe import Recipe
-from r1_searcher.tokenization import HFTokenizer
+from foundation.errors import InputError
+from r1_searcher.episode.prompting import render_prompt
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import HFTokenizer
+from r1_searcher.recipe.recipe import Recipe
 
 SAMPLE_ROW = QARow(
     id="doctor",

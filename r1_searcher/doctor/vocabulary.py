@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from foundation.errors import InputError
 from r1_searcher.doctor.finding import Finding, failed, ok, shown, warning
 from r1_searcher.doctor.subject import Subject
-from r1_searcher.errors import InputError
 
 _NEIGHBOURS = ("\n", "\n\n", " ", "a", ".")
 """What may stand right before or after a tag."""

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import r1_searcher
-from r1_searcher.errors import InputError
+from foundation.errors import InputError
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import merge_flags, parse_flags
-from r1_searcher.recipe import Recipe
+from r1_searcher.recipe.recipe import Recipe
 
-AGENT_FILE = Path(r1_searcher.__file__).with_name("agent.py")
+AGENT_FILE = Path(__file__).with_name("agent.py")
 
 CPU_FLAGS = (
     *("--actor.num_gpus_per_node", "1", "--ref.num_gpus_per_node", "1", "--critic.num_gpus_per_node", "1"),

@@ -10,12 +10,12 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from r1_searcher.errors import RunAborted
+from foundation.errors import RunAborted
+from foundation.process import stop_with_parent
 from r1_searcher.host import cpu, progress_actor
 from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE
-from r1_searcher.run_config import ENVIRONMENT_VARIABLE, RunConfig
-from retriever.process import stop_with_parent
+from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
 
 PASSED_ON = ("WANDB_", "HF_", "RETRIEVER_", "MILVUS_", "OPENAI_", "SERPER_", "SERPAPI_", "TAVILY_", "WIKIPEDIA_")
 """How the names of environment variables begin that engines on other machines need: keys, addresses, folders."""
@@ -58,7 +58,7 @@ def _try_executor() -> None:
     An engine whose executor cannot be built dies alone, and the host waits ten minutes for it to join the group that
     sends the weights.
     """
-    from r1_searcher.agent import AgentExecutor
+    from r1_searcher.host.agent import AgentExecutor
 
     AgentExecutor()
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-from r1_searcher.errors import InputError
+from foundation.errors import InputError
 
 TRAINER_MODULE = "openrlhf.cli.train_ppo_ray"
 SFT_MODULE = "openrlhf.cli.train_sft"

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from r1_searcher.errors import InputError
+from foundation.errors import InputError
+from r1_searcher.episode.prompting import documents_frame, render_prompt
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.host.command import Command
 from r1_searcher.host.device import Device
-from r1_searcher.prompting import documents_frame, render_prompt
-from r1_searcher.question import QARow
-from r1_searcher.recipe import Recipe
-from r1_searcher.tokenization import HFTokenizer
+from r1_searcher.recipe.recipe import Recipe
 from retriever.errors import RetrieverError
 from retriever.passage import SearchRequest
 from retriever.sources import open_retriever

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from r1_searcher.run_config import RunConfig
-from r1_searcher.schedule import Progress, Ticket
+from r1_searcher.recipe.schedule import Progress, Ticket
+from r1_searcher.run.run_config import RunConfig
 
 PROGRESS_FILE = "progress.jsonl"
 _NAME = "r1_searcher_progress"

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from r1_searcher.host.device import Device
 from r1_searcher.host.driver import ABORTED
-from r1_searcher.host.metrics_log import MetricsLog
 from r1_searcher.host.processes import Session
-from r1_searcher.host.run_folder import RunFolder
-from r1_searcher.host.run_guard import GUARDED, RunGuard
+from r1_searcher.run.metrics_log import MetricsLog
+from r1_searcher.run.run_folder import RunFolder
+from r1_searcher.run.run_guard import GUARDED, RunGuard
 
 logger = logging.getLogger(__name__)
 

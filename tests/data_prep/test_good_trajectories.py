@@ -8,13 +8,13 @@ from random import Random
 import pytest
 
 from data_prep.good_trajectories import Choice, GoodEpisode, choose, main, rows_of
-from data_prep.tiny_dialects import find_dialect
-from data_prep.tiny_tokenizer import build_tokenizer
-from r1_searcher.question import QARow
-from r1_searcher.recipe import find_recipe
-from r1_searcher.tokenization import HFTokenizer
-from r1_searcher.trajectory import SpanKind, StopReason, TrajectoryRecorder
-from r1_searcher.trajectory_json import to_mapping
+from data_prep.tiny.dialects import find_dialect
+from data_prep.tiny.tokenizer import build_tokenizer
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import HFTokenizer
+from r1_searcher.episode.trajectory import SpanKind, StopReason, TrajectoryRecorder
+from r1_searcher.episode.trajectory_json import to_mapping
+from r1_searcher.recipe.recipe import find_recipe
 
 DOCUMENTS = "\n\n<information>(1) Town Bim : mayor Xo .</information>\n\n"
 

@@ -9,20 +9,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from e2e_stack import REPO, RetrieverProcess, Training
+from support.e2e_stack import REPO, RetrieverProcess, Training
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     sizes = ["--stage1", "16", "--stage2", "80", "--heldout", "24"]
-    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, *sizes], check=True)
+    subprocess.run([sys.executable, "-m", "data_prep.tiny.world", "--out", folder, *sizes], check=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def model() -> Path:
-    return REPO / "data_prep" / "tiny_base"
+    return REPO / "data_prep" / "tiny" / "model"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from e2e_stack import REPO
+from support.e2e_stack import REPO
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -13,7 +13,7 @@ CRITIC = ("--algo.advantage.estimator", "gae", "--algo.advantage.lambd", "1.0", 
 ALGORITHMS = {
     "ppo with a critic": (
         *CRITIC,
-        *("--critic.model_name_or_path", str(REPO / "data_prep" / "tiny_base")),
+        *("--critic.model_name_or_path", str(REPO / "data_prep" / "tiny" / "model")),
         *("--algo.kl.init_coef", "1e-3", "--train.colocate_actor_ref"),  # KL in the reward
     ),
     "rloo": ("--algo.advantage.estimator", "rloo"),

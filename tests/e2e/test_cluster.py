@@ -9,7 +9,7 @@ import tempfile
 
 import psutil
 import pytest
-from e2e_stack import REPO, belongs_to
+from support.e2e_stack import REPO, belongs_to
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ import subprocess
 
 import psutil
 import pytest
-from e2e_stack import REPO, belongs_to, check_engine_follows_trainer
-from report_browser import check_report
+from support.e2e_stack import REPO, belongs_to, check_engine_follows_trainer
+from support.report_browser import check_report
 
 pytestmark = pytest.mark.e2e
 

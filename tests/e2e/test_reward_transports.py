@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from e2e_stack import REPO, check_engine_follows_trainer, wait_until
+from support.e2e_stack import REPO, check_engine_follows_trainer, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -27,9 +27,9 @@ def reward_server(tmp_path):
 
 def check(run) -> None:
     """Two steps, and every reward is what the recipe gives in-process."""
-    from r1_searcher.recipe import find_recipe
-    from r1_searcher.rewards import score
-    from r1_searcher.trajectory_json import from_mapping
+    from r1_searcher.episode.trajectory_json import from_mapping
+    from r1_searcher.recipe.recipe import find_recipe
+    from r1_searcher.reward.rewards import score
 
     assert run.finish() == 0, run.console[-2000:]
     recipe = find_recipe("tiny.stage1")

@@ -14,7 +14,7 @@ import time
 
 import psutil
 import pytest
-from e2e_stack import wait_until
+from support.e2e_stack import wait_until
 
 pytestmark = pytest.mark.e2e
 

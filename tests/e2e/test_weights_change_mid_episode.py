@@ -10,11 +10,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from e2e_stack import REPO
+from support.e2e_stack import REPO
 
 pytestmark = pytest.mark.e2e
 
-MODEL = REPO / "data_prep" / "tiny_base"
+MODEL = REPO / "data_prep" / "tiny" / "model"
 FLATTER = 0.3
 """The final norm is multiplied by this: every distribution changes, and no cached key or value does."""
 TURN_TOKENS = 60
@@ -28,7 +28,7 @@ class ScriptedEnd:
     """The engine's policy, with turns of a fixed length, the first of which reads as a search."""
 
     def __init__(self, engine, params) -> None:
-        from r1_searcher.engine_policy import EnginePolicy
+        from r1_searcher.episode.engine_policy import EnginePolicy
 
         self.turns = []
         self._policy = EnginePolicy(self._generate, params)
@@ -62,7 +62,7 @@ def log_probs(ids, start, scale):
 
 
 def test_each_token_keeps_the_log_prob_of_the_weights_that_sampled_it(tmp_path: Path) -> None:
-    from eval.engine import VllmEngine, console_apart, prepare_environment
+    from eval.play.engine import VllmEngine, console_apart, prepare_environment
 
     with console_apart(tmp_path / "engine.log"):
         device = prepare_environment()

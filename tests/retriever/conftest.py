@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from foundation.process import bind, url_of
 from retriever import Passage
-from retriever.app import MAX_BODY_BYTES, create_app
-from retriever.bm25 import Bm25Index
-from retriever.corpus import read_corpus
-from retriever.process import bind, url_of
-from retriever.service import SearchService
-from retriever.serving import HttpServer
+from retriever.index.bm25 import Bm25Index
+from retriever.index.corpus import read_corpus
+from retriever.server.app import MAX_BODY_BYTES, create_app
+from retriever.server.search_service import SearchService
+from retriever.server.waitress_host import HttpServer
 
 PASSAGES = [
     Passage("p0", "Lilu (mythology)", "A lilu is a masculine Akkadian word for a spirit."),

@@ -22,7 +22,7 @@ from retriever import (
     SearchRequest,
 )
 from retriever.record import RecordingRetriever, ReplayRetriever
-from retriever.wire import Health
+from retriever.wire.bodies import Health
 
 FAILURES = [
     RetrieverUnavailable("down", retry_after_s=3),

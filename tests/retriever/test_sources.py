@@ -7,22 +7,22 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fakes import ROOMY, ByteTokenizer, ScriptedPolicy
 from flask import Flask
-from web_fakes import KEY, KEY_VARIABLES, FakeServices, article, serve_app
+from support.fakes import ROOMY, ByteTokenizer, ScriptedPolicy
+from support.web_fakes import KEY, KEY_VARIABLES, FakeServices, article, serve_app
 
-from r1_searcher.protocols import PROTOCOLS
-from r1_searcher.question import QARow
-from r1_searcher.rollout import Environment, run_episode
-from r1_searcher.trajectory import SpanKind, StopReason
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.rollout import Environment, run_episode
+from r1_searcher.episode.trajectory import SpanKind, StopReason
+from r1_searcher.recipe.protocols import PROTOCOLS
 from retriever import RetrieverError, SearchRequest
-from retriever.client import HttpRetriever
-from retriever.online import SearchAndRead
-from retriever.pages import PageRetriever
+from retriever.client.http_retriever import HttpRetriever
 from retriever.record import RecordingRetriever, ReplayRetriever
-from retriever.simulated import SimulatedRetriever
+from retriever.simulated.engine import SimulatedRetriever
 from retriever.sources import SCHEMES, open_retriever
-from retriever.web import WebRetriever
+from retriever.web.online import SearchAndRead
+from retriever.web.pages import PageRetriever
+from retriever.web.search import WebRetriever
 
 
 @pytest.fixture(autouse=True)

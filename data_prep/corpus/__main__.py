@@ -1,0 +1,204 @@
+"""A published corpus -> a passage store for the retriever, on all cores and in bounded memory.
+
+    python -m data_prep.corpus --format kilt --input kilt_knowledgesource.json --out stores/kilt
+    python -m data_prep.corpus --format hotpotqa_abstracts --input enwiki-20171001-abstracts/ --out stores/hotpotqa
+    python -m data_prep.corpus --format wiki18 --input wiki-18.jsonl --out stores/wiki18
+    python -m data_prep.corpus --format tsv --input kilt_100.tsv --out stores/kilt_r1
+    python -m data_prep.corpus --format jsonl --input *.jsonl --field id=_id --field text=body --out stores/mine
+
+Inputs are files or folders, plain or compressed (.gz, .bz2, .xz; one compressed file is read by one process, so
+unpack a single large one first). Killed at any moment, the same command goes on without redoing finished shards, and
+the store is the same. Lines that give no passage are counted and listed in OUT/bad_lines.jsonl. Exit codes: 0 done;
+2 for bad input, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data_prep.corpus.formats import FORMATS, Cutting
+from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
+from foundation.drafts import claim, draft, write_json
+from foundation.process import OneLineParser
+from foundation.workers import WorkerDied, cores, finished
+from retriever.index.store import STORE_NAME, PassageStore, finish_store
+
+logger = logging.getLogger(__name__)
+
+BAD_LINES_NAME = "bad_lines.jsonl"
+_BUILDING_NAME = "building.json"
+_WORK_FOLDER = ".corpus_work"
+_MOST_SHARDS = 256
+_LEAST_UNIT_BYTES = 4 * 1024 * 1024
+_IDS_AT_ONCE = 4_000_000
+"""Ids whose hashes are in memory at once when repeated ones are counted."""
+
+
+def build_store(
+    files: Sequence[Path], out: Path, format_name: str, cutting: Cutting, *, unit_bytes: int | None, processes: int
+) -> PassageStore:
+    """Build the store, or what is missing of it.
+
+    Raises:
+        ValueError: the folder holds, or was started for, something else.
+        CorpusError: no passages came out.
+    """
+    total = sum(file.stat().st_size for file in files)
+    unit_bytes = unit_bytes or max(_LEAST_UNIT_BYTES, -(-total // _MOST_SHARDS))
+    fields = dict(sorted(cutting.fields.items())) if format_name == "jsonl" else None
+    words = cutting.words if format_name == "kilt" else None
+    inputs = {"files": len(files), "bytes": total, "sha256": _names_and_sizes(files)}
+    facts = {"source": format_name, "inputs": inputs, "words": words, "fields": fields, "unit_bytes": unit_bytes}
+    with claim(out):
+        work = out / _WORK_FOLDER
+        if not _is_finished(out, facts):
+            units = cut_into_units(files, unit_bytes)
+            tasks = [UnitTask(unit, format_name, cutting, out, work) for unit in units]
+            with claim(work):
+                _do_all(tasks, processes)
+            _finish(out, tasks, facts)
+        shutil.rmtree(work, ignore_errors=True)
+        (out / _BUILDING_NAME).unlink(missing_ok=True)
+    return PassageStore.open(out)
+
+
+def _finish(out: Path, tasks: Sequence[UnitTask], facts: Mapping[str, object]) -> None:
+    """From finished units to a store."""
+    done = [UnitDone.load(task.done_file) for task in tasks]
+    _merge_bad_lines(tasks, done, out / BAD_LINES_NAME)
+    lines, bad = sum(sum(each.lines.values()) for each in done), sum(each.bad for each in done)
+    repeated = repeated_ids([np.load(task.ids_file, mmap_mode="r") for task in tasks])
+    finish_store(out, [each.shard for each in done], **facts, lines=lines, bad_lines=bad, repeated_ids=repeated)
+
+
+def repeated_ids(hashes: Sequence[NDArray[np.uint64]]) -> int:
+    """How many passages have an id that an earlier one has, from each unit's sorted hashes."""
+    total = sum(len(each) for each in hashes)
+    parts = total // _IDS_AT_ONCE + 1
+    borders = np.array([2**64 * part // parts for part in range(1, parts)], dtype=np.uint64)
+    cuts = [np.concatenate([[0], np.searchsorted(each, borders), [len(each)]]) for each in hashes]
+    repeated = 0
+    for part in range(parts):
+        together = [each[cut[part] : cut[part + 1]] for each, cut in zip(hashes, cuts, strict=True)]
+        ids = np.concatenate(together) if together else np.zeros(0, np.uint64)
+        repeated += len(ids) - len(np.unique(ids))
+    return repeated
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        if min(args.words, args.processes, args.unit_bytes or 1) < 1:
+            raise ValueError("--words, --processes and --unit-bytes must be at least 1")
+        cutting = Cutting(args.words, _fields(args.field, args.format))
+        store = build_store(
+            _files(args.input), args.out, args.format, cutting, unit_bytes=args.unit_bytes, processes=args.processes
+        )
+    except (ValueError, OSError, EOFError, ImportError, WorkerDied) as error:
+        parser.error(str(error))
+    facts = store.facts
+    logger.info("%d passages from %s lines in %s (%d shards)", len(store), facts["lines"], args.out, len(store.shards))
+    if facts["bad_lines"]:
+        logger.warning("%s lines gave no passage, see %s", facts["bad_lines"], args.out / BAD_LINES_NAME)
+    if facts["repeated_ids"]:
+        logger.warning("%s passages have an id that another one has, too", facts["repeated_ids"])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m data_prep.corpus", description="Build a passage store.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--format", choices=tuple(FORMATS), required=True)
+    add("--input", type=Path, nargs="+", required=True, metavar="PATH", help="files, or folders of files")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build goes on")
+    add("--field", action="append", default=[], metavar="NAME=FIELD", help="jsonl: where id, title or text are")
+    add("--words", type=int, default=100, help="kilt: words of a passage (%(default)s)")
+    add("--processes", type=int, default=cores(), help="default: all cores, %(default)s here")
+    add("--unit-bytes", type=int, help="input for one shard; default: a 256th, at least 4 MiB")
+    return parser
+
+
+def _files(inputs: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for given in inputs:
+        if not given.exists():
+            raise ValueError(f"--input {given}: no such file or folder")
+        inside = sorted(path for path in given.rglob("*") if path.is_file() and not path.name.startswith("."))
+        files.extend(inside if given.is_dir() else [given])
+    if not sum(file.stat().st_size for file in files):
+        raise ValueError(f"--input {', '.join(map(str, inputs))}: nothing to read")
+    return files
+
+
+def _fields(given: Sequence[str], format_name: str) -> dict[str, str]:
+    fields = dict(Cutting().fields)
+    for each in given:
+        name, equals, source = each.partition("=")
+        if format_name != "jsonl" or name not in fields or not equals or not source:
+            raise ValueError(f"--field {each}: expected id=FIELD, title=FIELD or text=FIELD, with --format jsonl")
+        fields[name] = source
+    return fields
+
+
+def _is_finished(out: Path, facts: Mapping[str, object]) -> bool:
+    for name in (STORE_NAME, _BUILDING_NAME):
+        if (out / name).is_file():
+            found = json.loads((out / name).read_text(encoding="utf-8"))
+            wrong = [
+                f"{key}: there {found.get(key)}, here {value}"
+                for key, value in facts.items()
+                if found.get(key) != value
+            ]
+            if wrong:
+                raise ValueError(f"{out} is of another build ({'; '.join(wrong)}); use another --out, or remove it")
+            return name == STORE_NAME
+    write_json(out / _BUILDING_NAME, facts)
+    return False
+
+
+def _names_and_sizes(files: Sequence[Path]) -> str:
+    listed = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _do_all(tasks: Sequence[UnitTask], processes: int) -> None:
+    missing = [task for task in tasks if not task.done_file.is_file()]
+    total, left = (sum(task.unit.bytes for task in which) for which in (tasks, missing))
+    with tqdm(total=total, initial=total - left, desc="passages", unit="B", unit_scale=True) as bar:
+        passages = 0
+        for task, done in finished(do_unit, missing, processes):
+            passages += done.shard.count
+            bar.set_postfix(passages=passages, refresh=False)
+            bar.update(task.unit.bytes)
+
+
+def _merge_bad_lines(tasks: Sequence[UnitTask], done: Sequence[UnitDone], path: Path) -> None:
+    """One list of all bad lines, numbered within their files."""
+    before: dict[str, int] = {}
+    with draft(path) as temporary, temporary.open("w", encoding="utf-8") as merged:
+        for task, each in zip(tasks, done, strict=True):
+            with task.bad_file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    row = json.loads(line)
+                    row["line"] += before.get(row["file"], 0)
+                    merged.write(json.dumps(row) + "\n")
+            for file, count in each.lines.items():
+                before[file] = before.get(file, 0) + count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""A large input as units of work: each is read alone, in any process, and gives one shard of the store."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from data_prep.corpus.formats import FORMATS, BadLine, Cutting, read_line
+from foundation.drafts import draft, write_json
+from retriever.index.store import Shard, write_shard
+from retriever.passage import Passage
+
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is a bad line: it bounds the memory of a worker."""
+_EXCERPT_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The lines of a file that begin from byte `start` and before byte `stop`; a compressed file is one piece."""
+
+    file: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Work for one process."""
+
+    number: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk, as the progress bar counts it."""
+        return sum(piece.stop - piece.start for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTask:
+    """A unit, and how to read it into which folders."""
+
+    unit: Unit
+    format: str
+    cutting: Cutting
+    store: Path
+    work: Path
+
+    @property
+    def done_file(self) -> Path:
+        """Written last: the unit is finished."""
+        return self.work / f"unit-{self.unit.number:05d}.json"
+
+    @property
+    def bad_file(self) -> Path:
+        """The lines that gave no passage."""
+        return self.work / f"unit-{self.unit.number:05d}.bad.jsonl"
+
+    @property
+    def ids_file(self) -> Path:
+        """Sorted 64-bit hashes of the passages' ids."""
+        return self.work / f"unit-{self.unit.number:05d}.ids.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDone:
+    """What a finished unit gave."""
+
+    shard: Shard
+    lines: dict[str, int]
+    """Lines that were read, by file; blank ones count."""
+    bad: int
+    """Lines that gave no passage."""
+
+    @classmethod
+    def load(cls, path: Path) -> UnitDone:
+        """Read back what `do_unit` wrote."""
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return cls(Shard(**row["shard"]), row["lines"], row["bad"])
+
+
+def cut_into_units(files: Sequence[Path], unit_bytes: int) -> list[Unit]:
+    """Units of about `unit_bytes`: large plain files are cut, small files are gathered, order is kept."""
+    units: list[Unit] = []
+    pieces: list[Piece] = []
+    room = unit_bytes
+    for file in files:
+        start, size = 0, file.stat().st_size
+        while start < size:
+            take = size - start if file.suffix in _OPENERS else min(room, size - start)
+            pieces.append(Piece(str(file), start, start + take))
+            start, room = start + take, room - take
+            if room <= 0:
+                units.append(Unit(len(units), tuple(pieces)))
+                pieces, room = [], unit_bytes
+    if pieces:
+        units.append(Unit(len(units), tuple(pieces)))
+    return units
+
+
+def do_unit(task: UnitTask) -> UnitDone:
+    """Read a unit and write its shard, its bad lines and, last, the file that says it is done."""
+    reading = _Reading(task)
+    with draft(task.bad_file) as temporary, temporary.open("w", encoding="utf-8") as bad:
+        reading.bad_lines = bad
+        shard = write_shard(task.store / f"shard-{task.unit.number:05d}.arrow", reading.passages())
+    with draft(task.ids_file) as temporary, temporary.open("wb") as file:
+        np.save(file, np.sort(np.array(reading.ids, dtype=np.uint64)))
+    done = UnitDone(shard, reading.lines, reading.bad)
+    write_json(task.done_file, asdict(done))
+    return done
+
+
+@dataclass
+class _Reading:
+    """A unit while it is read."""
+
+    task: UnitTask
+    bad_lines: IO[str] | None = None
+    bad: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
+    ids: list[int] = field(default_factory=list)
+
+    def passages(self) -> Iterator[Passage]:
+        reader, cutting = FORMATS[self.task.format], self.task.cutting
+        for piece in self.task.unit.pieces:
+            self.lines.setdefault(piece.file, 0)
+            for line in _lines(piece):
+                self.lines[piece.file] += 1
+                if line is not None and not line.strip():
+                    continue
+                try:
+                    if line is None:
+                        raise BadLine(f"longer than {MAX_LINE_BYTES} bytes")
+                    found = read_line(line, reader, cutting)
+                except BadLine as error:
+                    self._note(piece.file, line or b"", str(error))
+                    continue
+                self.ids.extend(_hash(passage.id) for passage in found)
+                yield from found
+
+    def _note(self, file: str, line: bytes, reason: str) -> None:
+        self.bad += 1
+        excerpt = line[:_EXCERPT_CHARS].decode("utf-8", "replace")
+        row = {"file": file, "line": self.lines[file], "reason": reason, "begins": excerpt}
+        assert self.bad_lines is not None
+        self.bad_lines.write(json.dumps(row) + "\n")
+
+
+def _lines(piece: Piece) -> Iterator[bytes | None]:
+    """The piece's lines; None for one that is too long."""
+    path = Path(piece.file)
+    opener = _OPENERS.get(path.suffix)
+    if opener is not None:
+        with opener(path, "rb") as file:
+            while (line := _next_line(file)) != b"":
+                yield line
+        return
+    with path.open("rb") as file:
+        if piece.start:
+            # The line around the border belongs to the piece where it begins.
+            file.seek(piece.start - 1)
+            _next_line(file)
+        while file.tell() < piece.stop and (line := _next_line(file)) != b"":
+            yield line
+
+
+def _next_line(file: IO[bytes]) -> bytes | None:
+    line = file.readline(MAX_LINE_BYTES)
+    if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
+        return line
+    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+        pass
+    return None
+
+
+def _hash(identifier: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little")

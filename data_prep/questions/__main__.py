@@ -1,0 +1,128 @@
+"""A published question set -> the rows that training and evaluation read.
+
+    python -m data_prep.questions --dataset hotpotqa --out data/hotpotqa.jsonl
+    python -m data_prep.questions --dataset musique --input musique_ans_v1.0_train.jsonl --out data/musique.jsonl
+    python -m data_prep.questions --dataset 2wiki --split validation --sample 500 --out data/2wiki_500.jsonl
+    python -m data_prep.questions --dataset nq --hub RUC-NLPIR/FlashRAG_datasets --config nq --out data/nq.jsonl
+
+From the hub, or with --input from a file of the release's own format (.jsonl, .json, .csv, .tsv) or a folder in the
+hub's layout.  Rows without a question or an answer, and repeated ids, are counted and listed in OUT.bad.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep.questions.qa_datasets import DATASETS, QADataset, read_row
+from data_prep.questions.raw_rows import BadRow, HubPlace, RawItem, from_file, from_hub
+from data_prep.questions.sampling import lines_of, shuffled
+from foundation.cli import check_output, run_command
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from foundation.storage import write_whole
+from r1_searcher.episode.question import QARow
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Loaded:
+    """What came out of a question set."""
+
+    rows: list[QARow] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+
+def load(dataset: QADataset, raw_rows: Iterable[RawItem], label: str) -> Loaded:
+    """Read every row; what cannot be read is listed.
+
+    Args:
+        label: what the ids of a set without ids begin with, e.g. ``nq-train``.
+    """
+    loaded, seen = Loaded(), set[str]()
+    for number, raw in raw_rows:
+        if isinstance(raw, BadRow):
+            loaded.bad.append(raw)
+            continue
+        try:
+            row = read_row(dataset, raw, f"{label}-{number}")
+            if row.id in seen:
+                raise ValueError(f"an earlier row has the id {row.id!r}, too")
+            row.to_json().encode()
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            loaded.bad.append(BadRow(number, reason))
+            continue
+        seen.add(row.id)
+        loaded.rows.append(row)
+    return loaded
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    return run_command("questions", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    dataset, out = DATASETS[options.dataset], options.out
+    check_output(out)
+    if options.sample is not None and options.sample < 1:
+        raise InputError(f"--sample must be at least 1, found {options.sample}")
+    split = options.split or dataset.split
+    raw_rows = _raw_rows(options, dataset, split)
+    label = f"{dataset.name}-{options.input.stem if options.input and options.input.is_file() else split}"
+    loaded = load(dataset, tqdm(raw_rows, desc=dataset.name, unit="row"), label)
+    if not loaded.rows:
+        why = f"; the first of {len(loaded.bad)}: {loaded.bad[0].why}" if loaded.bad else ""
+        raise InputError(f"no row can be read as {dataset.name}{why}")
+    rows = loaded.rows if options.sample is None else shuffled(loaded.rows, options.seed)[: options.sample]
+    _list_bad(loaded.bad, out.with_name(f"{out.name}.bad.jsonl"))
+    write_whole(out, lines_of(rows))
+    logger.info("%s: %d of %d questions", out, len(rows), len(loaded.rows))
+
+
+def _raw_rows(options: argparse.Namespace, dataset: QADataset, split: str) -> Iterable[RawItem]:
+    if options.input is not None and not options.input.is_dir():
+        return from_file(options.input)
+    if options.input is not None:
+        return from_hub(HubPlace(str(options.input), options.config, split))
+    config = options.config if options.hub else options.config or dataset.config
+    return from_hub(HubPlace(options.hub or dataset.hub, config, split, options.revision))
+
+
+def _list_bad(bad: Sequence[BadRow], path: Path) -> None:
+    """List the bad rows beside the output, in place of the list of an earlier run."""
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    write_whole(path, "".join(json.dumps(vars(row)) + "\n" for row in bad))
+    logger.warning("%d rows cannot be read, see %s", len(bad), path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="data_prep.questions", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--dataset", required=True, choices=tuple(DATASETS), help="the question set")
+    add("--input", type=Path, metavar="PATH", help="a file of the release, or a folder in the hub's layout")
+    add("--split", help="of the hub's copy; default: train, or the only one")
+    add("--hub", metavar="NAME", help="another copy on the hub, e.g. RUC-NLPIR/FlashRAG_datasets")
+    add("--config", help="of the hub's copy, where it has several")
+    add("--revision", help="commit of the hub's copy, to load the same rows again later")
+    add("--sample", type=int, metavar="N", help="only N questions, drawn with --seed")
+    add("--seed", type=int, default=0, help="of --sample (default 0)")
+    add("--out", type=Path, required=True, metavar="FILE", help="JSONL of questions")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

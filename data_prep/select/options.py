@@ -1,0 +1,164 @@
+"""The command line of ``data_prep.select``: its flags, and the values that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.select.difficulty import Bounds
+from data_prep.select.rollouts import Judgement, Phase
+from data_prep.select.selection import read_manifest
+from data_prep.select.stages import PLANS, Plan, Quota
+from eval.play.contestant import find_contestant
+from eval.play.evaluation import Decoding
+from eval.play.options import endpoint_of
+from eval.play.policies import EngineModel, PlayedModel, ServedModel
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.openai_endpoint import EndpointConfig
+
+NOT_RECORDED = ("out", "from_manifest", "retriever_url", "browse", "endpoint", "key_variable", "concurrency",
+                "tensor_parallel_size", "endpoint_timeout")  # fmt: skip
+"""Flags that no set depends on, such as addresses: a rebuild takes them from its own command line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A selection, as its flags mean it."""
+
+    rows: list[QARow]
+    closed_book: Phase
+    search: Phase
+    decoding: Decoding
+    judgement: Judgement
+    bounds: Bounds
+    plan: Plan
+    keep_known: bool
+
+
+def parse(argv: Sequence[str] | None, description: str | None) -> tuple[argparse.Namespace, dict[str, Any] | None]:
+    """The flags, those of a manifest where one is named, and that manifest.
+
+    Raises:
+        InputError: the manifest cannot be read, or something that is needed is not given.
+    """
+    parser = _parser(description)
+    manifest_path = parser.parse_args(argv).from_manifest
+    manifest = None
+    if manifest_path is not None:
+        manifest = read_manifest(manifest_path)
+        recorded = manifest["options"]
+        parser.set_defaults(**recorded, data=[Path(each["path"]) for each in manifest["inputs"]])
+    options = parser.parse_args(argv)
+    for name in ("data", "model", "out"):
+        if getattr(options, name) is None:
+            raise InputError(f"--{name} is missing (see --help)")
+    return options, manifest
+
+
+def recorded(options: argparse.Namespace) -> dict[str, Any]:
+    """The flags that a manifest keeps; the files are kept with their hashes."""
+    return {name: value for name, value in vars(options).items() if name not in (*NOT_RECORDED, "data")}
+
+
+def job_of(options: argparse.Namespace) -> Job:
+    """The selection that the flags mean.  Raises ``InputError``."""
+    for name in ("k", "concurrency", "tensor_parallel_size"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
+    if options.closed_book_k < 0:
+        raise InputError(f"--closed-book-k must not be negative, found {options.closed_book_k}")
+    if not options.temperature > 0:
+        raise InputError(
+            f"--temperature must be above 0 (greedy rollouts are all the same), found {options.temperature}"
+        )
+    bounds = Bounds(options.easy_below, options.hard_above)
+    bounds.check_samples(options.k)
+    closed_book, search = find_contestant(options.closed_book), find_contestant(options.recipe)
+    if closed_book.searches:
+        raise InputError(f"--closed-book {options.closed_book} searches; name a recipe that does not")
+    return Job(
+        rows=_rows(options.data),
+        closed_book=Phase("closed_book", closed_book, options.closed_book_k),
+        search=Phase("search", search, options.k),
+        decoding=Decoding(options.temperature, options.top_p, options.seed),
+        judgement=Judgement(options.metric, options.right_from),
+        bounds=bounds,
+        plan=_plan(options),
+        keep_known=options.known == "mark",
+    )
+
+
+def _rows(files: Sequence[Path]) -> list[QARow]:
+    rows = [row for file in files for row in read_rows(file)]
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise InputError(f"--data: two questions have the id {row.id!r}; each id must be unique over all files")
+        seen.add(row.id)
+    return rows
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    given = {"stage1": options.stage1, "stage2": options.stage2}
+    own = {stage: tuple(map(Quota.parse, quotas)) for stage, quotas in given.items() if quotas is not None}
+    return {**PLANS[options.plan], **own}
+
+
+def inputs_of(files: Sequence[Path]) -> list[dict[str, str]]:
+    """The input files with their hashes."""
+    return [{"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files]
+
+
+def model_of(options: argparse.Namespace) -> PlayedModel:
+    """The model in this process, or behind an endpoint.  Raises ``InputError``."""
+    endpoint = endpoint_of(options)
+    if endpoint is not None:
+        return ServedModel(endpoint, options.tokenizer, options.endpoint_text)
+    return EngineModel(options.model, None, options.tensor_parallel_size, options.seed)
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="data_prep.select", description=description, allow_abbrev=False)
+    add = parser.add_argument
+    add("--data", type=Path, nargs="+", metavar="FILE", help="JSONL of questions, ids unique over all files")
+    add("--model", help="Hugging Face folder or hub name, or the endpoint's name")
+    add("--out", type=Path, metavar="DIR", help="folder of this selection; a killed one goes on")
+    add("--from-manifest", type=Path, metavar="FILE", help="rebuild the sets of a manifest in --out, and compare")
+    add("--retriever-url", help="search service, e.g. http://127.0.0.1:8000")
+    add("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")
+    add("--recipe", default="baseline.prompted_search", help="how to play with search (%(default)s)")
+    add("--closed-book", default="baseline.closed_book", metavar="RECIPE", help="and without (%(default)s)")
+    add("--k", type=int, default=20, help="rollouts with search at most (%(default)s)")
+    add("--closed-book-k", type=int, default=10, metavar="N", help="rollouts without; 0: no filter (%(default)s)")
+    add("--known", choices=("drop", "mark"), default="drop", help="what to do with questions answered without search")
+    add("--easy-below", type=int, default=Bounds.easy_below, metavar="N", help="rollouts to rightness (%(default)s)")
+    add("--hard-above", type=int, default=Bounds.hard_above, metavar="N", help="rollouts to rightness (%(default)s)")
+    add("--metric", default=Judgement.metric, help="decides what is right (%(default)s)")
+    add("--right-from", type=float, default=Judgement.right_from, metavar="V", help="value of it (%(default)s)")
+    add("--temperature", type=float, default=1.0, help="of the sampling (%(default)s)")
+    add("--top-p", type=float, default=1.0, help="of the sampling (%(default)s)")
+    add("--seed", type=int, default=0, help="of the first rollout and of the draw; the next rollout has the next one")
+    add("--plan", choices=tuple(PLANS), default="r1_searcher", help="what the sets are made of (%(default)s)")
+    for stage in ("stage1", "stage2"):
+        add(
+            f"--{stage}",
+            nargs="*",
+            metavar="QUOTA",
+            help="instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
+        )
+    add("--concurrency", type=int, default=64, help="episodes at a time (%(default)s)")
+    engine = parser.add_argument_group("the model in this process (vLLM)").add_argument
+    engine("--tensor-parallel-size", type=int, default=1, help="GPUs that share the model")
+    served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint").add_argument
+    served("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")
+    served("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")
+    served("--endpoint-text", action="store_true", help="for one that gives no token ids: not exact")
+    served("--key-variable", default=EndpointConfig.key_variable, help="environment variable of the key")
+    served("--endpoint-timeout", type=float, default=300.0, metavar="S", help="seconds of one turn")
+    return parser

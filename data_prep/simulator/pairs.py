@@ -1,0 +1,111 @@
+"""What real search showed for which query: the raw material of a simulated search engine (ZeroSearch).
+
+Pairs come from the trajectories of episodes that searched for real: a run's ``trajectories`` or ``predictions.jsonl``
+of an evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import InputError
+from r1_searcher.episode.documents import passage_text
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.trajectory import SpanKind, Trajectory
+from r1_searcher.episode.trajectory_json import from_mapping
+from r1_searcher.recipe.recipe import Recipe
+from r1_searcher.run.episode_log import read_episodes
+
+SIMULATED = "simulated/"
+"""Beginning of the ids of passages that a simulator wrote; no pair is made of them."""
+
+
+@dataclass(frozen=True)
+class SearchPair:
+    """One search of an episode and the documents that it put into the context."""
+
+    question: str
+    answers: tuple[str, ...]
+    query: str
+    documents: tuple[str, ...]
+    """As the policy saw them, without ranks; best first."""
+    last: bool
+    """Whether the episode answered after it: then a gold answer may be expected in it."""
+
+
+def pairs_of(trajectory: Trajectory, protocol: Protocol) -> Iterator[SearchPair]:
+    """The real searches of an episode that brought documents; failed, empty and simulated ones are left out."""
+    blocks = trajectory.of_kind(SpanKind.DOCUMENTS)
+    answered = [search for search in trajectory.searches if not search.error]
+    for place, (search, block) in enumerate(zip(answered, blocks, strict=False), start=1):
+        documents = tuple(line.strip() for line in passage_text(protocol, block.text).splitlines() if line.strip())
+        query = " ".join(search.query.split())
+        if query and documents and not any(name.startswith(SIMULATED) for name in search.shown_ids):
+            row = trajectory.row
+            yield SearchPair(row.question, row.answers, query, documents, last=place == len(blocks))
+
+
+def unique(pairs: Iterable[SearchPair]) -> list[SearchPair]:
+    """Each (question, query, documents) once, in order of appearance; last if it was so in any episode."""
+    found: dict[tuple[str, str, tuple[str, ...]], SearchPair] = {}
+    for pair in pairs:
+        key = (pair.question, pair.query, pair.documents)
+        if key not in found or (pair.last and not found[key].last):
+            found[key] = pair
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class EpisodeFiles:
+    """Files of episodes that were played with one protocol."""
+
+    files: tuple[Path, ...]
+    protocol: Protocol
+
+
+def find_episodes(source: Path) -> EpisodeFiles:
+    """The episodes of a run's or an evaluation's folder.
+
+    Raises:
+        InputError: the folder is none of these.
+    """
+    for description, files, recipe_in in (
+        ("run.json", sorted(source.glob("trajectories/*.jsonl")), ("recipe",)),
+        ("scores.json", [source / "predictions.jsonl"], ("provenance", "recipe")),
+    ):
+        if (source / description).is_file() and files and files[0].is_file():
+            return EpisodeFiles(tuple(files), _protocol(source / description, recipe_in))
+    raise InputError(
+        f"{source} holds no episodes; expected a run's folder (run.json, trajectories/) or an evaluation's "
+        "(scores.json, predictions.jsonl)"
+    )
+
+
+def _protocol(file: Path, keys: Iterable[str]) -> Protocol:
+    from r1_searcher.recipe.protocols import find_protocol
+
+    try:
+        found: Any = json.loads(file.read_text(encoding="utf-8"))
+        for key in keys:
+            found = found[key]
+        return Recipe.from_mapping(found).protocol_spec if "limits" in found else find_protocol(found["protocol"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{file} does not say which recipe its episodes were played with ({error!r})") from error
+
+
+def read_trajectories(source: EpisodeFiles) -> Iterator[tuple[Trajectory, Mapping[str, Any]]]:
+    """Every episode with its whole line (reward, decoding …).
+
+    Raises:
+        InputError: a line is JSON but no episode.
+    """
+    for file in source.files:
+        for number, line in enumerate(read_episodes(file), start=1):
+            try:
+                yield from_mapping(line), line
+            except (ValueError, LookupError, TypeError) as error:
+                raise InputError(f"{file}, episode {number}: not a trajectory ({error!r})") from error

@@ -1,0 +1,213 @@
+"""A tiny base model: taught to search and copy, then weakened to a base that rarely does.
+
+The order matters.  The skill (query, copy the value, go on to the second hop) is finished first, so that it
+is still there once a search happens; the weak phase then buries it under guesses, wrong queries and
+malformed endings, which RL can unlearn.
+
+The same seed gives the same demonstrations and the same tokenizer, byte for byte.  Weights are the same bit
+for bit on one machine with the same library versions; elsewhere sums round differently, and the figures are
+close.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from data_prep.tiny.demos import DemoEncoder, Encoded, document_writer, good_script, replies, weak_script
+from data_prep.tiny.dialects import DIALECTS, Dialect, find_dialect
+from data_prep.tiny.facts import draw_questions, draw_world
+from data_prep.tiny.names import name_words, pool
+from data_prep.tiny.tokenizer import build_tokenizer
+from foundation.errors import InputError
+from foundation.process import OneLineParser
+from r1_searcher.episode.tokenization import HFTokenizer
+from retriever.index.bm25 import Bm25Index
+
+if TYPE_CHECKING:
+    from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).parent / "model"
+"""Where the shipped model is, of the protocol :data:`SHIPPED`."""
+SHIPPED = "r1_searcher.tiny"
+METRICS = "metrics.json"
+"""Written last: a folder that has it holds a finished model."""
+WORLDS = 60
+NAMES_PER_WORLD = 500
+QUESTIONS_PER_WORLD = 176
+WEAK_PER_WORLD = 80
+NAME_WEIGHT = 2.0
+"""Weight of copied names in the skill phase."""
+EVALUATION_QUESTIONS = 250
+
+
+def draw_demos(dialect: Dialect, tokenizer: Qwen2Tokenizer, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+    """Good and weak demonstrations from worlds of the SFT pool, names and facts redrawn in each."""
+    words = [word for position in name_words() for word in position]
+    hf = HFTokenizer(tokenizer)
+    good = DemoEncoder(dialect.protocol, hf, words, NAME_WEIGHT)
+    weak = DemoEncoder(dialect.protocol, hf, words, 1.0)
+    writer = document_writer(dialect.protocol, hf)
+    demos: tuple[list[Encoded], list[Encoded]] = ([], [])
+    for number in range(WORLDS):
+        random = Random(f"demonstrations {seed} {number}")
+        names = random.sample(pool("sft"), NAMES_PER_WORLD)
+        world = draw_world(names, random)
+        index = Bm25Index.build(world.passages("sft"))
+        questions = draw_questions(world, QUESTIONS_PER_WORLD, random)
+        weak_questions = draw_questions(world, WEAK_PER_WORLD, random)
+        for encoder, kept, chosen, scripts in (
+            (good, demos[0], questions, [good_script(dialect, question) for question in questions]),
+            (weak, demos[1], weak_questions, [weak_script(dialect, q, world, names, random) for q in weak_questions]),
+        ):
+            kept += [encoder(*one) for one in zip(chosen, scripts, replies(writer, index, scripts), strict=True)]
+    return demos
+
+
+def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
+    """Train and save the model beside its tokenizer; the figures that are written to :data:`METRICS`."""
+    from data_prep.tiny.training import SKILL, SKILL_AGAIN, WEAK, new_model, train
+
+    started = time.perf_counter()
+    tokenizer = build_tokenizer(dialect)
+    good, weak = draw_demos(dialect, tokenizer, seed)
+    logger.info("%d good and %d weak demonstrations, %.0f s", len(good), len(weak), time.perf_counter() - started)
+    model = new_model(tokenizer, seed)
+    metrics: dict[str, object] = {"protocol": dialect.name, "seed": seed, "parameters": model.num_parameters()}
+    for name, demos, schedule in (("skill", good, SKILL), ("skill_again", good, SKILL_AGAIN), ("weak", weak, WEAK)):
+        loss = train(model, demos, schedule, tokenizer.pad_token_id, seed)
+        figures = {"loss": round(loss, 4)}
+        if schedule is SKILL_AGAIN:  # the skill is complete: what the weak phase must not destroy
+            figures |= evaluate(dialect, model, tokenizer, seed, modes=("greedy",))["greedy"]
+        metrics[name] = figures
+        logger.info("%s: %s", name, figures)
+    save(model, tokenizer, out)
+    metrics["base"] = evaluate(dialect, load(out), tokenizer, seed)
+    metrics["build_seconds"] = round(time.perf_counter() - started)
+    (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return metrics
+
+
+def evaluate(
+    dialect: Dialect,
+    model: Qwen2ForCausalLM,
+    tokenizer: Qwen2Tokenizer,
+    seed: int,
+    modes: Sequence[str] = ("greedy", "sampled", "greedy_after_right_search"),
+) -> dict[str, dict[str, float]]:
+    """Retrieval, format, F1 and exact match on a world of the evaluation pool, for each way of playing."""
+    from data_prep.tiny.rollout import BatchedPolicy, play, summary
+
+    world = draw_world(pool("evaluation"), Random(f"evaluation of the base {seed}"))
+    index = Bm25Index.build(world.passages("evaluation"))
+    questions = draw_questions(world, EVALUATION_QUESTIONS, Random(seed))
+    results = {}
+    for mode in modes:
+        policy = BatchedPolicy(model, tokenizer, temperature=1.0 if mode == "sampled" else 0.0, seed=seed)
+        episodes = play(dialect, policy, tokenizer, index, questions, force=mode.endswith("right_search"))
+        results[mode] = summary(dialect, episodes)
+    return results
+
+
+def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
+    """Write weights (bfloat16), configuration and tokenizer as ``from_pretrained`` reads them."""
+    import torch
+
+    torch.nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)  # the library makes it private
+    tokenizer.save_pretrained(out)
+
+
+def load(folder: Path) -> Qwen2ForCausalLM:
+    """The saved weights, computed with in float32: what bfloat16 kept of them, in every place the same."""
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    return Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def is_finished(out: Path, dialect: Dialect, seed: int) -> bool:
+    """Whether a folder holds this model.
+
+    Raises:
+        InputError: it holds another one, or something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out must be a folder, found the file {out}")
+    if not (out / METRICS).exists():
+        return False
+    try:
+        metrics = json.loads((out / METRICS).read_text(encoding="utf-8"))
+        found = f"{metrics.get('protocol', SHIPPED)} with seed {metrics['seed']}"
+    except (ValueError, LookupError, AttributeError):
+        found = f"something unknown (its {METRICS} names no seed)"
+    wanted = f"{dialect.name} with seed {seed}"
+    if found != wanted:
+        raise InputError(
+            f"{out} holds a base model of {found}, asked for is {wanted}: use another --out, or add --overwrite"
+        )
+    return True
+
+
+def build_in_place(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
+    """Build beside ``out`` and move the files there when all are complete, :data:`METRICS` last."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as draft:
+        metrics = build(dialect, Path(draft), seed)
+        out.mkdir(exist_ok=True)
+        (out / METRICS).unlink(missing_ok=True)
+        for file in sorted(Path(draft).iterdir(), key=lambda file: file.name == METRICS):
+            os.replace(file, out / file.name)
+    return metrics
+
+
+def _run(options: argparse.Namespace) -> None:
+    dialect = find_dialect(options.protocol)
+    if options.out is None and dialect.name != SHIPPED:
+        raise InputError(f"--out is missing: only the base model of {SHIPPED} has a place of its own")
+    out: Path = options.out or FOLDER
+    if options.tokenizer_only:
+        out.mkdir(parents=True, exist_ok=True)
+        build_tokenizer(dialect).save_pretrained(out)
+        return
+    if not options.overwrite and is_finished(out, dialect, options.seed):
+        logger.info("%s holds this model already; --overwrite builds it again", out)
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    logger.info("%s", json.dumps(build_in_place(dialect, out, options.seed), indent=2))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; bad input is one line on stderr and status 2."""
+    parser = OneLineParser(prog="python -m data_prep.tiny_base", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--protocol", default=SHIPPED, help=f"one of {', '.join(DIALECTS)} (default {SHIPPED})")
+    parser.add_argument("--out", type=Path, help=f"folder to write to; of {SHIPPED}, by default the shipped one")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, demonstrations and their order (default 0)")
+    parser.add_argument("--tokenizer-only", action="store_true", help="leave the weights alone")
+    parser.add_argument("--overwrite", action="store_true", help="build also where --out holds a finished model")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(options)
+    except InputError as error:
+        print(f"tiny_base: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

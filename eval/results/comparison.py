@@ -1,0 +1,199 @@
+"""Runs side by side on the questions that all of them answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.results.bootstrap import intervals, paired_difference
+from eval.results.folder import provenance_beside
+from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions
+from eval.results.variants import VARIANTS
+from eval.score import DEFAULT_METRICS
+from foundation.errors import InputError
+
+JUDGE = "judge"
+EXPECTED_TO_DIFFER = ("model", "recipe.name", "recipe.reward", "seconds", "data.path", "notes")
+"""Provenance that is the point of a comparison, or says nothing about it."""
+
+Key = tuple[str, int]
+"""A question's text, and its how-manieth occurrence: ids are not the same in everybody's files."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file of predictions."""
+
+    label: str
+    path: Path
+    predictions: Mapping[Key, Prediction]
+    """Without those whose search failed."""
+    failed: int
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, label: str, path: Path, decoding: str | None) -> Run:
+        """The predictions of one way of sampling: the named one, or the file's first.
+
+        Raises:
+            InputError: the file cannot be read, or does not hold this decoding.
+        """
+        groups = by_decoding(read_predictions(path))
+        name = next(iter(groups)) if decoding is None else decoding
+        if name not in groups:
+            raise InputError(f"{path} holds no decoding {name!r}; found: {', '.join(groups)}")
+        scored = [prediction for prediction in groups[name] if not prediction.failed]
+        provenance = provenance_beside(predictions_file(path))
+        return cls(label, path, dict(_keyed(scored)), len(groups[name]) - len(scored), provenance)
+
+
+def _keyed(predictions: Sequence[Prediction]) -> Iterator[tuple[Key, Prediction]]:
+    seen: Counter[str] = Counter()
+    for prediction in predictions:
+        question = " ".join(prediction.row.question.split())
+        yield (question, seen[question]), prediction
+        seen[question] += 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more runs, and the questions that they have in common."""
+
+    runs: Sequence[Run]
+    metric: str
+    """The metric of wins and losses: a short key, a variant, or ``judge``."""
+    keys: Sequence[Key]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], metric: str) -> Comparison:
+        """Raises ``InputError`` where there is no such metric, or no common question."""
+        known = [*DEFAULT_METRICS, *VARIANTS, JUDGE]
+        if metric not in known:
+            raise InputError(f"unknown metric {metric!r}; known: {', '.join(known)}")
+        keys = [key for key in runs[0].predictions if all(key in run.predictions for run in runs[1:])]
+        if not keys:
+            raise InputError(f"no question is answered in all of {', '.join(str(run.path) for run in runs)}")
+        comparison = cls(runs, metric, keys)
+        if metric == JUDGE and not all(map(comparison.is_judged, runs)):
+            raise InputError("the metric judge needs a verdict for every common question in every run")
+        return comparison
+
+    def common(self, run: Run) -> list[Prediction]:
+        """The run's predictions of the common questions, in the same order for every run."""
+        return [run.predictions[key] for key in self.keys]
+
+    def is_judged(self, run: Run) -> bool:
+        """Whether every common question of the run has a verdict."""
+        return all(prediction.judged is not None for prediction in self.common(run))
+
+    def values(self, run: Run, metric: str) -> list[float]:
+        """The metric of every common question."""
+        if metric == JUDGE:
+            return [float(bool(prediction.judged)) for prediction in self.common(run)]
+        score = VARIANTS[DEFAULT_METRICS.get(metric, metric)]
+        return [score(prediction.found, prediction.golds) for prediction in self.common(run)]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What is reported: the defaults, the chosen one, and the judge's where all runs have verdicts."""
+        judged = [JUDGE] if all(map(self.is_judged, self.runs)) else []
+        return list(dict.fromkeys([*DEFAULT_METRICS, *judged, self.metric]))
+
+    def summary(self, run: Run) -> dict[str, Any]:
+        """Scores and costs of one run on the common questions."""
+        columns = [self.values(run, metric) for metric in self.metrics]
+        limits = intervals(list(zip(*columns, strict=True)))
+        means = [round(sum(column) / len(column), 6) for column in columns]
+        common = self.common(run)
+        return {
+            "label": run.label,
+            "path": str(run.path),
+            "n": len(run.predictions),
+            "retriever_errors": run.failed,
+            "scores": dict(zip(self.metrics, means, strict=True)),
+            "interval_95": dict(zip(self.metrics, limits, strict=True)),
+            "searches": _mean([each.searches for each in common]),
+            "action_tokens": _mean([each.action_tokens for each in common]),
+            "document_tokens": _mean([each.document_tokens for each in common]),
+            "by_searches": self._by_searches(run),
+            "provenance": dict(run.provenance),
+        }
+
+    def _by_searches(self, run: Run) -> dict[str, dict[str, Any]]:
+        """The metric by how often the run searched: does asking more pay?"""
+        groups: dict[int, list[float]] = {}
+        for prediction, value in zip(self.common(run), self.values(run, self.metric), strict=True):
+            if prediction.searches is not None:
+                groups.setdefault(prediction.searches, []).append(value)
+        return {
+            str(count): {"n": len(values), self.metric: round(sum(values) / len(values), 6)}
+            for count, values in sorted(groups.items())
+        }
+
+    def pair(self, first: Run, second: Run) -> dict[str, Any]:
+        """How much the second run is above the first, and on which questions."""
+        differences = {}
+        for metric in self.metrics:
+            found = paired_difference(self.values(first, metric), self.values(second, metric))
+            differences[metric] = {"mean": found.mean, "interval_95": list(found.interval), "p_value": found.p_value}
+        pairs = list(zip(self.values(first, self.metric), self.values(second, self.metric), strict=True))
+        ids = [prediction.row.id for prediction in self.common(first)]
+        return {
+            "first": first.label,
+            "second": second.label,
+            "difference": differences,
+            "wins": [name for name, (one, other) in zip(ids, pairs, strict=True) if other > one],
+            "losses": [name for name, (one, other) in zip(ids, pairs, strict=True) if other < one],
+            "ties": sum(one == other for one, other in pairs),
+        }
+
+    def warnings(self) -> list[str]:
+        """Whatever makes the runs hard to compare, one line each."""
+        lines = [
+            f"{run.label} says nothing about its corpus, index, limits and versions: it is no evaluation of eval.run"
+            for run in self.runs
+            if not run.provenance
+        ]
+        lines += [
+            f"only {len(self.keys)} of {len(run.predictions)} questions of {run.label} are in all runs"
+            for run in self.runs
+            if len(run.predictions) > len(self.keys)
+        ]
+        first, *others = self.runs
+        for run in others:
+            golds = sum(
+                one.golds != other.golds for one, other in zip(self.common(first), self.common(run), strict=True)
+            )
+            if golds:
+                lines.append(f"{golds} common questions have other gold answers in {first.label} than in {run.label}")
+        return lines + list(_provenance_warnings([run for run in self.runs if run.provenance]))
+
+
+def _provenance_warnings(runs: Sequence[Run]) -> Iterator[str]:
+    flat = {run.label: dict(_flat(run.provenance)) for run in runs}
+    for name in dict.fromkeys(name for values in flat.values() for name in values):
+        found = {label: values.get(name) for label, values in flat.items()}
+        expected = any(name == known or name.startswith(f"{known}.") for known in EXPECTED_TO_DIFFER)
+        if not expected and len({str(value) for value in found.values()}) > 1:
+            yield f"{name} differs: " + ", ".join(f"{label} {_short(value)}" for label, value in found.items())
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 4) if len(known) == len(values) else None

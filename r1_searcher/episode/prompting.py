@@ -1,0 +1,71 @@
+"""A question to the text that an episode starts with, and the frame that its documents stand in."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import cache
+
+from foundation.errors import InputError
+from r1_searcher.episode.protocol import Protocol, Tags, prompt_text
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.tokenization import Tokenizer
+
+_prompt_text = cache(prompt_text)
+
+
+def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
+    """The prompt, ending exactly where the policy goes on.
+
+    Base protocols are plain text; chat protocols go through the tokenizer's own template, and then the prefill.
+    """
+    question = row.question
+    if protocol.ends_with_question_mark and not question.rstrip().endswith("?"):
+        question = f"{question.rstrip()}?"
+    user = (protocol.prompt_override or _prompt_text(protocol.prompt)).replace("{question}", question)
+    if not protocol.chat:
+        return user + protocol.prefill
+    messages = [*_system(protocol), {"role": "user", "content": user}]
+    return _prefilled(protocol, tokenizer.apply_chat_template(messages, [tool.schema for tool in protocol.tools]))
+
+
+def _system(protocol: Protocol) -> list[dict[str, str]]:
+    text = protocol.system_override or (_prompt_text(protocol.system_prompt) if protocol.system_prompt else "")
+    return [{"role": "system", "content": text.replace("{date}", date.today().isoformat())}] if text else []
+
+
+def _prefilled(protocol: Protocol, text: str) -> str:
+    # Templates of reasoning models open the thinking themselves.
+    return text if text.rstrip().endswith(protocol.prefill) else text + protocol.prefill
+
+
+def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:
+    """What the environment writes before and after the passages.
+
+    With tools it is cut out of the tokenizer's chat template: all that the template puts between the end of the
+    assistant's call and the tool's answer, and from there to where the assistant goes on.  The sampled EOS that
+    ended the call stands in the context already and is not written twice.
+
+    Raises:
+        InputError: the template does not show tool messages.
+    """
+    if not protocol.tools:
+        return Tags(protocol.before_documents, protocol.after_documents)
+    called, answered = "@@called@@", "@@answered@@"
+    messages = [
+        *_system(protocol),
+        {"role": "user", "content": "question"},
+        {"role": "assistant", "content": called},
+        {"role": "tool", "content": answered},
+    ]
+    text = tokenizer.apply_chat_template(messages, [tool.schema for tool in protocol.tools])
+    _, found_call, rest = text.partition(called)
+    before, found_answer, after = rest.partition(answered)
+    if not (found_call and found_answer):
+        raise InputError(
+            f"the tokenizer's chat template does not show tool messages, which {protocol.name} needs; it gave {text!r}"
+        )
+    for eos in sorted(tokenizer.eos_texts, key=len, reverse=True):
+        if before.lstrip().startswith(eos):
+            before = before.lstrip().removeprefix(eos)
+            break
+    return Tags(before, _prefilled(protocol, after))

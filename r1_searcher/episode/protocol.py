@@ -1,0 +1,115 @@
+"""How a system talks: its tags, its prompt, how passages are wrapped, what a turn may end with.
+
+A protocol is a value; the rows are in :mod:`r1_searcher.recipe.protocols`.  The loop has no branch on a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Tags:
+    """A pair of literal strings around a piece of text."""
+
+    open: str
+    close: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the policy calls by name with a JSON list, and the JSON shape of what comes back."""
+
+    name: str
+    retriever: str
+    """Key of the environment's retrievers that answers it: ``search`` or ``browse``."""
+    argument: str
+    """Name of the argument: a list of strings, each of them one request."""
+    description: str
+    asked: str
+    """Key of a result under which its request stands."""
+    found: str
+    """Key of a result under which its passages stand."""
+    fields: Mapping[str, str]
+    """Keys of one passage, and which of its fields (``id``, ``title``, ``text``, ``rank``) each holds."""
+    max_items: int = 3
+    """Strings of one call that are answered; the rest of the list is ignored."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The tool as chat templates take it."""
+        items = {"type": "array", "items": {"type": "string"}}
+        parameters = {"type": "object", "properties": {self.argument: items}, "required": [self.argument]}
+        function = {"name": self.name, "description": self.description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The exchange between policy and environment, as text."""
+
+    name: str
+    prompt: str
+    """File in ``r1_searcher/recipe/prompts``; ``{question}`` is replaced, every other byte is literal."""
+    query: Tags
+    """Around a query, or around the JSON of a tool call where the protocol has tools."""
+    documents: Tags
+    answer: Tags
+    think: Tags
+    passage_format: str = ""
+    """One passage; fields ``{rank}`` (from 1), ``{title}``, ``{text}``, ``{titled_text}``.  Unused with tools."""
+    before_documents: str = ""
+    """Between the end of the action and the passages, the opening tag included."""
+    after_documents: str = ""
+    """After the last passage, the closing tag included."""
+    no_documents: str = ""
+    """In place of the passages when the search found none."""
+    passage_separator: str = ""
+    chat: bool = False
+    """Whether the prompt goes through the tokenizer's chat template."""
+    system_prompt: str = ""
+    """File of the system message of a chat."""
+    prefill: str = ""
+    """Start of the assistant's turn, written for it and not trained."""
+    query_strip: str = ""
+    """Characters deleted from a query before it is sent."""
+    stops_at_answer: bool = False
+    """Whether the answer's closing tag ends a turn, and the episode with it; else only EOS does."""
+    stops_at_query: bool = True
+    """Whether the query's closing tag ends a turn; else EOS does, and the turn is read as a whole."""
+    boxed: bool = False
+    """Whether the answer stands in ``\\boxed{}`` inside the answer tags."""
+    first_answer: bool = False
+    """Whether of several answers in a turn the first one counts; else the last."""
+    feedback: str | None = None
+    """What follows a malformed action: None ends the episode; a correction is inserted, after which the policy may
+    try again, also where it ended its turn (EOS, budget of the turn) without an action; with an empty text it just
+    goes on writing."""
+    tools: tuple[Tool, ...] = ()
+    """Functions that are called with JSON; their results go back as the chat template's tool messages."""
+    ends_with_question_mark: bool = False
+    """Whether a question that lacks its question mark gets one."""
+    prompt_override: str = ""
+    """A user's text in place of the file ``prompt``, with ``{question}`` in it."""
+    system_override: str = ""
+    """A user's text in place of the file ``system_prompt``."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings at which a turn ends; EOS always ends one."""
+        query = (self.query.close,) if self.stops_at_query else ()
+        return (*query, self.answer.close) if self.stops_at_answer else query
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Every literal tag, longest first: what a passage must not be able to forge."""
+        pairs = (self.query, self.documents, self.answer, self.think)
+        return tuple(sorted((tag for pair in pairs for tag in (pair.open, pair.close)), key=len, reverse=True))
+
+
+def prompt_text(name: str) -> str:
+    """The exact text of a file in ``r1_searcher/recipe/prompts``."""
+    return resources.files("r1_searcher").joinpath("recipe", "prompts", name).read_text(encoding="utf-8")

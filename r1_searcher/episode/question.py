@@ -1,0 +1,113 @@
+"""One dataset row, and how rows are read from and written to JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundation.errors import InputError
+
+
+@dataclass(frozen=True)
+class QARow:
+    """A question with every answer that counts as right."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    """Gold answers; at least one, none empty.  Scores take the best over all of them."""
+    source: str = ""
+    """Dataset that the row comes from, e.g. ``hotpotqa``."""
+    hops: int | None = None
+    """Number of facts that must be combined, where the dataset says."""
+    titles: tuple[str, ...] = ()
+    """Titles of the pages that the answer rests on, where the dataset says."""
+
+    def to_json(self) -> str:
+        """One line of JSON; :meth:`from_json` reads it back."""
+        row: dict[str, object] = {"id": self.id, "question": self.question, "answers": list(self.answers)}
+        if self.source:
+            row["source"] = self.source
+        if self.hops is not None:
+            row["hops"] = self.hops
+        if self.titles:
+            row["titles"] = list(self.titles)
+        return json.dumps(row, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> QARow:
+        """Read one line.  Raises ``ValueError`` saying what is wrong with it."""
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON ({error.msg} at column {error.colno}); expected one object per line") from error
+        return cls.from_mapping(row)
+
+    @classmethod
+    def from_mapping(cls, row: object) -> QARow:
+        """Read a row that has ``question`` and ``answers`` (a list) or ``answer`` (a string or a list)."""
+        if not isinstance(row, Mapping):
+            raise ValueError(f"a row must be a JSON object, found {type(row).__name__}")
+        question = row.get("question")
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(f"'question' must be a non-empty string, found {question!r}")
+        hops = row.get("hops")
+        if hops is not None and not str(hops).isdecimal():
+            raise ValueError(f"'hops' must be a whole number, found {hops!r}")
+        return cls(
+            id=question if row.get("id") is None else str(row["id"]),
+            question=question,
+            answers=_gold_answers(row),
+            source=str(row.get("source", "")),
+            hops=None if hops is None else int(str(hops)),
+            titles=_titles(row.get("titles") or ()),
+        )
+
+
+def _gold_answers(row: Mapping[str, object]) -> tuple[str, ...]:
+    found = row.get("answers", row.get("answer"))
+    answers = [found] if isinstance(found, str) else found
+    if not isinstance(answers, list) or not answers:
+        raise ValueError(f"'answers' must be a non-empty list of strings (or 'answer' a string), found {found!r}")
+    if not all(isinstance(answer, str) and answer.strip() for answer in answers):
+        raise ValueError(f"every answer must be a non-empty string, found {answers!r}")
+    return tuple(answers)
+
+
+def _titles(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list | tuple) or not all(isinstance(title, str) for title in found):
+        raise ValueError(f"'titles' must be a list of strings, found {found!r}")
+    return tuple(found)
+
+
+def iter_rows(path: str | Path) -> Iterator[QARow]:
+    """Yield the rows of a JSONL file, blank lines skipped.
+
+    Raises:
+        InputError: the file is missing, or a line cannot be read (with its line number).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"dataset not found: {path} (expected a JSONL file of questions)")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield QARow.from_json(line.decode("utf-8"))
+            except ValueError as error:
+                raise InputError(f"{path}, line {number}: {error}") from error
+
+
+def read_rows(path: str | Path) -> list[QARow]:
+    """All rows of a JSONL file.
+
+    Raises:
+        InputError: as :func:`iter_rows`, or the file holds no row.
+    """
+    rows = list(iter_rows(path))
+    if not rows:
+        raise InputError(f"dataset is empty: {path} (expected at least one JSON line with a question)")
+    return rows

@@ -1,0 +1,96 @@
+"""The tokenizer as the loop needs it: text to ids without additions, ids to text without losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+from foundation.errors import InputError
+
+_CACHED_TEXTS = 1024
+"""Encodings that are kept: the samples of one prompt share it, and often their first queries' documents."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back; never used to encode again what the policy sampled."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text, with no BOS, EOS or other addition; special tokens in it keep their meaning."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Exact text of the ids, special tokens included."""
+
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The messages as text, ending where the assistant's turn begins; ``tools`` are JSON schemas."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a turn."""
+
+    @property
+    def eos_texts(self) -> frozenset[str]:
+        """Text of each of :attr:`eos_ids`."""
+
+    @property
+    def special_texts(self) -> frozenset[str]:
+        """Text of every token that was added to the vocabulary: what encoding a text could turn into one id."""
+
+
+class HFTokenizer:
+    """A Hugging Face tokenizer (``hf``, fast or slow) behind :class:`Tokenizer`."""
+
+    def __init__(self, hf: Any) -> None:
+        self.hf = hf
+        encode, self._decode = _codec_of(hf)
+        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(encode)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._decode(list(ids))
+
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        import jinja2
+
+        try:
+            return self.hf.apply_chat_template(
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            )
+        except (jinja2.TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise InputError(f"the tokenizer's chat template takes no conversation of {roles}: {error}") from error
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        found = self.hf.eos_token_id
+        return frozenset(found if isinstance(found, list) else [] if found is None else [found])
+
+    @cached_property
+    def eos_texts(self) -> frozenset[str]:
+        return frozenset(self.decode([token]) for token in self.eos_ids)
+
+    @cached_property
+    def special_texts(self) -> frozenset[str]:
+        added = getattr(self.hf, "added_tokens_decoder", {}).values()
+        return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.content.strip()}
+
+
+def _codec_of(hf: Any) -> tuple[Callable[[str], tuple[int, ...]], Callable[[list[int]], str]]:
+    """(text to ids without additions, ids to text without losses).
+
+    A fast tokenizer is asked directly: Hugging Face's calls around it cost more than the work itself, and a rollout
+    encodes every document block and decodes every turn.
+    """
+    backend = getattr(hf, "backend_tokenizer", None)
+    if backend is None or getattr(hf, "split_special_tokens", False):
+        return (
+            lambda text: tuple(hf(text, add_special_tokens=False)["input_ids"]),
+            lambda ids: hf.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+        )
+    hf("", add_special_tokens=False)  # switches off truncation and padding that a saved tokenizer may carry
+    return (
+        lambda text: tuple(backend.encode(text, add_special_tokens=False).ids),
+        lambda ids: backend.decode(ids, skip_special_tokens=False),
+    )

@@ -1,0 +1,168 @@
+"""The OpenRLHF seam: ``--train.agent_func_path`` points here.
+
+OpenRLHF loads this file by path in every rollout actor, builds :class:`AgentExecutor` without arguments and calls
+``execute`` for all episodes concurrently.  Everything that the executor knows comes from the run's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from openrlhf.utils.agent import AgentExecutorBase
+
+from r1_searcher.episode.engine_policy import EnginePolicy
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.rollout import Environment, run_episode
+from r1_searcher.episode.tokenization import HFTokenizer
+from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
+from r1_searcher.host.progress_actor import SharedProgress
+from r1_searcher.recipe.schedule import Ticket
+from r1_searcher.reward.rewards import RewardResult, neutral
+from r1_searcher.run.episode_log import EpisodeLog
+from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.retrieval_guard import RetrievalGuard
+from r1_searcher.run.reward_source import reward_source
+from r1_searcher.run.run_config import RunConfig
+from retriever.errors import RetrieverError
+from retriever.interface import Retriever
+from retriever.source import Source
+from retriever.sources import open_retriever
+
+
+class AgentExecutor(AgentExecutorBase):
+    """Plays episodes for OpenRLHF.  Holds what they share and no state of any of them."""
+
+    def __init__(self) -> None:
+        self.run = RunConfig.of_this_process()
+        self.recipe = self.run.recipe
+        self.reward = reward_source(self.run)
+        self._episodes = 0
+        self._environment: Environment | None = None
+
+    @cached_property
+    def retriever(self) -> Source:
+        """The search service's client, shared by all episodes of this engine."""
+        return self._open(self.run.retriever.url)
+
+    @cached_property
+    def tools(self) -> dict[str, Retriever]:
+        """What answers the protocol's tools beside the search."""
+        browse = self.run.retriever.browse
+        return {"browse": self._open(browse)} if browse else {}
+
+    def _open(self, source: str) -> Source:
+        config = self.run.retriever
+        return open_retriever(
+            source, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline
+        )
+
+    @cached_property
+    def progress(self) -> SharedProgress | None:
+        """The run's count of episodes, where the recipe's episodes depend on it."""
+        return SharedProgress() if self.run.counts_progress else None
+
+    @cached_property
+    def guard(self) -> RetrievalGuard:
+        """Waits out outages of the search service; see :mod:`r1_searcher.run.retrieval_guard`."""
+        return RetrievalGuard(self._retriever_is_healthy, self.run.retriever.outage_seconds)
+
+    async def _retriever_is_healthy(self) -> bool:
+        try:
+            await self.retriever.health()
+        except RetrieverError:
+            return False
+        return True
+
+    @cached_property
+    def log(self) -> EpisodeLog:
+        """This engine's file of episodes."""
+        name = f"{self.run.first_step:06d}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        return EpisodeLog(Path(self.run.run_dir) / "trajectories" / name)
+
+    def environment(self, hf_tokenizer: Any) -> Environment:
+        """The recipe's environment around the host's tokenizer; built once (the host sends a copy per prompt)."""
+        if self._environment is None:
+            self._environment = Environment(
+                self.recipe.protocol_spec, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer), self.tools
+            )
+        return self._environment
+
+    async def execute(
+        self,
+        prompt: str,
+        label: str,
+        sampling_params: Any,
+        max_length: int,
+        hf_tokenizer: Any,
+        llm_engine: Any,
+        images: Any = None,
+    ) -> dict[str, Any]:
+        """Play one episode; the answer is what OpenRLHF's ``SamplesGenerator`` reads.
+
+        ``label`` is the dataset row as JSON.  The prompt is rendered from it, ``prompt`` is only echoed: the host
+        uses it as a key.
+        """
+        row = QARow.from_json(label)
+        environment = self.environment(hf_tokenizer)
+        policy = EnginePolicy(llm_engine.generate, sampling_params)
+        ticket = await self._ticket()
+        failed = -1
+        play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
+        async for trajectory in self.guard.attempts(play):
+            failed += 1
+            started = time.perf_counter()
+            reward = await self._reward(trajectory, ticket.stage)
+            reward_seconds = time.perf_counter() - started
+            self.log.write(trajectory, reward, step=ticket.step, stage=ticket.stage, attempt=failed)
+        failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
+        metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
+        if self.progress is not None:
+            metrics |= {"schedule/stage": float(ticket.stage), "schedule/progress": ticket.fraction}
+            retrieved, in_format = bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])
+            self.progress.finish(ticket, retrieved=retrieved, in_format=in_format)
+        return self._response(trajectory, reward, metrics, prompt=prompt, label=label, images=images)
+
+    async def _ticket(self) -> Ticket:
+        """Where the next episode stands in the run; its step is exact in synchronous training."""
+        if self.progress is not None:
+            return await self.progress.begin()
+        step = self.run.first_step + 1 + self._episodes // max(self.run.episodes_per_step, 1)
+        self._episodes += 1
+        return Ticket(step, min(step / max(self.run.total_steps, step), 1.0), stage=1)
+
+    async def _reward(self, trajectory: Trajectory, stage: int) -> RewardResult:
+        reward = await self.reward.score(trajectory, stage)
+        return neutral(reward) if trajectory.stop_reason is StopReason.RETRIEVER_ERROR else reward
+
+    def _response(
+        self, trajectory: Trajectory, reward: RewardResult, metrics: dict[str, float], **echo: Any
+    ) -> dict[str, Any]:
+        logprobs = trajectory.logprobs
+        return {
+            **echo,
+            "mm_train_inputs": None,
+            "observation_tokens": list(trajectory.ids),
+            "action_ranges": trained_ranges(trajectory, train_on_documents=self.recipe.train_on_documents),
+            "rollout_log_probs": None if logprobs is None else list(logprobs),
+            "truncated": trajectory.stop_reason is StopReason.LENGTH,
+            "reward": reward.total,
+            "scores": reward.total,
+            "extra_logs": metrics,
+        }
+
+
+def trained_ranges(trajectory: Trajectory, *, train_on_documents: bool = False) -> list[tuple[int, int]]:
+    """``[start, end)`` of the ids that the loss sees: what the policy wrote, nothing of a failed episode.
+
+    ``train_on_documents`` is the ablation without the document mask: everything after the prompt.
+    """
+    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+        return []
+    if not train_on_documents:
+        return trajectory.action_ranges
+    return [(span.start, span.end) for span in trajectory.spans if span.kind is not SpanKind.PROMPT]

@@ -1,0 +1,171 @@
+"""When a run goes from its first reward to its second, and how far it is: plain bookkeeping, no Ray.
+
+One :class:`Progress` counts the episodes of all engines.  What it has seen of each finished step is a line of a file
+in the run folder, so that a resumed run goes on with the same stage and the same curriculum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import InputError
+from foundation.storage import write_whole
+
+_KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The end of the first stage.  Exactly one of ``step``, ``fraction`` and ``held`` is set."""
+
+    step: int = 0
+    """Last step of the first stage."""
+    fraction: float = 0.0
+    """The same as a share of all steps."""
+    held: int = 0
+    """Steps in a row in which retrieval and format rate must have reached their thresholds."""
+    retrieval: float = 0.95
+    format: float = 0.9
+
+    @classmethod
+    def parse(cls, text: str) -> Switch:
+        """Read ``step:12``, ``fraction:0.25``, ``held:3`` or ``held:3,retrieval=0.9,format=0.9``.
+
+        Raises:
+            InputError: the text is none of these, or such a switch would never or always be over.
+        """
+        first, *options = text.split(",")
+        kind, _, value = first.partition(":")
+        try:
+            values: dict[str, Any] = {kind: float(value) if kind == "fraction" else int(value)}
+            values |= {name: float(number) for name, _, number in (option.partition("=") for option in options)}
+            switch = cls(**values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a switch is one of {_KINDS}; found {text!r}") from error
+        return switch.checked(text)
+
+    def checked(self, text: str) -> Switch:
+        """The switch itself.  Raises ``InputError`` where it could never take place."""
+        if (
+            self.step < 0
+            or self.held < 0
+            or not 0 <= self.fraction < 1
+            or not (self.step or self.fraction or self.held)
+        ):
+            raise InputError(f"the switch {text!r} never takes place; expected one of {_KINDS}, above 0")
+        if not (0 <= self.retrieval <= 1 and 0 <= self.format <= 1):
+            raise InputError(f"rates of the switch {text!r} must lie in 0..1: above 1 it never takes place")
+        return self
+
+
+@dataclass(frozen=True)
+class StepSummary:
+    """What one finished step showed: means over its episodes."""
+
+    step: int
+    stage: int
+    retrieval: float
+    format: float
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Where an episode stands in the run."""
+
+    step: int
+    """Global step, from 1; exact in synchronous training."""
+    fraction: float
+    """Step over all steps, above 0 and at most 1: ZeroSearch's i/m."""
+    stage: int
+    """1, or 2 once the switch has taken place."""
+
+
+class Progress:
+    """Counts episodes, tells each its step and stage, and notes what the steps showed.
+
+    Args:
+        episodes_per_step: of all engines together.
+        total_steps: of the whole run.
+        file: where finished steps are noted.
+        first_step: global step of the checkpoint that this attempt starts from; later notes are forgotten.
+    """
+
+    def __init__(
+        self, episodes_per_step: int, total_steps: int, switch: Switch | None, file: Path, first_step: int = 0
+    ) -> None:
+        self._per_step = max(episodes_per_step, 1)
+        self._total = max(total_steps, 1)
+        self._switch = switch
+        self._first_stage_ends = self._scheduled_end()
+        self._file = file
+        self._first = first_step
+        self._begun = 0
+        self._open: dict[int, list[tuple[bool, bool]]] = {}
+        self._steps = [summary for summary in read_steps(file) if summary.step <= first_step]
+        self._stage = max((summary.stage for summary in self._steps), default=1)
+        if self._stage == 1 and self._switch_is_due():
+            self._stage = 2
+        self._rewrite()
+
+    def begin(self) -> Ticket:
+        """The next episode's place."""
+        step = self._first + 1 + self._begun // self._per_step
+        self._begun += 1
+        if self._first_stage_ends and step > self._first_stage_ends:
+            self._stage = 2
+        return Ticket(step, min(step / self._total, 1.0), self._stage)
+
+    def finish(self, step: int, *, retrieved: bool, in_format: bool) -> None:
+        """Note a finished episode; with the last one of its step the step is noted on disk."""
+        seen = self._open.setdefault(step, [])
+        seen.append((retrieved, in_format))
+        if len(seen) < self._per_step:
+            return
+        del self._open[step]
+        rates = [sum(values) / len(seen) for values in zip(*seen, strict=True)]
+        self._note(StepSummary(step, self._stage, rates[0], rates[1]))
+
+    def _note(self, summary: StepSummary) -> None:
+        self._steps.append(summary)
+        with self._file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(asdict(summary)) + "\n")
+        if self._stage == 1 and self._switch_is_due():
+            self._stage = 2
+
+    def _scheduled_end(self) -> int:
+        """Last step of the first stage where it is known beforehand, else 0."""
+        if self._switch is None:
+            return 0
+        return self._switch.step or (max(1, round(self._switch.fraction * self._total)) if self._switch.fraction else 0)
+
+    def _switch_is_due(self) -> bool:
+        switch = self._switch
+        if switch is None or not switch.held:
+            return False
+        last = self._steps[-switch.held :]
+        good = (step.retrieval >= switch.retrieval and step.format >= switch.format for step in last)
+        return len(last) == switch.held and all(good)
+
+    def _rewrite(self) -> None:
+        """Forget what is later than the checkpoint."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._file, "".join(json.dumps(asdict(summary)) + "\n" for summary in self._steps))
+
+
+def read_steps(file: Path) -> list[StepSummary]:
+    """The finished steps of a run; a half-written last line is left out."""
+    if not file.is_file():
+        return []
+    return [StepSummary(**line) for line in _json_lines(file.read_text(encoding="utf-8").splitlines())]
+
+
+def _json_lines(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return

@@ -1,0 +1,224 @@
+"""A language model as judge: is this answer right?  For evaluation and for rewards.
+
+Any OpenAI-compatible endpoint serves.  A question that cannot be judged is typed as such and never counts as wrong.
+Verdicts are kept on disk as they come, so that nothing is asked, or paid, twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from foundation.storage import JsonLines
+from r1_searcher.openai_endpoint import ChatReply, EndpointError, Failure
+
+PROMPT = """You check the answer to a question against the reference answers.
+It is correct when it names the same thing as one of them; spelling, length and extra words do not matter.
+It is incorrect when it names something else, contradicts all references, or gives several things to choose from.
+
+Question: {question}
+Reference answers: {golds}
+Answer to check: {found}
+
+Reply with one word: True if it is correct, False if it is not."""
+"""The judge's whole instruction; a part of every key of the cache, so a changed prompt asks anew."""
+
+
+class Unjudged(str, Enum):
+    """Why a question has no verdict."""
+
+    ERROR = "error"
+    """The endpoint failed or refused."""
+    TIMEOUT = "timeout"
+    """The endpoint did not answer in time."""
+    NONSENSE = "nonsense"
+    """The endpoint answered, but neither True nor False."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be judged."""
+
+    question: str
+    golds: tuple[str, ...]
+    found: str
+
+    @property
+    def message(self) -> str:
+        """The instruction of this case."""
+        golds = json.dumps(list(self.golds), ensure_ascii=False)
+        return PROMPT.format(question=self.question, golds=golds, found=json.dumps(self.found, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one case, and what it cost."""
+
+    correct: bool | None
+    """None: see ``unjudged``."""
+    unjudged: Unjudged | None = None
+    reply: str = ""
+    """The judge's own words, or the failure's."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+    """Sent for it, failed ones included."""
+
+    @classmethod
+    def from_mapping(cls, row: Mapping[str, Any]) -> Verdict:
+        """Read what :func:`dataclasses.asdict` wrote."""
+        reason = row["unjudged"]
+        return cls(**{**row, "unjudged": None if reason is None else Unjudged(reason)})
+
+
+class VerdictCache:
+    """Verdicts by key, in a file of JSON lines that only grows."""
+
+    def __init__(self, path: Path, *, keep_unjudged: bool = True) -> None:
+        """Read what is there, an incomplete last line left out.
+
+        Args:
+            keep_unjudged: Whether cases without a verdict count as answered; if not, they are asked again.
+        """
+        self._verdicts = {key: verdict for key, _, verdict in read_verdicts(path)}
+        if not keep_unjudged:
+            self._verdicts = {key: found for key, found in self._verdicts.items() if found.unjudged is None}
+        self._path = path
+        self._log: JsonLines | None = None  # opened when there is something to keep
+
+    def get(self, key: str) -> Verdict | None:
+        """The verdict, where there is one."""
+        return self._verdicts.get(key)
+
+    def put(self, key: str, case: Case, verdict: Verdict) -> None:
+        """Keep a verdict; it is on disk when this returns.
+
+        Raises:
+            InputError, RunAborted: the file cannot be written.
+        """
+        if self._log is None:
+            self._log = JsonLines(self._path)
+        self._log.append({"key": key, "case": asdict(case), "verdict": asdict(verdict)})
+        self._verdicts[key] = verdict
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._log is not None:
+            self._log.close()
+
+
+def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
+    """Key, case and verdict of every line, later ones replacing earlier ones of their key; none without a file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+                case = Case(**{**row["case"], "golds": tuple(row["case"]["golds"])})
+                yield row["key"], case, Verdict.from_mapping(row["verdict"])
+            except (KeyError, TypeError, ValueError):
+                continue  # of a killed process; the case is asked again
+
+
+class ChatModel(Protocol):
+    """What a judge asks: :class:`r1_searcher.openai_endpoint.OpenAIEndpoint`."""
+
+    async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
+        """One answer.  Raises ``EndpointError``."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the judge is sampled."""
+
+    temperature: float = 0.0
+    max_tokens: int = 512
+    """One word is asked for; models that think before they answer need room."""
+
+
+class Judge:
+    """Judges cases, each one once, at most ``concurrency`` at a time."""
+
+    def __init__(
+        self, model: ChatModel, name: str, cache: VerdictCache, sampling: Sampling | None = None, concurrency: int = 16
+    ) -> None:
+        """``name``, of the model, is a part of the cache's keys: another model gives other verdicts."""
+        self._model = model
+        self._name = name
+        self._cache = cache
+        self._sampling = sampling or Sampling()
+        self._turns = asyncio.Semaphore(concurrency)
+        self._under_way: dict[str, asyncio.Task[Verdict]] = {}
+        self.asked: list[Verdict] = []
+        """Verdicts that were not in the cache: what this judge has cost."""
+
+    def key(self, case: Case) -> str:
+        """What a verdict depends on, as a hash."""
+        parts = [self._name, self._sampling.temperature, self._sampling.max_tokens, case.message]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def knows(self, case: Case) -> bool:
+        """Whether the verdict is in the cache."""
+        return self._cache.get(self.key(case)) is not None
+
+    async def judge(self, case: Case) -> Verdict:
+        """The verdict, from the cache where it is known; equal cases under way are asked once."""
+        key = self.key(case)
+        known = self._cache.get(key)
+        if known is not None:
+            return known
+        if key not in self._under_way:
+            self._under_way[key] = task = asyncio.create_task(self._ask(key, case))
+            task.add_done_callback(lambda done: self._finished(key, done))
+        return await asyncio.shield(self._under_way[key])
+
+    def _finished(self, key: str, task: asyncio.Task[Verdict]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # now seen, also where nobody waits any more
+
+    async def _ask(self, key: str, case: Case) -> Verdict:
+        async with self._turns:
+            verdict = await self._verdict(case)
+        self._cache.put(key, case, verdict)
+        self.asked.append(verdict)
+        return verdict
+
+    async def _verdict(self, case: Case) -> Verdict:
+        try:
+            reply = await self._model.chat([{"role": "user", "content": case.message}], **asdict(self._sampling))
+        except EndpointError as error:
+            reason = Unjudged.TIMEOUT if error.failure is Failure.TIMEOUT else Unjudged.ERROR
+            return Verdict(None, reason, str(error), requests=error.attempts)
+        correct = parse_verdict(reply.text)
+        return Verdict(
+            correct=correct,
+            unjudged=Unjudged.NONSENSE if correct is None else None,
+            reply=reply.text,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            requests=reply.attempts,
+        )
+
+
+_VERDICT = re.compile(r"\W*(?:[\w ]{1,20}:\W*)?(true|false)\W*", re.IGNORECASE)
+
+
+def parse_verdict(reply: str) -> bool | None:
+    """True or False where the first or the last line is that word, a label before it allowed, else None.
+
+    A model that reasons ends in its verdict, one that explains begins with it; one that does both differently has
+    not given one.
+    """
+    lines = [line for line in reply.splitlines() if line.strip()]
+    ends = [_VERDICT.fullmatch(line) for line in (lines[:1] + lines[-1:])]
+    verdicts = {found[1].lower() == "true" for found in ends if found}
+    return verdicts.pop() if len(verdicts) == 1 else None

@@ -1,0 +1,110 @@
+"""The parts that rewards are made of: plain functions of a judged episode, each worth a number.
+
+A part never looks for tags in retrieved text; what the policy wrote and what the environment inserted are
+different spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from r1_searcher.episode.documents import passage_text
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.trajectory import SpanKind, Trajectory
+from r1_searcher.reward.metrics import METRICS, SQUAD, normalize_answer
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished episode, and which of its reward's format rules it kept (each is checked once)."""
+
+    trajectory: Trajectory
+    protocol: Protocol
+    rules: Mapping[str, bool]
+    verdict: bool | None = None
+    """What a language model as judge says of the answer; None where none was asked, or it gave no verdict."""
+
+
+Part = Callable[[Judged], float]
+
+
+def retrieved(judged: Judged) -> float:
+    """1 where at least one search brought documents back into the context."""
+    return float(judged.trajectory.n_searches >= 1)
+
+
+def answer_score(metric: str) -> Part:
+    """A metric of :data:`~r1_searcher.reward.metrics.METRICS` on the recorded answer; 0 without one."""
+    score = METRICS[metric]
+    return lambda judged: score(judged.trajectory.answer, judged.trajectory.row.answers)
+
+
+def plus_or_minus(part: Part) -> Part:
+    """1 where the part is 1, else -1."""
+    return lambda judged: 1.0 if part(judged) == 1.0 else -1.0
+
+
+def keeps(rules: Iterable[str] = ()) -> Part:
+    """The part that is 1 where these rules are kept; without names, all of the reward's."""
+    names = tuple(rules)
+    return lambda judged: float(all(judged.rules[name] for name in names or judged.rules))
+
+
+def breaks(rules: Iterable[str] = ()) -> Part:
+    """The part that is 1 where at least one of these rules is broken, however many are."""
+    kept = keeps(rules)
+    return lambda judged: 1.0 - kept(judged)
+
+
+def gated(part: Part) -> Part:
+    """The part where every rule of the reward is kept, else 0."""
+    kept = keeps()
+    return lambda judged: part(judged) if kept(judged) else 0.0
+
+
+def evidence(judged: Judged) -> float:
+    """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
+
+    Rewards finding the fact apart from reading it.  A gold that is just yes or no would occur anywhere and does not
+    count.
+    """
+    row = judged.trajectory.row
+    wanted = {normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles)} - {"yes", "no", ""}
+    blocks = judged.trajectory.of_kind(SpanKind.DOCUMENTS)
+    shown = " ".join(passage_text(judged.protocol, block.text) for block in blocks)
+    words = f" {normalize_answer(shown, SQUAD)} "
+    return float(any(f" {text} " in words for text in wanted))
+
+
+def searches(judged: Judged) -> float:
+    """Number of searches; with a small negative weight, a price per search."""
+    return float(judged.trajectory.n_searches)
+
+
+def verdict(judged: Judged) -> float:
+    """1 where the judge calls the answer right; without a verdict, cover-EM stands in for it.
+
+    A judge that fails must neither stop a run nor count as a wrong answer.
+    """
+    if judged.verdict is None:
+        return METRICS["r1_searcher.cover_em"](judged.trajectory.answer, judged.trajectory.row.answers)
+    return float(judged.verdict)
+
+
+PARTS: dict[str, Part] = {
+    "judge": verdict,
+    "retrieved": retrieved,
+    "evidence": evidence,
+    "searches": searches,
+    "format_kept": keeps(),
+    "format_broken": breaks(),
+    "em": answer_score("r1_searcher.em"),
+    "cover_em": answer_score("r1_searcher.cover_em"),
+    "f1": answer_score("r1_searcher.f1"),
+    "squad_em": answer_score("squad.em"),
+    "squad_f1": answer_score("squad.f1"),
+    "substring": answer_score("squad.substring"),
+    "set_f1": answer_score("deep_researcher.set_f1"),
+}
+"""Parts by the name that a free composition uses, such as ``f1=1,format_broken=-2,searches=-0.05``."""

@@ -1,0 +1,257 @@
+"""Rewards: weighted sums of named parts over a finished episode.
+
+A part and a rule are plain functions; a reward is a value that names and weighs them; a system's reward is a row of
+:data:`REWARDS`.  Each part and each rule is logged under its own name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from foundation.errors import InputError
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.reward import rules_deep_researcher as deep_researcher_rules
+from r1_searcher.reward import rules_r1_searcher_code as published
+from r1_searcher.reward import rules_research as research_rules
+from r1_searcher.reward import rules_search_r1 as search_r1_rules
+from r1_searcher.reward.parts import (
+    PARTS,
+    Judged,
+    Part,
+    answer_score,
+    breaks,
+    gated,
+    keeps,
+    plus_or_minus,
+    retrieved,
+    verdict,
+)
+from r1_searcher.reward.rules_r1_searcher import FORMAT_RULES, Rule, check
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    """One episode's reward, and how it came about."""
+
+    total: float
+    """Sum of the parts."""
+    parts: Mapping[str, float]
+    """Each part's contribution, its weight included."""
+    rules: Mapping[str, bool]
+    """Each format rule, and whether it was kept."""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics under their full names."""
+
+    def logs(self) -> dict[str, float]:
+        """Metrics ``reward/<part>`` and ``rule/<rule>`` (1 kept, 0 broken); the same keys every time."""
+        return {
+            **self.notes,
+            **{f"reward/{name}": value for name, value in self.parts.items()},
+            **{f"rule/{name}": float(kept) for name, kept in self.rules.items()},
+        }
+
+
+@dataclass(frozen=True)
+class WeightedPart:
+    """A part and what a value of 1 is worth."""
+
+    weight: float
+    part: Part
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A weighted sum of named parts, with the format rules that are reported beside it."""
+
+    name: str
+    source: str
+    """Where it is published, and how it differs."""
+    parts: Mapping[str, WeightedPart]
+    rules: Mapping[str, Rule] = field(default_factory=lambda: FORMAT_RULES)
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether a part is the verdict of a language model."""
+        return any(weighted.part is verdict for weighted in self.parts.values())
+
+
+def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:
+    """The reward of one episode; ``judged_right`` is the judge's verdict for a reward that asks one.
+
+    An episode that ended in RETRIEVER_ERROR gets the neutral reward: total 0, every part 0, every rule kept.
+    Nothing of it counts for or against the policy; the executor masks its tokens and logs its stop reason.
+    """
+    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+        return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
+    judged = Judged(trajectory, protocol, check(reward.rules, trajectory, protocol), judged_right)
+    # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
+    parts = {name: weighted.weight * weighted.part(judged) + 0.0 for name, weighted in reward.parts.items()}
+    return RewardResult(sum(parts.values()), parts, judged.rules)
+
+
+def neutral(reward: RewardResult) -> RewardResult:
+    """The reward that says nothing about the policy, with the same parts and rules."""
+    return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True), reward.notes)
+
+
+_RULES: Mapping[str, Mapping[str, Rule]] = {
+    "search_r1": search_r1_rules.RULES,
+    "zerosearch": search_r1_rules.RULES,
+    "research": research_rules.RULES,
+    "deep_researcher": deep_researcher_rules.RULES,
+}
+"""Format rules by the first word of a protocol's name; of the others, R1-Searcher's."""
+
+
+def compose(text: str, protocol: str = "") -> Reward:
+    """The reward ``part=weight,part=weight,…`` over :data:`~r1_searcher.reward.parts.PARTS`.
+
+    ``format_kept`` and ``format_broken`` are about the rules of the protocol's system.
+
+    Raises:
+        InputError: an unknown part, a weight that is no number, or weights that are all 0.
+    """
+    parts: dict[str, WeightedPart] = {}
+    for item in text.split(","):
+        name, _, weight = (word.strip() for word in item.partition("="))
+        if name not in PARTS:
+            raise InputError(f"unknown part {name!r} in the reward {text!r}; known: {', '.join(PARTS)}")
+        if name in parts:
+            raise InputError(f"the reward {text!r} names the part {name!r} twice")
+        parts[name] = WeightedPart(_weight(weight, text), PARTS[name])
+    if not any(weighted.weight for weighted in parts.values()):
+        raise InputError(f"the reward {text!r} is 0 for every episode: at least one weight must not be 0")
+    rules = _RULES.get(protocol.partition(".")[0], FORMAT_RULES)
+    return Reward(name=text, source="composed by the user", parts=parts, rules=rules)
+
+
+def _weight(written: str, text: str) -> float:
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InputError(f"a weight in the reward {text!r} must be a number, found {written!r}")
+    return weight
+
+
+def find_reward(name: str, protocol: str = "") -> Reward:
+    """The reward of this name, or the one composed for a protocol where the name holds ``=``.
+
+    Raises:
+        InputError: naming the known ones.
+    """
+    if "=" in name:
+        return compose(name, protocol)
+    if name not in REWARDS:
+        raise InputError(f"unknown reward {name!r}; known: {', '.join(REWARDS)}")
+    return REWARDS[name]
+
+
+_ROWS = (
+    Reward(
+        name="r1_searcher.stage1",
+        source="R1-Searcher, paper, stage 1: 0.5 for retrieving, 0.5 for format. 0..1",
+        parts={"retrieval": WeightedPart(0.5, retrieved), "format": WeightedPart(0.5, keeps())},
+    ),
+    Reward(
+        name="r1_searcher.stage2",
+        source="R1-Searcher, paper, stage 2: F1 of the answer, -2 once if any format rule is broken. -2..1",
+        parts={"answer": WeightedPart(1.0, answer_score("r1_searcher.f1")), "format": WeightedPart(-2.0, breaks())},
+    ),
+    Reward(
+        name="r1_searcher.stage2_em",
+        source="R1-Searcher, paper, ablation of the answer reward: +-1 for exact match. -3..1",
+        parts={
+            "answer": WeightedPart(1.0, plus_or_minus(answer_score("r1_searcher.em"))),
+            "format": WeightedPart(-2.0, breaks()),
+        },
+    ),
+    Reward(
+        name="r1_searcher.stage2_cover_em",
+        source="R1-Searcher, paper, ablation of the answer reward: cover-EM. -2..1",
+        parts={
+            "answer": WeightedPart(1.0, answer_score("r1_searcher.cover_em")),
+            "format": WeightedPart(-2.0, breaks()),
+        },
+    ),
+    Reward(
+        name="r1_searcher.base_code",
+        source="R1-Searcher, reward_server_qwen_zero.py: stage 2 with rules on the whole completion. -2..1",
+        parts={
+            "answer": WeightedPart(1.0, published.answer_f1),
+            "format": WeightedPart(-2.0, breaks()),
+        },
+        rules=published.BASE_RULES,
+    ),
+    Reward(
+        name="r1_searcher.llama_stage1_code",
+        source="R1-Searcher, reward_server_llama_stage1.py: +-1 for cover-EM (not in the paper), "
+        "0.5 for retrieving, 0.5 for think and answer tags. -1..2",
+        parts={
+            "answer": WeightedPart(1.0, published.answer_covered),
+            "retrieval": WeightedPart(0.5, keeps(["documents_present"])),
+            "format": WeightedPart(0.5, keeps(published.LLAMA_STAGE1_TAG_RULES)),
+        },
+        rules={**published.LLAMA_STAGE1_TAG_RULES, "documents_present": published.documents_present},
+    ),
+    Reward(
+        name="r1_searcher.llama_stage2_code",
+        source="R1-Searcher, reward_server_llama_stage2.py: F1, -1 (paper: -2) if a check fails. -1..1",
+        parts={
+            "answer": WeightedPart(1.0, published.answer_f1),
+            "format": WeightedPart(-1.0, breaks()),
+        },
+        rules=published.LLAMA_STAGE2_RULES,
+    ),
+    Reward(
+        name="search_r1.em",
+        source="Search-R1, qa_em.py: exact match after SQuAD's normalisation, any gold. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.em"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="search_r1.format",
+        source="Search-R1, qa_em_format.py with the v0.3 scripts' values (structure 0.2, final 0.1, retrieval 0). 0..1",
+        parts={"outcome": WeightedPart(1.0, search_r1_rules.outcome(structure=0.2, final=0.1, retrieval=0.0))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="research.code",
+        source="ReSearch, re_search.py: 0 for a bad format or a cut episode, else F1, else 0.1. 0..1",
+        parts={"outcome": WeightedPart(1.0, research_rules.code_outcome)},
+        rules=research_rules.RULES,
+    ),
+    Reward(
+        name="research.paper",
+        source="ReSearch, paper: F1 whatever the format where it is above 0, else 0.1 for a good format. 0..1",
+        parts={"outcome": WeightedPart(1.0, research_rules.paper_outcome)},
+        rules=research_rules.RULES,
+    ),
+    Reward(
+        name="zerosearch.f1",
+        source="ZeroSearch: F1 after SQuAD's normalisation, no format reward. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.f1"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="zerosearch.containment",
+        source="ZeroSearch's 'EM': a gold is a substring of the answer. 0..1",
+        parts={"answer": WeightedPart(1.0, answer_score("squad.substring"))},
+        rules=search_r1_rules.RULES,
+    ),
+    Reward(
+        name="deep_researcher.set_f1",
+        source="DeepResearcher, format_and_f1.py: F1 over sets of words, -1 for a bad format. -1..1",
+        parts={
+            "answer": WeightedPart(1.0, gated(answer_score("deep_researcher.set_f1"))),
+            "format": WeightedPart(-1.0, breaks()),
+        },
+        rules=deep_researcher_rules.RULES,
+    ),
+)
+
+REWARDS: dict[str, Reward] = {reward.name: reward for reward in _ROWS}

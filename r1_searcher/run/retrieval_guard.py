@@ -1,0 +1,109 @@
+"""What the trainer does when the search service fails: wait, play the episode again, give up in time.
+
+An episode whose search failed past the client's retries is thrown away, logged, counted, and played again once the
+service answers.  Nothing of it is trained on.  A question that fails :data:`ATTEMPTS` times while others succeed is
+handed on with an all-zero action mask.  Whole steps of failed episodes cannot happen: a service that stays down for
+``outage_seconds``, or that calls itself healthy but fails every search, ends the run instead.  (In a step whose
+every mask is zero the host would divide by the zero number of action tokens, and NaN would reach the weights.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from foundation.errors import RunAborted
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Times that one episode is played at most."""
+FRUITLESS_REOPENINGS = 3
+"""Times in a row that the service may call itself healthy and then fail every search of several questions.
+
+Below :data:`ATTEMPTS`: such a service ends the run before any episode has used up its attempts.
+"""
+
+
+@dataclass
+class RetrievalGuard:
+    """Shared by the concurrent episodes of one engine.
+
+    The guard is a gate.  The first failed search closes it; it opens again when the service is healthy.  The time
+    between two openings is an epoch, and a failure counts only against the epoch that its attempt began in:
+    requests that hung during an outage fail late.
+    """
+
+    healthy: Callable[[], Awaitable[bool]]
+    """Whether the search service answers."""
+    outage_seconds: float
+    """Longest outage that is waited out."""
+    poll_seconds: float = 1.0
+    _epoch: int = 0
+    _down_since: float | None = None
+    _last_error: str = ""
+    _fruitless: int = 0
+    _failed_questions: set[str] = field(default_factory=set)
+    """Questions that have failed since a search last worked."""
+    _aborted: str = ""
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def attempts(self, play: Callable[[], Awaitable[Trajectory]]) -> AsyncIterator[Trajectory]:
+        """Play an episode until its searches work; yields every attempt, the one to use last.
+
+        Raises:
+            RunAborted: the service stayed down, or healthy but useless, past the bounds.
+        """
+        for _ in range(ATTEMPTS):
+            await self._wait_until_open()
+            epoch = self._epoch
+            trajectory = await play()
+            self._note(trajectory, epoch)
+            yield trajectory
+            if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
+                return
+
+    def _note(self, trajectory: Trajectory, epoch: int) -> None:
+        if any(not search.error for search in trajectory.searches):
+            self._fruitless = 0
+            self._failed_questions.clear()
+        if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
+            return
+        self._last_error = next(search.error for search in reversed(trajectory.searches) if search.error)
+        if epoch == self._epoch:
+            self._failed_questions.add(trajectory.row.id)
+            if self._down_since is None:
+                self._down_since = time.monotonic()
+                logger.warning("a search failed; waiting for the search service: %s", self._last_error)
+
+    async def _wait_until_open(self) -> None:
+        async with self._lock:
+            if self._down_since is not None and not self._aborted:
+                await self._wait_until_healthy(self._down_since)
+            if self._aborted:
+                raise RunAborted(self._aborted)
+
+    async def _wait_until_healthy(self, since: float) -> None:
+        while not await self.healthy():
+            waited = time.monotonic() - since
+            if waited > self.outage_seconds:
+                self._aborted = (
+                    f"the search service has been down for {waited:.0f} s (bound: {self.outage_seconds:.0f} s); "
+                    f"last failure: {self._last_error}. Start it and run the same command again: the run goes on "
+                    "from its last checkpoint."
+                )
+                return
+            await asyncio.sleep(self.poll_seconds)
+        logger.warning("the search service answers again after %.0f s", time.monotonic() - since)
+        self._down_since = None
+        self._epoch += 1
+        self._fruitless += 1
+        if self._fruitless >= FRUITLESS_REOPENINGS and len(self._failed_questions) > 1:
+            self._aborted = (
+                "the search service calls itself healthy, but every search fails; last failure: "
+                f"{self._last_error}. Mend it and run the same command again: the run goes on from its last checkpoint."
+            )

@@ -1,0 +1,173 @@
+"""Where an episode's reward comes from: this process, an OpenRLHF ``reward_func`` file, or a reward server.
+
+All three run the functions of :mod:`r1_searcher.reward.rewards`; the remote two are sent the trajectory itself (as the
+label), so that they too see who wrote what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import math
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+from foundation.errors import InputError, RunAborted
+from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
+from r1_searcher.episode.trajectory_json import to_mapping
+from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
+from r1_searcher.recipe.recipe import Recipe
+from r1_searcher.reward.judge import Case, Judge, VerdictCache
+from r1_searcher.reward.rewards import RewardResult, score
+from r1_searcher.run.run_config import RunConfig
+
+HTTP_ATTEMPTS = 5
+HTTP_TIMEOUT_SECONDS = 60.0
+
+
+class RewardSource(Protocol):
+    """Scores finished episodes."""
+
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        """The reward of one episode, in a stage of the run (1, or 2 after the recipe's switch)."""
+
+
+def reward_source(run: RunConfig) -> RewardSource:
+    """In-process without a URL, a file for one that ends in ``.py``, HTTP for the rest."""
+    if not run.reward_url:
+        return InProcessReward(run.recipe, _judge_of(run))
+    return FileReward(run.reward_url) if run.reward_url.endswith(".py") else HttpReward(run.reward_url)
+
+
+def _judge_of(run: RunConfig) -> Judge | None:
+    """The run's judge, with this process's verdicts in the run folder."""
+    if run.judge is None:
+        return None
+    endpoint = OpenAIEndpoint(EndpointConfig(run.judge.url, run.judge.model, timeout=run.judge.timeout))
+    cache = VerdictCache(Path(run.run_dir) / "verdicts" / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    return Judge(endpoint, run.judge.model, cache)
+
+
+class InProcessReward:
+    """The recipe's own reward, or both of a recipe with two stages."""
+
+    def __init__(self, recipe: Recipe, judge: Judge | None = None) -> None:
+        self._stages = recipe.stages
+        self._protocol = recipe.protocol_spec
+        self._judge = judge
+        if judge is None and any(reward.asks_judge for reward in self._stages):
+            raise InputError(f"the reward {recipe.reward!r} asks a judge, and the run has none; give --judge-url")
+        # Every episode of a run logs the same keys, whatever its stage.
+        self._parts = {name: 0.0 for reward in self._stages for name in reward.parts}
+        self._rules = {name: True for reward in self._stages for name in reward.rules}
+
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        reward = self._stages[stage - 1]
+        verdict = await self._verdict(trajectory) if reward.asks_judge else None
+        result = score(reward, trajectory, self._protocol, verdict)
+        notes = {} if self._judge is None else {"judge/unjudged": float(reward.asks_judge and verdict is None)}
+        return replace(
+            result, parts={**self._parts, **result.parts}, rules={**self._rules, **result.rules}, notes=notes
+        )
+
+    async def _verdict(self, trajectory: Trajectory) -> bool | None:
+        """What the judge says; no answer is wrong without being asked about."""
+        if trajectory.answer is None or trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+            return False
+        assert self._judge is not None
+        row = trajectory.row
+        return (await self._judge.judge(Case(row.question, row.answers, trajectory.answer))).correct
+
+
+class FileReward:
+    """``reward_func(queries, prompts, labels)`` of a Python file, loaded and called as OpenRLHF does."""
+
+    def __init__(self, path: str) -> None:
+        spec = importlib.util.spec_from_file_location("reward_func", path)
+        if spec is None or spec.loader is None:
+            raise RunAborted(f"cannot load the reward function file {path}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._reward_func: Callable[..., Mapping[str, Any]] = module.reward_func
+
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        query, prompt, label = _request(trajectory)
+        return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]))
+
+
+class HttpReward:
+    """A reward server in OpenRLHF's wire format."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        """Ask the server, a bounded number of times.
+
+        Raises:
+            RunAborted: it gave no usable answer; an episode is never trained on with a made-up reward.
+        """
+        query, prompt, label = _request(trajectory)
+        payload = {"query": [query], "prompts": [prompt], "labels": [label]}
+        failure: Exception | None = None
+        for attempt in range(HTTP_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(0.5 * 2**attempt)
+            try:
+                return _result(await self._post(payload))
+            except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+                failure = error
+        raise RunAborted(
+            f"the reward server {self._url} gave no usable answer in {HTTP_ATTEMPTS} tries; last: "
+            f"{type(failure).__name__}: {failure}. Start it and run the same command again."
+        )
+
+    async def _post(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS))
+        async with self._session.post(self._url, json=payload) as response:
+            response.raise_for_status()
+            return await response.json()
+
+
+def _request(trajectory: Trajectory) -> tuple[str, str, str]:
+    """(query, prompt, label) of OpenRLHF's reward call; the label carries the spans."""
+    prompt = "".join(span.text for span in trajectory.of_kind(SpanKind.PROMPT))
+    label = json.dumps(to_mapping(trajectory, with_ids=False), ensure_ascii=False)
+    return prompt + trajectory.completion, prompt, label
+
+
+def _result(reply: Any) -> RewardResult:
+    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its ``extra_logs``.
+
+    Raises:
+        ValueError: the reply has no finite reward.
+    """
+    if not isinstance(reply, Mapping) or "rewards" not in reply:
+        raise ValueError(f"expected an object with 'rewards', found {str(reply)[:200]}")
+    logs = {key: _number(value) for key, value in (reply.get("extra_logs") or {}).items()}
+    return RewardResult(
+        total=_number(reply["rewards"]),
+        parts={key.removeprefix("reward/"): value for key, value in logs.items() if key.startswith("reward/")},
+        rules={key.removeprefix("rule/"): value >= 0.5 for key, value in logs.items() if key.startswith("rule/")},
+    )
+
+
+def _number(value: Any) -> float:
+    """The one number of a reply's field: a number, a list of one, or a tensor of one."""
+    try:
+        value = value[0] if isinstance(value, list) else value
+        number = float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"expected one number, found {str(value)[:200]}") from error
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, found {number}")
+    return number

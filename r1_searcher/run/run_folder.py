@@ -1,0 +1,134 @@
+"""A run's folder: whose it is, whether it can be continued, and the dataset file that OpenRLHF reads.
+
+::
+
+    run.json              identity and configuration (read by every process of the run)
+    data/train.jsonl      the questions in OpenRLHF's form
+    trajectories/*.jsonl  every episode
+    metrics.jsonl         one line per step
+    tensorboard/          the host's own event files
+    checkpoints/          DeepSpeed checkpoints (resume)
+    model/                the final Hugging Face model
+    complete              exists once all of the above is final
+    train.log             output of OpenRLHF, Ray and vLLM
+    progress.jsonl        one line per step, of runs with two stages or a curriculum
+    guard.jsonl           signs of collapse
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import InputError
+from foundation.storage import write_whole
+from r1_searcher.episode.question import QARow
+from r1_searcher.host.flags import split_flags
+
+IDENTITY_FILE = "identity.json"
+CONFIG_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / CONFIG_FILE
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def guard_file(self) -> Path:
+        """Signs of a collapse, as they appeared."""
+        return self.path / "guard.jsonl"
+
+    @property
+    def signals_file(self) -> Path:
+        """What the collapse guard saw in each step."""
+        return self.path / "signals.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def session_file(self) -> Path:
+        return self.path / "session.json"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the final model has been written."""
+        return (self.path / "complete").is_file()
+
+    @property
+    def last_step(self) -> int:
+        """Global step of the newest whole checkpoint; 0 without one."""
+        latest = self.path / "checkpoints" / "_actor" / "latest"
+        step = latest.read_text().strip().removeprefix("global_step") if latest.is_file() else ""
+        return int(step) if step.isdecimal() else 0
+
+    def mark_complete(self) -> None:
+        """Record that the final model is there."""
+        (self.path / "complete").touch()
+
+    def check_owner(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds another run, or something that is no run.
+
+        Raises:
+            InputError: naming what differs.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose another --run-dir")
+        file = self.path / IDENTITY_FILE
+        if not file.is_file():
+            if any(left.name != f"{IDENTITY_FILE}.partial" for left in self.path.iterdir()):
+                raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
+            return
+        differences = _differences(json.loads(file.read_text(encoding="utf-8")), identity)
+        if differences:
+            more = f"; and {len(differences) - 2} more" if len(differences) > 2 else ""
+            named = "; ".join(differences[:2])
+            raise InputError(f"{self.path} holds another run ({named}{more}); choose another --run-dir")
+
+    def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
+        """Create the folder, its identity and the host's dataset."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
+        (self.path / "data").mkdir(exist_ok=True)
+        lines = (json.dumps({"input": row.question, "label": row.to_json()}, ensure_ascii=False) for row in rows)
+        write_whole(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
+
+
+def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:
+    """What makes a run this run: its recipe, its questions in their order, and the host's flags."""
+    digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest()
+    return {
+        "recipe": dict(recipe),
+        "questions": len(rows),
+        "questions_sha256": digest,
+        "flags": {flag: " ".join(values) for flag, values in split_flags(argv)},
+    }
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``name: was …, now …`` of every value that differs."""
+    found: list[str] = []
+    for key in sorted({*was, *now}):
+        old, new = was.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{prefix}{key} ")
+        elif old != new:
+            found.append(f"{prefix}{key}: was {old!r}, now {new!r}")
+    return found

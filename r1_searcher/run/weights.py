@@ -1,0 +1,44 @@
+"""How large a model's weights are, and how far one optimizer step moves them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from foundation.errors import InputError
+
+_ROWS = 256
+"""Rows read of each matrix: enough for two digits, and a 7B model takes a second."""
+
+
+def weight_scale(model: str) -> float | None:
+    """Root mean square over the matrices of a model folder; None where there are no safetensors files.
+
+    Raises:
+        InputError: a file of that name cannot be read as such.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    squares, count = 0.0, 0
+    for file in sorted(Path(model).expanduser().glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+                    part = tensors.get_slice(name)
+                    if len(part.get_shape()) == 2:
+                        rows = part[:_ROWS].float()
+                        squares += float((rows * rows).sum())
+                        count += rows.numel()
+        except SafetensorError as error:
+            raise InputError(f"{file} is no safetensors file: {error}") from error
+    return math.sqrt(squares / count) if count else None
+
+
+def update_size(model: str, learning_rate: float) -> float | None:
+    """Adam's step (up to the learning rate, for each weight) as a share of the weights; None where they are not here.
+
+    Raises:
+        InputError: as :func:`weight_scale`.
+    """
+    scale = weight_scale(model)
+    return learning_rate / scale if scale else None

@@ -1,0 +1,119 @@
+"""Build a saved index for `python -m retriever.server --index`.
+
+    python -m retriever.build --corpus STORE_OR_JSONL --backend bm25 --out DIR
+    python -m retriever.build --corpus STORE --backend dense --encoder e5-base-v2 --factory IVF4096,PQ64 --out DIR
+    python -m retriever.build --corpus STORE --backend milvus --encoder e5-base-v2 --milvus-uri http://host:19530 \\
+        --collection wiki --out DIR
+
+Killed at any moment, the same command goes on where it stopped and gives the same index. `python -m retriever.plan`
+tells disk, memory and time beforehand. Exit codes: 0 done; 2 for bad input, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from foundation.process import OneLineParser
+from foundation.workers import WorkerDied, cores
+from retriever.build.embeddings import SHARD_SIZE
+from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
+from retriever.errors import RetrieverError
+from retriever.index.backends import SAVED_BACKENDS
+from retriever.index.encoder import load_encoder
+from retriever.index.faiss_vectors import SearchSettings
+from retriever.index.sentence_encoder import DTYPES
+from retriever.index.store import open_corpus
+from retriever.passage import Passage
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = SearchSettings()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    started = time.monotonic()
+    try:
+        _check(args)
+        passages = open_corpus(args.corpus)
+        _build(args, passages)
+    except (ValueError, OSError, ImportError, WorkerDied, RetrieverError) as error:
+        parser.error(str(error))
+    logger.info(
+        "%s index of %d passages in %s, %.0f s", args.backend, len(passages), args.out, time.monotonic() - started
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m retriever.build", description="Build a saved index.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or JSONL")
+    add("--backend", choices=SAVED_BACKENDS, required=True)
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build goes on")
+    add("--processes", type=int, default=cores(), help="for counting words (%(default)s)")
+    add(
+        "--encoder",
+        metavar="NAME",
+        help="dense, hybrid, milvus: a name in retriever.index.encoder, or any other",
+    )
+    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
+    add("--device", help="torch device of the encoder; default: all GPUs, else the CPU")
+    add("--dtype", choices=DTYPES, default="auto", help="of the encoder's weights (fp16 on GPUs, fp32 on CPUs)")
+    add("--factory", default="Flat", help="faiss factory string (%(default)s)")
+    add("--nprobe", type=int, default=_SETTINGS.nprobe, help="IVF: lists searched for a query (%(default)s)")
+    add("--ef-search", type=int, default=_SETTINGS.ef_search, help="HNSW: candidates kept (%(default)s)")
+    add("--embeddings", type=Path, metavar="DIR", help="folder of the vectors, shared by several indexes")
+    add("--shard-size", type=int, default=SHARD_SIZE, help="passages in a file of vectors (%(default)s)")
+    add("--vector-dtype", choices=("float32", "float16"), default="float32", help="of the vectors on disk")
+    add("--drop-embeddings", action="store_true", help="delete the vectors once the index is built")
+    add("--milvus-uri", metavar="URI", help="a Milvus cluster's URL, or a file for Milvus Lite")
+    add("--collection", metavar="NAME", help="name of the Milvus collection")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("processes", "shard_size"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    if args.backend == "bm25" and (args.encoder or args.encoder_path):
+        raise ValueError("the bm25 backend takes no encoder")
+    if args.backend != "bm25" and not args.encoder:
+        raise ValueError(f"the {args.backend} backend needs --encoder")
+    if (args.backend == "milvus") != bool(args.milvus_uri and args.collection):
+        raise ValueError("--milvus-uri and --collection belong to --backend milvus, which needs both")
+
+
+def _build(args: argparse.Namespace, passages: Sequence[Passage]) -> None:
+    if args.backend == "bm25":
+        build_bm25(args.out, passages, args.processes)
+        return
+    plan = DensePlan(
+        load_encoder(args.encoder, args.encoder_path, device=args.device, dtype=args.dtype),
+        args.factory,
+        SearchSettings(args.nprobe, args.ef_search),
+        args.embeddings,
+        args.shard_size,
+        args.vector_dtype,
+        not args.drop_embeddings,
+    )
+    if args.backend == "dense":
+        build_dense(args.out, passages, plan)
+    elif args.backend == "hybrid":
+        build_hybrid(args.out, passages, plan, args.processes)
+    else:
+        from retriever.index.milvus import build_milvus
+
+        build_milvus(args.out, passages, plan.encoder, args.milvus_uri, args.collection)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The index backends by name: how each is built from passages in memory and loaded from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retriever.index.manifest import IndexMismatch, read_manifest
+from retriever.interface import Index
+from retriever.passage import Passage
+
+if TYPE_CHECKING:
+    from retriever.index.bm25 import Bm25Index
+    from retriever.index.dense import DenseIndex
+    from retriever.index.encoder import Encoder
+    from retriever.index.faiss_vectors import SearchSettings
+
+BACKENDS = ("bm25", "dense", "hybrid")
+"""What a corpus in this process can be served with."""
+SAVED_BACKENDS = (*BACKENDS, "milvus")
+"""What a saved folder may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a saved index is opened; what is left out is as the manifest says."""
+
+    device: str | None = None
+    """Torch device of the encoder."""
+    dtype: str = "auto"
+    """Number format of the encoder's weights."""
+    settings: SearchSettings | None = None
+    """How FAISS searches."""
+    gpu: bool = False
+    """Copy the vectors to the machine's GPUs."""
+    corpus: str | Path | None = None
+    """Where the passage store has moved to."""
+
+
+def build_index(
+    passages: Sequence[Passage],
+    backend: str,
+    encoder: str | None = None,
+    encoder_path: str | None = None,
+    factory: str = "Flat",
+) -> Index:
+    """Build an index in memory; `retriever.build` does it in files, for corpora that do not fit.
+
+    Args:
+        encoder: a name for `load_encoder`; belongs to the dense and hybrid backends.
+        factory: faiss factory string of the vectors.
+
+    Raises:
+        ValueError: an unknown backend or encoder, or an encoder missing or given where it does not belong.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    if backend == "bm25":
+        _refuse_encoder(encoder or encoder_path)
+        return _bm25().build(passages)
+    from retriever.index.dense import DenseIndex
+    from retriever.index.encoder import ENCODER_NAMES, load_encoder
+    from retriever.index.hybrid import HybridIndex
+
+    if encoder is None:
+        raise ValueError(f"the {backend} backend needs an encoder; known: {', '.join(ENCODER_NAMES)}")
+    dense = DenseIndex.build(passages, load_encoder(encoder, encoder_path), factory=factory)
+    return dense if backend == "dense" else HybridIndex(_bm25().build(passages), dense)
+
+
+def load_index(
+    folder: str | Path,
+    backend: str | None = None,
+    encoder: str | None = None,
+    encoder_path: str | Path | None = None,
+    opening: Opening | None = None,
+) -> Index:
+    """Open a saved index of any backend, memory-mapped.
+
+    Args:
+        backend, encoder: default to what it was built with.
+        encoder_path: folder with the encoder's weights.
+        opening: everything else that can be chosen.
+
+    Raises:
+        IndexMismatch: it was built with another backend or encoder than asked for, or is damaged.
+    """
+    opening = opening or Opening()
+    saved = read_manifest(folder)
+    found = saved.get("backend")
+    if found not in SAVED_BACKENDS or (backend is not None and backend != found):
+        wanted = repr(backend) if backend else " or ".join(SAVED_BACKENDS)
+        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {wanted}")
+    if found == "bm25":
+        _refuse_encoder(encoder or encoder_path)
+        return _bm25().load(folder, opening.corpus)
+    if found == "dense":
+        return _load_dense(folder, saved, encoder, encoder_path, opening)
+    if found == "hybrid":
+        from retriever.index.hybrid import PARTS, HybridIndex
+
+        lexical_folder, dense_folder = (Path(folder) / name for name in PARTS)
+        dense = _load_dense(dense_folder, read_manifest(dense_folder), encoder, encoder_path, opening)
+        return HybridIndex.join(Path(folder), _bm25().load(lexical_folder, opening.corpus), dense)
+    from retriever.index.milvus import MilvusIndex
+
+    return MilvusIndex.load(folder, _encoder_of(saved, encoder, encoder_path, opening))
+
+
+def _load_dense(
+    folder: str | Path,
+    saved: Mapping[str, object],
+    encoder: str | None,
+    encoder_path: str | Path | None,
+    opening: Opening,
+) -> DenseIndex:
+    from retriever.index.dense import DenseIndex
+
+    chosen = _encoder_of(saved, encoder, encoder_path, opening)
+    return DenseIndex.load(folder, chosen, settings=opening.settings, gpu=opening.gpu, corpus=opening.corpus)
+
+
+def _encoder_of(
+    saved: Mapping[str, object], encoder: str | None, encoder_path: str | Path | None, opening: Opening
+) -> Encoder:
+    from retriever.index.encoder import HASHING, load_encoder
+
+    name, dim = encoder or str(saved.get("encoder")), saved.get("dim")
+    size = dim if name == HASHING and isinstance(dim, int) else None
+    return load_encoder(name, encoder_path, device=opening.device, dtype=opening.dtype, dim=size)
+
+
+def _bm25() -> type[Bm25Index]:
+    from retriever.index.bm25 import Bm25Index
+
+    return Bm25Index
+
+
+def _refuse_encoder(given: object) -> None:
+    if given is not None:
+        raise ValueError(f"the bm25 backend takes no encoder, got {given!r}")

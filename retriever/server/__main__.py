@@ -1,0 +1,196 @@
+"""The search service's command line.
+
+    python -m retriever.server --corpus passages.jsonl --backend bm25 --port 8000
+    python -m retriever.server --index saved_index/ --port 0 --ready-file url.txt --exit-with-parent
+
+The socket answers while the index loads: `/health` says so, and searches get a 503. With RETRIEVER_TOKEN in the
+environment, or --token-file, requests must carry the token. Exit codes: 0 after SIGTERM, SIGINT or the parent's end;
+2 for anything wrong at the start, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from foundation.process import TOKEN_VARIABLE, OneLineParser, StopSignal, bind, stop_with_parent, url_of
+from retriever.errors import RetrieverError
+from retriever.index.backends import SAVED_BACKENDS, Opening, build_index, load_index
+from retriever.index.store import open_corpus
+from retriever.interface import Index
+from retriever.server.app import DEFAULT_LIMITS, MAX_BODY_BYTES, check_token, create_app
+from retriever.server.batching import BatchLimits
+from retriever.server.search_service import SearchService
+from retriever.server.waitress_host import HttpServer
+
+__all__ = ["create_app", "main"]
+
+logger = logging.getLogger(__name__)
+
+_BATCHES = BatchLimits()
+_OPENING = ("device", "dtype", "store", "nprobe", "ef_search", "faiss_gpu")
+"""Flags that say how a saved index is opened."""
+_REQUEST_LIMITS = ("max_top_k", "max_queries", "max_query_chars", "max_body_bytes")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the service until a signal; see the module's docstring."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _set_openmp(args.cpu_threads)
+    signals = StopSignal()
+    try:
+        _refuse_misplaced(args)
+        token = _token(args.token_file)
+        if args.exit_with_parent is not None:
+            stop_with_parent(args.exit_with_parent or None)
+        _clear_ready_file(args.ready_file)
+        listener = bind(args.host, args.port)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    with listener:
+        limits = BatchLimits(args.max_batch, args.max_waiting, args.search_threads)
+        try:
+            service = SearchService(limits=limits, cache_size=args.cache_size)
+            app = create_app(service, **{name: getattr(args, name) for name in _REQUEST_LIMITS}, token=token)
+            server = HttpServer(app, listener, threads=args.threads, max_body_bytes=args.max_body_bytes)
+            server.load(lambda: service.open(_open_index(args)))
+        except (ValueError, OSError, ImportError, RetrieverError) as error:
+            parser.error(str(error))
+        try:
+            server.serve(service, signals, args.ready_file, url_of(args.host, listener))
+        finally:
+            if args.ready_file is not None:
+                args.ready_file.unlink(missing_ok=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m retriever.server", description="Serve a corpus for search.", allow_abbrev=False
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--corpus", type=Path, metavar="PATH", help="JSONL or passage store to index now")
+    source.add_argument("--index", type=Path, metavar="DIR", help="a saved index")
+    add = parser.add_argument_group("index").add_argument
+    add("--backend", choices=SAVED_BACKENDS, help="default: bm25, or what the saved index is")
+    add("--encoder", metavar="NAME", help="for dense: a row of retriever.index.encoder.ENCODERS")
+    add("--encoder-path", metavar="DIR", help="local folder with the encoder's weights")
+    add("--factory", help="with --corpus: faiss factory string of a dense index (default: Flat, which is exact)")
+    add("--device", help="with --index: torch device of the encoder (default: the library's choice)")
+    add("--dtype", help="with --index: number format of the encoder's weights (default: auto)")
+    add("--store", type=Path, metavar="DIR", help="with --index: where its passage store has moved to")
+    add("--nprobe", type=_positive, metavar="N", help="with --index: IVF lists searched per query")
+    add("--ef-search", type=_positive, metavar="N", help="with --index: HNSW candidates kept")
+    add("--faiss-gpu", action="store_true", default=None, help="with --index: copy the vectors to the GPUs")
+    add("--cpu-threads", type=_positive, metavar="N", help="of encoder and faiss (default: all cores)")
+    add = parser.add_argument_group("batches and cache").add_argument
+    add("--max-batch", type=_positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
+    add("--max-waiting", type=_positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
+    add("--search-threads", type=_positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
+    add("--cache-size", type=_natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
+    add = parser.add_argument_group("limits of a request").add_argument
+    add("--max-top-k", type=_positive, default=DEFAULT_LIMITS.max_top_k, metavar="K", help="hits (%(default)s)")
+    add("--max-queries", type=_positive, default=DEFAULT_LIMITS.max_queries, metavar="N", help="(%(default)s)")
+    add("--max-query-chars", type=_positive, default=DEFAULT_LIMITS.max_query_chars, metavar="N", help="(%(default)s)")
+    add("--max-body-bytes", type=_positive, default=MAX_BODY_BYTES, metavar="N", help="(%(default)s)")
+    add = parser.add_argument_group("process").add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
+    add("--threads", type=_positive, default=128, help="requests at once (%(default)s)")
+    add("--token-file", type=Path, metavar="FILE", help=f"demand the token in it (default: that in {TOKEN_VARIABLE})")
+    add("--ready-file", type=Path, metavar="PATH", help="gets the URL once the service answers")
+    parent_help = "stop when the parent process ends; its pid covers a parent that dies before we look"
+    add("--exit-with-parent", type=_positive, nargs="?", const=0, metavar="PID", help=parent_help)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return int(text)
+
+
+def _set_openmp(threads: int | None) -> None:
+    """Settings of torch's OpenMP and of faiss's own, both not imported yet.
+
+    Passive waiting, because a server shares its processors with its callers and often with a trainer: OpenMP's threads
+    spin at each of the many barriers of a forward pass, and where one of them is not running, the others spin away its
+    time slice (on two busy processors one query took six times the processor time).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _refuse_misplaced(args: argparse.Namespace) -> None:
+    """Raise ValueError for a flag that does not go with the source of the index."""
+    source, foreign = ("--index", ("factory",)) if args.index is not None else ("--corpus", _OPENING)
+    for name in foreign:
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} does not go with {source}")
+
+
+def _clear_ready_file(file: Path | None) -> None:
+    """A file left by an earlier run would send clients to the wrong address. Raises ValueError without its folder."""
+    if file is None:
+        return
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"--ready-file {file}: its folder does not exist")
+    file.unlink(missing_ok=True)
+
+
+def _token(file: Path | None) -> str | None:
+    """The token that requests must carry, from a file or the environment: a command line is for all to see."""
+    if file is None:
+        given = os.environ.get(TOKEN_VARIABLE)
+        return check_token(given) if given else None
+    try:
+        return check_token(file.read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise ValueError(f"--token-file {file}: {said}") from error
+
+
+def _open_index(args: argparse.Namespace) -> Index:
+    started = time.monotonic()
+    if args.corpus is not None:
+        backend, factory = args.backend or "bm25", args.factory or "Flat"
+        index = build_index(open_corpus(args.corpus), backend, args.encoder, args.encoder_path, factory)
+    else:
+        index = load_index(args.index, args.backend, args.encoder, args.encoder_path, _opening(args))
+    seconds = time.monotonic() - started
+    logger.info("%s index of %d passages opened in %.1f s", index.name, len(index), seconds)
+    return index
+
+
+def _opening(args: argparse.Namespace) -> Opening:
+    settings = None
+    if args.nprobe is not None or args.ef_search is not None:
+        from retriever.index.faiss_vectors import SearchSettings
+
+        given = {"nprobe": args.nprobe, "ef_search": args.ef_search}
+        settings = SearchSettings(**{name: value for name, value in given.items() if value is not None})
+    return Opening(args.device, args.dtype or "auto", settings, bool(args.faiss_gpu), args.store)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

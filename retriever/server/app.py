@@ -1,0 +1,185 @@
+"""The Flask app of the search service: every wire format, health, metrics, and a JSON line for every error."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from retriever.errors import RetrieverError
+from retriever.interface import Index
+from retriever.server.batching import NotReady, Overloaded, SearchFailed
+from retriever.server.search_service import SearchService
+from retriever.wire import bodies as wire
+from retriever.wire.formats import FORMATS, WireFormat, format_of_request, formats_at
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LIMITS = wire.RequestLimits()
+MAX_BODY_BYTES = 16 * 1024 * 1024
+_OPEN_PATH = "/health"
+"""Answered without a token: what watches over a service asks nothing secret."""
+_RETRY_AFTER = {"Retry-After": "1"}
+
+
+def create_app(
+    index: Index | SearchService,
+    *,
+    max_top_k: int = DEFAULT_LIMITS.max_top_k,
+    max_queries: int = DEFAULT_LIMITS.max_queries,
+    max_query_chars: int = DEFAULT_LIMITS.max_query_chars,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    token: str | None = None,
+) -> Flask:
+    """The WSGI app: POST for each of `retriever.wire.formats.FORMATS`, GET /health, GET /metrics.
+
+    A wrong request gets a 4xx, a service that is loading, stopping or cut off from its database a 503, and a failing
+    index a 500, all with `{"error": ...}` on one line.
+
+    Args:
+        index: what is searched; a `SearchService` for one that is opened later or has limits of its own.
+        max_top_k, max_queries, max_query_chars: of one request.
+        max_body_bytes: of one request's body.
+        token: then every request but GET /health must carry `Authorization: Bearer <token>`.
+
+    Raises:
+        ImportError: Flask or prometheus-client is missing.
+        ValueError: an empty token, or one that no header can carry.
+    """
+    try:
+        from flask import Flask
+    except ImportError as error:
+        raise ImportError("the retriever server needs Flask: pip install flask waitress") from error
+    if isinstance(index, SearchService):
+        service = index
+    else:
+        service = SearchService()
+        service.open(index)
+    app = Flask("retriever", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
+    if token is not None:
+        _demand_token(app, token)
+    _answer_searches(app, service, wire.RequestLimits(max_top_k, max_queries, max_query_chars))
+    _answer_health_and_metrics(app, service)
+    _answer_errors(app, max_body_bytes)
+    app.wsgi_app = _Timed(app, service)  # type: ignore[method-assign]
+    return app
+
+
+def check_token(token: str) -> str:
+    """The token, which must be something that an HTTP header can carry. Raises ValueError, without showing it."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token must be printable ASCII without spaces, and not empty")
+    return token
+
+
+def _answer_searches(app: Flask, service: SearchService, limits: wire.RequestLimits) -> None:
+    from flask import Response, request
+
+    def view_of(formats: Sequence[WireFormat]) -> Callable[[], Response]:
+        def view() -> Response:
+            row = wire.as_object(wire.load(request.get_data(cache=False)))
+            spoken = format_of_request(row, formats)
+            ask = spoken.decode_request(row, limits)
+            body = spoken.encode_answer(ask, service.search(ask.queries, ask.top_k))
+            return Response(body, content_type="application/json")
+
+        return view
+
+    for path in dict.fromkeys(row.path for row in FORMATS.values()):
+        app.add_url_rule(path, path, view_of(formats_at(path)), methods=["POST"])
+
+
+def _answer_health_and_metrics(app: Flask, service: SearchService) -> None:
+    from flask import Response
+
+    @app.get("/health")
+    def health() -> Response:
+        now = service.health
+        status = 200 if now.status == wire.READY else 503
+        return Response(wire.encode_health(now), status=status, content_type="application/json")
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(service.metrics.render(), content_type=service.metrics.content_type)
+
+
+def _demand_token(app: Flask, token: str) -> None:
+    from flask import request
+    from werkzeug.exceptions import Unauthorized
+
+    expected = f"Bearer {check_token(token)}".encode()
+
+    @app.before_request
+    def check() -> None:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if request.path != _OPEN_PATH and not hmac.compare_digest(given, expected):
+            raise Unauthorized
+
+
+def _answer_errors(app: Flask, max_body_bytes: int) -> None:
+    """Give every error of the app a JSON line as its body."""
+    from flask import Response, request
+    from werkzeug.exceptions import HTTPException
+
+    def answer(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
+        return Response(wire.encode_error(message), status, headers, content_type="application/json")
+
+    @app.errorhandler(wire.WireError)
+    def wrong_request(error: wire.WireError) -> Response:
+        return answer(str(error), 400)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        said = f"{request.method} {request.path}: {error.name}"
+        if error.code == 413:
+            said += f", the body may have at most {max_body_bytes} bytes"
+        if error.code == 401:
+            said += ", send the header 'Authorization: Bearer <token>' with this server's token"
+        return answer(said, error.code or 500, {"WWW-Authenticate": "Bearer"} if error.code == 401 else None)
+
+    @app.errorhandler(Overloaded)
+    def overloaded(error: Overloaded) -> Response:
+        return answer(str(error), 429, _RETRY_AFTER)
+
+    @app.errorhandler(NotReady)
+    def not_ready(error: NotReady) -> Response:
+        return answer(str(error), 503, _RETRY_AFTER)
+
+    @app.errorhandler(RetrieverError)
+    def cut_off(error: RetrieverError) -> Response:
+        logger.warning("%s: %s", request.path, error)
+        return answer(f"the index is {error.kind}, see the server's log", 503, _RETRY_AFTER)
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        kind = type(error).__name__
+        if isinstance(error, SearchFailed):
+            kind = str(error)  # logged where it happened
+        else:
+            logger.exception("%s failed", request.path)
+        return answer(f"search failed with {kind}, see the server's log", 500)
+
+
+class _Timed:
+    """The app's WSGI callable, with a count and a time for each request."""
+
+    def __init__(self, app: Flask, service: SearchService) -> None:
+        self._inner, self._metrics = app.wsgi_app, service.metrics
+        self._paths = frozenset(rule.rule for rule in app.url_map.iter_rules())
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        started = time.perf_counter()
+
+        def started_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+            path = environ.get("PATH_INFO", "")
+            known = path if path in self._paths else "other"
+            self._metrics.request(known, int(status[:3]), time.perf_counter() - started)
+            return start_response(status, headers, exc_info)
+
+        return self._inner(environ, started_response)

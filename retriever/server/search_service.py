@@ -1,0 +1,60 @@
+"""What a server holds: an index that may still be loading, behind a batcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retriever.interface import Index
+from retriever.passage import Hits
+from retriever.server.batching import BatchLimits, NotReady, QueryBatcher
+from retriever.server.metrics import ServerMetrics
+from retriever.wire.bodies import READY, Health
+
+LOADING, STOPPING = "loading", "stopping"
+
+
+class SearchService:
+    """Loading, then ready, then stopping. Safe in many threads."""
+
+    def __init__(self, *, limits: BatchLimits | None = None, cache_size: int = 0) -> None:
+        """A service that is loading; `open` makes it ready.
+
+        Args:
+            limits: of the batches.
+            cache_size: answers kept, 0 for none.
+        """
+        self._limits, self._cache_size = limits or BatchLimits(), cache_size
+        self._batcher: QueryBatcher | None = None
+        self.metrics = ServerMetrics()
+        self.health = Health(LOADING, "", 0)
+
+    def open(self, index: Index) -> None:
+        """Answer searches from this index from now on."""
+        self._batcher = QueryBatcher(
+            index.search, identity_of(index), limits=self._limits, cache_size=self._cache_size, observer=self.metrics
+        )
+        self.health = Health(READY, index.name, len(index))
+        self.metrics.ready(True)
+
+    def stop(self) -> None:
+        """Refuse new searches; those under way go on."""
+        self.health = Health(STOPPING, self.health.index, self.health.passages)
+        self.metrics.ready(False)
+        if self._batcher is not None:
+            self._batcher.close()
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[Hits]:
+        """Result i answers query i.
+
+        Raises:
+            NotReady: before `open` and after `stop`.
+            SearchFailed, RetrieverError, Overloaded: see `QueryBatcher.search`.
+        """
+        if self._batcher is None:
+            raise NotReady(f"the service is {self.health.status}")
+        return self._batcher.search(queries, top_k)
+
+
+def identity_of(index: Index) -> str:
+    """What tells this index from others in a cache: name, size, and which object of this process it is."""
+    return f"{index.name}/{len(index)}/{id(index):x}"

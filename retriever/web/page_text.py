@@ -1,0 +1,134 @@
+"""From a web page's bytes to its text, and from a text to the parts that matter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from retriever.client.transport import display_url
+from retriever.errors import RetrieverBadResponse
+from retriever.index.bm25 import Bm25Index
+from retriever.index.words import words
+from retriever.passage import Hit, Hits, Passage
+from retriever.web.page_fetch import RawPage
+
+MAX_TEXT_CHARS = 400_000
+"""A longer text is cut: ten of the pages that DeepResearcher's reader looks at in turn."""
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """What stands on a page, without its menus."""
+
+    url: str
+    title: str
+    text: str
+    """Paragraphs, one a line."""
+
+
+def read_text(page: RawPage) -> PageText:
+    """The page's text.  Takes some seconds of one core for the largest pages.
+
+    Raises:
+        RetrieverBadResponse: there is none.
+    """
+    if page.content_type == "text/plain":
+        title, text = "", _decoded(page)
+    else:
+        title, text = _extract(page)
+    text = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))[:MAX_TEXT_CHARS]
+    if not text:
+        raise RetrieverBadResponse(f"{display_url(page.url)} holds no text")
+    return PageText(page.url, " ".join(title.split())[:300], text)
+
+
+def _extract(page: RawPage) -> tuple[str, str]:
+    trafilatura = _trafilatura()
+    # Without a charset from the server the library looks into the page for one.
+    html = _decoded(page) if page.charset else page.body
+    found = trafilatura.bare_extraction(html, url=page.url, with_metadata=True, include_comments=False)
+    if found is None or not found.text:
+        # What holds no article, such as a list of links.
+        return "", str(trafilatura.html2txt(html) or "")
+    return str(found.title or ""), str(found.text)
+
+
+def _decoded(page: RawPage) -> str:
+    try:
+        return page.body.decode(page.charset or "utf-8", "replace")
+    except (LookupError, UnicodeError):  # no such charset, or one that is not for text
+        return page.body.decode("utf-8", "replace")
+
+
+def split_parts(text: str, most_chars: int) -> list[str]:
+    """Cut a text into parts of at most `most_chars` characters: between paragraphs, else sentences, else words."""
+    parts: list[str] = []
+    for piece, joint in _pieces(text, most_chars):
+        if parts and len(parts[-1]) + len(joint) + len(piece) <= most_chars:
+            parts[-1] += joint + piece
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _pieces(text: str, most_chars: int) -> Iterator[tuple[str, str]]:
+    """(piece, what joins it to the one before): the largest units that fit."""
+    for paragraph in text.splitlines():
+        joint = "\n"
+        for sentence in [paragraph] if len(paragraph) <= most_chars else _SENTENCE_END.split(paragraph):
+            for word in [sentence] if len(sentence) <= most_chars else sentence.split():
+                for start in range(0, len(word), most_chars):
+                    yield word[start : start + most_chars], joint if not start else ""
+                    joint = " "
+
+
+def choose_parts(page: PageText, question: str, *, top_k: int, part_chars: int, budget_chars: int) -> Hits:
+    """The parts of a page that a question is best served with.
+
+    Parts are ranked by BM25 against the question (score: BM25's); those that share no word with it follow in the
+    page's order with a score of 0, and so do all of them where there is no question.
+
+    Args:
+        top_k: parts at most.
+        part_chars: characters of one part at most.
+        budget_chars: characters of all chosen parts together at most; at least one part is given all the same.
+
+    Returns:
+        Hits whose passages are named `<address>#<number of the part, from 1>`.
+    """
+    passages = [
+        Passage(f"{page.url}#{number}", page.title, text)
+        for number, text in enumerate(split_parts(page.text, part_chars), start=1)
+    ]
+    ranked = [*_matching(passages, question)]
+    matched = {hit.passage.id for hit in ranked}
+    ranked += [Hit(passage, 0.0) for passage in passages if passage.id not in matched]
+    chosen, room = ranked[:1], budget_chars - len(ranked[0].passage.text)
+    for hit in ranked[1:]:
+        if len(chosen) >= top_k or len(hit.passage.text) > room:
+            break
+        chosen.append(hit)
+        room -= len(hit.passage.text)
+    return tuple(chosen)
+
+
+def _matching(passages: list[Passage], question: str) -> Hits:
+    if not words(question) or not any(words(passage.text) for passage in passages):
+        return ()
+    return Bm25Index.build(passages, title_weight=0).search([question], len(passages))[0]
+
+
+def _trafilatura() -> Any:
+    try:
+        return import_module("trafilatura")
+    except ImportError as error:
+        raise ImportError("reading web pages needs the trafilatura library: pip install trafilatura") from error
+
+
+def check_library() -> None:
+    """Raise ImportError, with what to install, where pages cannot be read."""
+    _trafilatura()

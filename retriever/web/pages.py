@@ -1,0 +1,193 @@
+"""Page reading as a retriever: the query is an address, the hits are parts of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from foundation.retry import RetryPolicy
+from retriever.client.attempts import Attempts
+from retriever.client.transport import Transport, display_url
+from retriever.client.web_transport import web_transport
+from retriever.errors import (
+    RetrieverBadResponse,
+    RetrieverError,
+    RetrieverRejected,
+    RetrieverTimeout,
+    RetrieverUnavailable,
+)
+from retriever.passage import Hit, Hits, Passage, SearchRequest
+from retriever.row_facts import RowFacts
+from retriever.web.disk_cache import DiskCache, cache_key
+from retriever.web.page_fetch import MAX_PAGE_BYTES, PageFetcher, page_host
+from retriever.web.page_summary import PageSummarizer
+from retriever.web.page_text import PageText, check_library, choose_parts, read_text
+from retriever.web.rate_limit import Rate, RateLimits
+from retriever.wire import bodies as wire
+from retriever.wire.bodies import READY, Health
+
+logger = logging.getLogger(__name__)
+
+PROBES = ("https://www.wikipedia.org/", "https://example.com/")
+"""Pages that are there whenever the network is."""
+RATE = Rate(5, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class PageBudget:
+    """How much of a page is shown. Sizes in characters."""
+
+    part: int = 2000
+    """Of one part at most."""
+    total: int = 8000
+    """Of all chosen parts of one page together."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a budget that shows nothing."""
+        if not 1 <= self.part <= self.total:
+            raise ValueError(f"expected 1 <= part <= total characters of a page, got {self.part} and {self.total}")
+
+
+class PageRetriever:
+    """Reads web pages that a model names.
+
+    Where the line is drawn: a page that cannot be read (no such host, 4xx, 5xx, too slow, too large, not text, a
+    redirect loop, a private address, no address at all) is an EMPTY result, as in DeepResearcher: the model chose it,
+    and has to live with it. When a page gave no usable answer and the network itself is out (none of `probes` answers
+    either), or the summarizing model fails, the search FAILS: then nobody's choice is to blame, and the episode must
+    not be trained on. `stats.failures` counts unreadable pages and failures alike, by kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport | None = None,
+        read_timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        rate: Rate | None = None,
+        budget: PageBudget | None = None,
+        cache: DiskCache | None = None,
+        summarizer: PageSummarizer | None = None,
+        allow_private: bool = False,
+        probes: Sequence[str] = PROBES,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            transport: replaces the HTTP library.
+            read_timeout: seconds of one attempt at one page.
+            retry: attempts, waits and deadline of one page, and of one summary.
+            rate: requests to one host, default `RATE`.
+            budget: how much of a page is shown.
+            cache: texts of pages found there are not fetched again.
+            summarizer: tells what a page says, in place of its parts.
+            allow_private: whether pages of this machine and of private networks may be read.
+            probes: pages that tell an outage of the network from a page that is gone; without any, no failure to
+                fetch a page is taken for an outage.
+        """
+        self._transport = transport or web_transport(read_timeout=read_timeout, max_bytes=MAX_PAGE_BYTES)
+        self._limits = RateLimits(rate or RATE)
+        self._fetcher = PageFetcher(self._transport, self._limits, allow_private=allow_private)
+        self._attempts, self._summaries = Attempts(retry or RetryPolicy()), Attempts(retry or RetryPolicy())
+        self._budget, self._cache, self._summarizer = budget or PageBudget(), cache, summarizer
+        self._probes, self._network_seen_at = tuple(probes), float("-inf")
+        self.stats = self._attempts.stats
+
+    async def search(self, request: SearchRequest) -> Hits:
+        """At most `request.top_k` parts of the page at `request.query`, best first; empty where it cannot be read.
+
+        Raises:
+            RetrieverError: the network is out, or the summarizing model fails past its retries.
+        """
+        url, started = request.query.strip(), time.monotonic()
+        try:
+            page = await self._page(url)
+        except (RetrieverRejected, RetrieverBadResponse) as error:
+            logger.info("page not read: %s", error)
+            return ()
+        except RetrieverError as error:
+            await self._check_network(since=started)
+            logger.info("page not read: %s", error)
+            return ()
+        facts = RowFacts.of(request.context)
+        question = facts.question if facts else ""
+        if self._summarizer is not None:
+            return await self._summary(self._summarizer, page, question)
+        budget = self._budget
+        return await asyncio.to_thread(
+            choose_parts, page, question, top_k=request.top_k, part_chars=budget.part, budget_chars=budget.total
+        )
+
+    async def health(self, timeout: float = 10.0) -> Health:
+        """Whether pages could be read. Raises RetrieverError, and ImportError without the library that reads them."""
+        check_library()
+        await self._check_network(since=time.monotonic(), timeout=timeout)
+        if self._summarizer is not None:
+            await self._summarizer.endpoint.check(timeout)
+        return Health(READY, "pages", 0)
+
+    async def close(self) -> None:
+        """Release the running event loop's connections, and the cache's file."""
+        await self._transport.close()
+        if self._summarizer is not None:
+            await self._summarizer.endpoint.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    async def _page(self, url: str) -> PageText:
+        host = page_host(url)
+        key = cache_key(("page", url))
+        known = await self._known(key)
+        if known is not None:
+            return known
+        page = await self._attempts.run(
+            lambda _, limit_s: self._read(url, limit_s), turn=lambda: self._limits.turn(host)
+        )
+        if self._cache is not None:
+            await self._cache.put(key, wire.dump(astuple(page)))
+        return page
+
+    async def _known(self, key: str) -> PageText | None:
+        kept = None if self._cache is None else await self._cache.get(key)
+        if kept is None:
+            return None
+        try:
+            url, title, text = map(str, wire.as_list(wire.load(kept), "of a page's fields"))
+        except ValueError:  # kept by another version
+            return None
+        return PageText(url, title, text)
+
+    async def _read(self, url: str, limit_s: float) -> PageText:
+        started = time.monotonic()
+        raw = await self._fetcher.fetch(url, limit_s)
+        self._network_seen_at = time.monotonic()
+        left = limit_s - (self._network_seen_at - started)
+        try:
+            # A thread cannot be stopped; the limit on a page's size bounds how long it goes on for nobody.
+            return await asyncio.wait_for(asyncio.to_thread(read_text, raw), max(left, 0.001))
+        except TimeoutError as error:
+            raise RetrieverTimeout(f"{display_url(url)} was not read within {limit_s:.3g} s") from error
+
+    async def _summary(self, summarizer: PageSummarizer, page: PageText, question: str) -> Hits:
+        text = await self._summaries.run(lambda _, limit_s: summarizer.summarize(page, question, limit_s))
+        return (Hit(Passage(f"{page.url}#1", page.title, text), 1.0),) if text else ()
+
+    async def _check_network(self, *, since: float, timeout: float = 10.0) -> None:
+        """Raise RetrieverUnavailable unless some page has answered, in whatever way, since then or does now."""
+        failures: list[str] = []
+        for probe in self._probes:
+            if self._network_seen_at >= since:
+                return
+            try:
+                await self._transport.send("GET", probe, None, timeout)
+            except RetrieverBadResponse:  # of a size or shape that only a living host gives
+                self._network_seen_at = time.monotonic()
+            except RetrieverError as error:
+                failures.append(str(error))
+            else:
+                self._network_seen_at = time.monotonic()
+        if failures and self._network_seen_at < since:
+            raise RetrieverUnavailable(f"no web page can be reached: the network is out ({'; '.join(failures)})")

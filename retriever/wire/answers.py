@@ -1,0 +1,180 @@
+"""The answer bodies of each wire format: hits to JSON values and back. `retriever.wire.formats` says which is whose.
+
+`encode_*` takes what was asked and one `Hits` per query; `decode_*` takes an answer's JSON value, gives one list of
+hits per query, and raises `WireError` on anything but its format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from retriever.passage import Hit, Hits, Passage
+from retriever.wire.bodies import Ask, WireError, as_list, as_object, as_score, show
+
+Results = list[list[Hit]]
+
+_R1_SEPARATOR = "   "
+
+
+def encode_own(ask: Ask, results: Sequence[Hits]) -> object:
+    """Whole passages with scores."""
+    return {"results": [[_row(hit) for hit in hits] for hits in results]}
+
+
+def decode_own(answer: object) -> Results:
+    """Whole passages with scores."""
+    results = as_list(as_object(answer).get("results"), "in 'results'")
+    return [[_hit(row) for row in as_list(rows, "of hits per query")] for rows in results]
+
+
+def encode_r1_searcher(ask: Ask, results: Sequence[Hits]) -> object:
+    """The queries again, and every hit as one line, without scores."""
+    return {"queries": list(ask.queries), "answers": [[r1_line(hit.passage) for hit in hits] for hits in results]}
+
+
+def decode_r1_searcher(answer: object) -> Results:
+    """Lines; a line without the separator is a text without a title."""
+    answers = as_list(as_object(answer).get("answers"), "in 'answers'")
+    return [
+        [_nameless(_passage_of_line(line), rank) for rank, line in enumerate(as_list(lines, "of lines per query"), 1)]
+        for lines in answers
+    ]
+
+
+def encode_search_r1(ask: Ask, results: Sequence[Hits]) -> object:
+    """Documents, each beside its score where scores are asked for."""
+    if not ask.scores:
+        return {"result": [[_document(hit) for hit in hits] for hits in results]}
+    return {"result": [[{"document": _document(hit), "score": hit.score} for hit in hits] for hits in results]}
+
+
+def decode_search_r1(answer: object) -> Results:
+    """Documents beside their scores."""
+    results = as_list(as_object(answer).get("result"), "in 'result'")
+    return [[_scored_hit(row) for row in as_list(rows, "of hits per query")] for rows in results]
+
+
+def encode_zerosearch(ask: Ask, results: Sequence[Hits]) -> object:
+    """Texts of the one query's hits, with the title on the first line."""
+    return [{"text": contents(hit.passage)} for hit in results[0]]
+
+
+def decode_zerosearch(answer: object) -> Results:
+    """Texts; one that does not begin with a title in quotes has none."""
+    texts = [_string(as_hit(row), "text") for row in as_list(answer, "of hits")]
+    passages = [passage_of_contents("", text) if text.startswith('"') else Passage("", "", text) for text in texts]
+    return [[_nameless(passage, rank) for rank, passage in enumerate(passages, 1)]]
+
+
+def encode_research(ask: Ask, results: Sequence[Hits]) -> object:
+    """Documents of the one query; a pair of documents and scores where scores are asked for."""
+    documents = [_document(hit) for hit in results[0]]
+    return [documents, [hit.score for hit in results[0]]] if ask.scores else documents
+
+
+def decode_research(answer: object) -> Results:
+    """The pair of documents and scores of one query."""
+    documents, scores = _pair(answer)
+    return [_hits_of_pair(documents, scores)]
+
+
+def encode_research_batch(ask: Ask, results: Sequence[Hits]) -> object:
+    """As `encode_research`, a list per query."""
+    documents = [[_document(hit) for hit in hits] for hits in results]
+    return [documents, [[hit.score for hit in hits] for hits in results]] if ask.scores else documents
+
+
+def decode_research_batch(answer: object) -> Results:
+    """As `decode_research`, a list per query."""
+    documents, scores = _pair(answer)
+    if len(documents) != len(scores):
+        raise WireError(f"expected scores for {len(documents)} queries, got them for {len(scores)}")
+    return [_hits_of_pair(*pair) for pair in zip(documents, scores, strict=True)]
+
+
+def r1_line(passage: Passage) -> str:
+    """A passage as R1-Searcher's servers send it: title, three spaces, text, on one line."""
+    return _one_line(f"{passage.title}{_R1_SEPARATOR}{passage.text}" if passage.title else passage.text)
+
+
+def contents(passage: Passage) -> str:
+    """A passage as the wiki-18 corpus holds it: the title in quotes on the first line, then the text."""
+    return f'"{_one_line(passage.title)}"\n{passage.text}'
+
+
+def passage_of_contents(identifier: str, text: str) -> Passage:
+    """The passage back; a first line without quotes is a title, too."""
+    title, _, rest = text.partition("\n")
+    quoted = len(title) >= 2 and title[0] == title[-1] == '"'
+    return Passage(identifier, title[1:-1] if quoted else title, rest)
+
+
+def as_hit(row: object) -> dict[str, object]:
+    """The row, which must be an object. Raises WireError."""
+    if not isinstance(row, dict):
+        raise WireError(f"expected a hit, that is an object, got {show(row)}")
+    return row
+
+
+def _passage_of_line(line: object) -> Passage:
+    if not isinstance(line, str):
+        raise WireError(f"expected a line of text as a hit, got {show(line)}")
+    title, separator, text = line.partition(_R1_SEPARATOR)
+    return Passage("", title, text) if separator else Passage("", "", line)
+
+
+def _nameless(passage: Passage, rank: int) -> Hit:
+    """A hit of a format without ids and scores: a hash of the text stands for the id, 1/rank for the score."""
+    text = f"{passage.title}\n{passage.text}".encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(text, digest_size=8).hexdigest()
+    return Hit(Passage(digest, passage.title, passage.text), 1.0 / rank)
+
+
+def _row(hit: Hit) -> dict[str, object]:
+    passage = hit.passage
+    return {"id": passage.id, "title": passage.title, "text": passage.text, "score": hit.score}
+
+
+def _hit(value: object) -> Hit:
+    row = as_hit(value)
+    return Hit(Passage(_string(row, "id"), _string(row, "title"), _string(row, "text")), as_score(row.get("score")))
+
+
+def _document(hit: Hit) -> dict[str, str]:
+    return {"id": hit.passage.id, "contents": contents(hit.passage)}
+
+
+def _hit_of_document(value: object, score: object) -> Hit:
+    row = as_hit(value)
+    return Hit(passage_of_contents(_string(row, "id"), _string(row, "contents")), as_score(score))
+
+
+def _scored_hit(value: object) -> Hit:
+    row = as_hit(value)
+    return _hit_of_document(row.get("document"), row.get("score"))
+
+
+def _pair(answer: object) -> tuple[list[object], list[object]]:
+    pair = as_list(answer, "of documents and scores")
+    if len(pair) != 2:
+        raise WireError(f"expected a pair of documents and scores, got {len(pair)} values: {show(pair)}")
+    return as_list(pair[0], "of documents"), as_list(pair[1], "of scores")
+
+
+def _hits_of_pair(documents: object, scores: object) -> list[Hit]:
+    rows, values = as_list(documents, "of documents per query"), as_list(scores, "of scores per query")
+    if len(rows) != len(values):
+        raise WireError(f"expected a score per document, got {len(values)} for {len(rows)}")
+    return [_hit_of_document(row, score) for row, score in zip(rows, values, strict=True)]
+
+
+def _string(row: dict[str, object], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise WireError(f"expected strings in a hit, '{key}' is {show(value)}")
+    return value
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())

@@ -1,0 +1,330 @@
+"""Difficulty selection: classes, sets, resuming, the manifest; the episodes are real, the model is a script."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
+
+from data_prep.questions.sampling import shuffled
+from data_prep.select import __main__ as select
+from data_prep.select import options as select_options
+from data_prep.select.difficulty import Bounds, Difficulty, Tries
+from data_prep.select.stages import PLANS, ClassedRow, Quota, draw_stages
+from eval.play.evaluation import Decoding
+from eval.play.service import Services
+from foundation.errors import InputError
+from r1_searcher.episode.policy import Completion
+from r1_searcher.episode.question import QARow, read_rows
+from retriever.errors import RetrieverUnavailable
+
+TOKENIZER = tag_tokenizer()
+NEVER = 99
+
+
+@dataclass(frozen=True)
+class Skill:
+    """From which rollout on the model answers a question, without and with search."""
+
+    closed_book: int = NEVER
+    search: int = NEVER
+
+
+@dataclass
+class ScriptedModel:
+    """Answers at once what it knows, and else after a search; is also its own source of policies."""
+
+    skills: dict[str, Skill]
+    stops_after: int = 10**9
+    """Turns until it is interrupted, as by a kill."""
+    model: str = "toy"
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    """Question and seed of every episode."""
+
+    identity = {"kind": "script"}
+
+    def check(self) -> None:
+        pass
+
+    def load_tokenizer(self):
+        return TOKENIZER
+
+    @contextlib.asynccontextmanager
+    async def policies(self, *_):
+        yield self
+
+    def policy(self, decoding: Decoding) -> ScriptedTurns:
+        return ScriptedTurns(self, decoding.seed)
+
+
+@dataclass
+class ScriptedTurns:
+    model: ScriptedModel
+    seed: int
+
+    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        text = TOKENIZER.decode(ids)
+        question = next(each for each in self.model.skills if f" {each}" in text.split("\n")[0])
+        skill, answer = self.model.skills[question], f"a{question[1:-1]}"
+        if f"<|begin_of_query|>{question}" in text:
+            turn = say(answer if self.seed >= skill.search else "nothing")
+        else:
+            if len(self.model.asked) >= self.model.stops_after:
+                raise KeyboardInterrupt
+            self.model.asked.append((question, self.seed))
+            turn = say(answer) if self.seed >= skill.closed_book else ask(question)
+        return await ScriptedPolicy(TOKENIZER, [turn]).generate(ids, stops=stops, max_tokens=max_tokens)
+
+
+@dataclass
+class World:
+    """A folder with questions, and the command on them."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    skills: dict[str, Skill]
+    retriever: FakeRetriever = field(default_factory=lambda: FakeRetriever((passages("a fact"),)))
+
+    def write(self, sources: Sequence[str] = ("x", "y")) -> Path:
+        file = self.folder / "questions.jsonl"
+        rows = [
+            QARow(f"id{question[1:-1]}", question, (f"a{question[1:-1]}",), sources[number % len(sources)])
+            for number, question in enumerate(self.skills)
+        ]
+        file.write_text("".join(row.to_json() + "\n" for row in rows))
+        return file
+
+    def run(self, out: str, *more: str, model: ScriptedModel | None = None) -> tuple[int, ScriptedModel]:
+        model = model or ScriptedModel(self.skills)
+        services = Services("fake")
+        for name, fake in (("facts", lambda _: {"index": "fake"}), ("open", lambda _: (self.retriever, {}))):
+            self.monkeypatch.setattr(Services, name, fake)
+        self.monkeypatch.setattr(select_options, "model_of", lambda options: model)
+        self.monkeypatch.setattr(select, "services_of", lambda options, contestant: services)
+        self.monkeypatch.setattr(select, "console_apart", lambda file: contextlib.nullcontext(io.StringIO()))
+        return select.main([*more, "--out", str(self.folder / out)]), model
+
+    def texts(self, out: str) -> dict[str, str]:
+        names = ("questions.jsonl", "stage1.jsonl", "stage2.jsonl")
+        return {name: (self.folder / out / name).read_text() for name in names}
+
+    def manifest(self, out: str) -> dict:
+        return json.loads((self.folder / out / "manifest.json").read_text())
+
+
+SKILLS = {
+    "Q0?": Skill(closed_book=1),
+    "Q1?": Skill(search=0),
+    "Q2?": Skill(search=1),
+    "Q3?": Skill(search=2),
+    "Q4?": Skill(search=3),
+    "Q5?": Skill(),
+    "Q6?": Skill(closed_book=0, search=0),
+}
+RECIPES = ["--recipe", "tiny.stage2", "--closed-book", "tiny.closed_book", "--model", "toy"]
+SMALL = ["--k", "3", "--closed-book-k", "2", "--easy-below", "2", "--hard-above", "3"]
+STAGES = ["--stage1", "*:medium=1", "--stage2", "*:medium=all", "*:hard=all"]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch) -> World:
+    return World(tmp_path, monkeypatch, dict(SKILLS))
+
+
+@pytest.fixture
+def command(world) -> list[str]:
+    return ["--data", str(world.write()), *RECIPES, *SMALL, *STAGES]
+
+
+def test_classes_and_sets(world, command):
+    status, model = world.run("out", *command)
+    assert status == 0
+    lines = [json.loads(line) for line in world.texts("out")["questions.jsonl"].splitlines()]
+    found = {line["question"]: (line["difficulty"], line["rollouts"], line["known"]) for line in lines}
+    assert found == {
+        "Q0?": ("known", 0, True),
+        "Q1?": ("easy", 1, False),
+        "Q2?": ("medium", 2, False),
+        "Q3?": ("medium", 3, False),
+        "Q4?": ("hard", 3, False),
+        "Q5?": ("hard", 3, False),
+        "Q6?": ("known", 0, True),
+    }
+    stage1, stage2 = (read_rows(world.folder / "out" / f"stage{n}.jsonl") for n in (1, 2))
+    assert len(stage1) == 1 and {row.question for row in [*stage1, *stage2]} == {"Q2?", "Q3?", "Q4?", "Q5?"}
+    manifest = world.manifest("out")
+    assert manifest["counts"]["x"] == {"known": 2, "easy": 0, "medium": 1, "hard": 1}
+    assert manifest["seeds"] == {"closed_book": [0, 1], "search": [0, 1, 2]}
+    assert manifest["stages"]["stage1"] == {"questions": 1, "taken": {"*:medium=1": 1}}
+    assert manifest["settings"]["search"]["retriever"] == {"index": "fake"}
+    assert manifest["settings"]["closed_book"]["retriever"] is None
+    # once right, a question is asked no more
+    assert model.asked.count(("Q6?", 0)) == 1 and model.asked.count(("Q1?", 0)) == 2 and len(model.asked) == 27 - 2
+
+
+def test_known_questions_may_be_kept_and_marked(world, command):
+    assert world.run("out", *command, "--known", "mark")[0] == 0
+    lines = [json.loads(line) for line in world.texts("out")["questions.jsonl"].splitlines()]
+    assert [(line["question"], line["difficulty"]) for line in lines if line["known"]] == [
+        ("Q0?", "medium"),
+        ("Q6?", "easy"),
+    ]
+    assert world.run("unfiltered", *command, "--closed-book-k", "0")[0] == 0
+    assert world.manifest("unfiltered")["known"] == 0
+
+
+@pytest.mark.parametrize("stops_after", [1, 9, 16, 24])
+def test_interrupted_at_any_point_the_sets_are_the_same_and_nothing_is_asked_twice(world, command, stops_after):
+    _, whole = world.run("whole", *command)
+    stopped = ScriptedModel(world.skills, stops_after=stops_after)
+    status, _ = world.run("stopped", *command, "--concurrency", "2", model=stopped)
+    assert status == 130 and not (world.folder / "stopped" / "manifest.json").exists()
+    file = world.folder / "stopped" / "rollouts.jsonl"
+    finished = file.read_text().count("\n")
+    assert finished >= stops_after - 2
+    with file.open("a") as half:
+        half.write('{"phase": "search", "id": "id')
+    status, resumed = world.run("stopped", *command)
+    assert status == 0 and len(resumed.asked) == len(whole.asked) - finished
+    assert world.texts("stopped") == world.texts("whole")
+    assert world.manifest("stopped")["outputs_sha256"] == world.manifest("whole")["outputs_sha256"]
+    assert world.run("whole", *command)[1].asked == []
+
+
+def test_the_manifest_rebuilds_the_sets_with_and_without_the_rollouts(world, command, caplog):
+    caplog.set_level("INFO")
+    world.run("out", *command)
+    manifest = world.folder / "out" / "manifest.json"
+    status, model = world.run("again", "--from-manifest", str(manifest))
+    assert (status, model.asked) == (0, []) and world.texts("again") == world.texts("out")
+    alone = world.folder / "alone.json"
+    alone.write_bytes(manifest.read_bytes())
+    status, model = world.run("played", "--from-manifest", str(alone))
+    assert status == 0 and len(model.asked) == 25 and world.texts("played") == world.texts("out")
+    assert caplog.text.count("the sets are those of") == 2
+
+
+def test_what_cannot_be_rebuilt_is_said(world, command, capsys):
+    world.run("out", *command)
+    manifest = world.folder / "out" / "manifest.json"
+    alone = world.folder / "alone.json"
+    alone.write_bytes(manifest.read_bytes())
+    better = ScriptedModel(world.skills | {"Q5?": Skill(search=0)})
+    assert world.run("better", "--from-manifest", str(alone), model=better)[0] == 3
+    assert "questions.jsonl, stage2.jsonl differ" in capsys.readouterr().err
+    assert world.run("other", "--from-manifest", str(alone), model=ScriptedModel(SKILLS, model="other"))[0] == 2
+    assert "search.model there 'toy', here 'other'" in capsys.readouterr().err
+    world.skills.pop("Q1?")
+    world.write()
+    assert world.run("other", "--from-manifest", str(manifest))[0] == 2
+    assert "--data is not the manifest's" in capsys.readouterr().err and not (world.folder / "other").exists()
+
+
+def test_other_bounds_and_sets_need_no_new_rollouts(world, command):
+    world.run("out", *command)
+    status, model = world.run("out", *command, "--easy-below", "3", "--stage1", "x:medium=all", "y:hard=1")
+    assert (status, model.asked) == (0, []) and world.manifest("out")["counts"]["x"]["medium"] == 0
+    status, model = world.run("out", *command, "--k", "5", "--hard-above", "4")
+    assert status == 0 and sorted(model.asked) == [("Q4?", 3), ("Q5?", 3), ("Q5?", 4)]
+
+
+def test_failed_searches_are_played_again(world, command, capsys):
+    facts = passages("a fact")
+    world.retriever = FakeRetriever((facts, RetrieverUnavailable("down"), facts))
+    assert world.run("out", *command)[0] == 3
+    assert "searches failed for 1 questions" in capsys.readouterr().err
+    status, model = world.run("out", *command)
+    assert status == 0 and len({question for question, _ in model.asked}) == 1
+    world.retriever = FakeRetriever((facts,))
+    world.run("whole", *command)
+    assert world.texts("out") == world.texts("whole")
+
+
+def test_a_full_disk_is_one_line(world, command, capsys):
+    out = world.folder / "out"
+    out.mkdir()
+    (out / "selection.json").write_text("{}")
+    (out / "rollouts.jsonl").symlink_to("/dev/full")
+    assert world.run("out", *command)[0] == 3
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "same command" in error and error.count("\n") == 1
+
+
+def test_rollouts_of_another_selection_are_refused(world, command, capsys):
+    world.run("out", *command)
+    assert world.run("out", *command, "--temperature", "0.5")[0] == 2
+    assert "search.decodings.sampled there" in capsys.readouterr().err
+    (world.folder / "thesis").mkdir()
+    (world.folder / "thesis" / "a.tex").touch()
+    assert world.run("thesis", *command)[0] == 2 and "holds no selection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--k", "2"], "give at least --k 3"),
+        (["--easy-below", "4"], "bounds must keep"),
+        (["--closed-book-k", "-1"], "--closed-book-k"),
+        (["--temperature", "0"], "--temperature must be above 0"),
+        (["--metric", "none"], "unknown metric"),
+        (["--right-from", "0"], "right from"),
+        (["--recipe", "none"], "unknown recipe"),
+        (["--closed-book", "tiny.stage2"], "searches"),
+        (["--stage1", "medium=3"], "SOURCE:CLASS=COUNT"),
+        (["--data", "nowhere.jsonl"], "dataset not found"),
+        (["--from-manifest", "nowhere.json"], "cannot be read"),
+        (["--concurrency", "0"], "--concurrency"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(world, command, capsys, more, said):
+    assert world.run("out", *command, *more)[0] == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (world.folder / "out").exists()
+
+
+def test_ids_must_be_unique_over_all_files(world, command, capsys):
+    file = str(world.folder / "questions.jsonl")
+    assert world.run("out", *command, "--data", file, file)[0] == 2
+    assert "'id0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "right", "expected"),
+    [
+        (1, True, Difficulty.EASY),
+        (9, True, Difficulty.EASY),
+        (10, True, Difficulty.MEDIUM),
+        (20, True, Difficulty.MEDIUM),
+        (20, False, Difficulty.HARD),
+        (21, True, Difficulty.HARD),
+    ],
+)
+def test_the_published_bounds(made, right, expected):
+    assert Bounds().difficulty(Tries(made, right)) is expected
+
+
+def test_the_published_plan_has_the_published_sizes():
+    sizes = {stage: sum(quota.count or 0 for quota in quotas) for stage, quotas in PLANS["r1_searcher"].items()}
+    assert sizes == {"stage1": 350, "stage2": 8148}
+    assert str(Quota.parse("a:b:hard=all")) == "a:b:hard=all"
+    with pytest.raises(InputError, match="known, easy"):
+        Quota.parse("a:difficult=3")
+
+
+@given(st.permutations(range(12)), st.integers(0, 3))
+def test_sets_do_not_depend_on_the_order_and_share_nothing(order, seed):
+    classed = [ClassedRow(QARow(str(n), "q", ("a",), "xy"[n % 2]), tuple(Difficulty)[n % 4], 1) for n in range(12)]
+    plan = {"stage1": (Quota.parse("x:easy=2"), Quota.parse("*:hard=1")), "stage2": (Quota.parse("*:hard=all"),)}
+    drawn = draw_stages(plan, [classed[n] for n in order], seed)
+    assert drawn == draw_stages(plan, classed, seed)
+    rows = [row for stage in drawn.values() for row in stage.rows]
+    assert len({row.id for row in rows}) == len(rows) == 3
+    assert shuffled([classed[n].row for n in order], seed) == shuffled([each.row for each in classed], seed)

@@ -1,0 +1,150 @@
+"""The tiny world: the same bytes every time, pools that never meet, facts that BM25 finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from data_prep.tiny.facts import RELATIONS, Fact, Question, draw_questions, draw_world
+from data_prep.tiny.names import POOL_SIZES, background_names, name_words, pool
+from data_prep.tiny.world import draw_files, main
+from foundation.errors import InputError
+from r1_searcher.episode.question import read_rows
+from retriever.index.bm25 import Bm25Index
+
+FILES = ("corpus.jsonl", "heldout.jsonl", "manifest.json", "stage1.jsonl", "stage2.jsonl")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    assert main(["--out", str(out)]) == 0
+    return out
+
+
+def subjects_of(text: str) -> str:
+    """The two words before a question's final mark."""
+    return " ".join(text.split()[-3:-1])
+
+
+def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
+    assert main(["--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in FILES)
+
+
+def test_bytes_are_those_of_the_first_release(folder: Path) -> None:
+    """A change here is another world: raise FORMAT_VERSION."""
+    first = (folder / "corpus.jsonl").read_text().splitlines()[0]
+    assert first == '{"id": "rl-00350", "title": "Bodun Digan", "text": "Book Bodun Digan : author Konad Zikel ."}'
+    assert name_words()[0][:3] == ("Vekal", "Rebom", "Dafin")
+
+
+def test_another_seed_is_another_world_of_the_same_names() -> None:
+    one, two = (draw_world(pool("rl"), Random(seed)) for seed in (0, 1))
+    assert one != two
+    names = set(pool("rl"))
+    assert set(one.by_subject) <= names and set(two.by_subject) <= names
+
+
+def test_refuses_to_replace_another_world(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["--out", str(tmp_path)]) == 0
+    assert main(["--out", str(tmp_path)]) == 0
+    before = (tmp_path / "corpus.jsonl").read_bytes()
+    assert main(["--out", str(tmp_path), "--seed", "1"]) == 2
+    assert "another world" in caplog.text and (tmp_path / "corpus.jsonl").read_bytes() == before
+    assert main(["--out", str(tmp_path), "--seed", "1", "--overwrite"]) == 0
+    assert (tmp_path / "corpus.jsonl").read_bytes() != before
+
+
+def test_sizes_and_manifest(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    sizes = {"corpus.jsonl": 1800, "stage1.jsonl": 96, "stage2.jsonl": 600, "heldout.jsonl": 250}
+    assert manifest["lines"] == sizes and manifest["seed"] == 0
+    assert all(len((folder / name).read_text().splitlines()) == lines for name, lines in sizes.items())
+
+
+def test_questions_keep_to_their_pool_and_never_repeat(folder: Path) -> None:
+    allowed = {"stage1": "rl", "stage2": "rl", "heldout": "evaluation"}
+    seen: set[str] = set()
+    for name, pool_name in allowed.items():
+        rows = read_rows(folder / f"{name}.jsonl")
+        texts = {row.question for row in rows}
+        names = set(pool(pool_name))  # type: ignore[arg-type]
+        assert len(texts) == len(rows) and not texts & seen
+        assert all(subjects_of(row.question) in names and row.answers[0] in names for row in rows)
+        assert sum(row.hops == 2 for row in rows) == len(rows) // 2
+        assert all(row.source == "tiny_world" for row in rows)
+        seen |= texts
+
+
+def test_pools_share_no_name_and_cover_all() -> None:
+    pools = {name: set(pool(name)) for name in POOL_SIZES}
+    assert {name: len(members) for name, members in pools.items()} == POOL_SIZES
+    assert len(set.union(*pools.values())) == sum(POOL_SIZES.values()) == 80 * 80
+
+
+def test_words_stay_apart() -> None:
+    words = [word for position in name_words() for word in position]
+    used = {*RELATIONS, *(relation for relations in RELATIONS.values() for relation in relations)}
+    assert len({word[:4] for word in words}) == 160
+    assert not used & {word.lower() for word in words}
+
+
+def test_question_texts() -> None:
+    director = Fact("film", "Bugis Fevil", "director", "Zorend Negim")
+    home = Fact("person", "Zorend Negim", "home", "Kadil Vomar")
+    assert director.text == "Film Bugis Fevil : director Zorend Negim ."
+    assert Question((home,)).text == "What is the home of the person Zorend Negim ?"
+    chain = Question((director, home))
+    assert (chain.text, chain.answer) == (
+        "What is the home of the director of the film Bugis Fevil ?",
+        "Kadil Vomar",
+    )
+
+
+def test_bm25_finds_every_fact_first() -> None:
+    files = draw_files(0, 4000, 1, 1, 1)
+    index = Bm25Index.build(files.corpus)
+    sample = [p for p in files.corpus if not p.id.startswith("background")][::3]
+    queries = [f"{passage.title} {passage.text.split()[4]}" for passage in sample]
+    found = index.search(queries, top_k=1)
+    assert [hits[0].passage.id for hits in found] == [passage.id for passage in sample]
+
+
+def test_larger_corpus_adds_filler_only() -> None:
+    own, large = draw_files(0, None, 5, 5, 5), draw_files(0, 10_000, 5, 5, 5)
+    assert len(large.corpus) == 10_000 == len({passage.id for passage in large.corpus})
+    assert set(own.corpus) < set(large.corpus)
+    filler = {p.title for p in large.corpus} - {p.title for p in own.corpus}
+    assert not filler & {name for pool_name in POOL_SIZES for name in pool(pool_name)}
+    assert (own.stage1, own.stage2, own.heldout) == (large.stage1, large.stage2, large.heldout)
+
+
+@pytest.mark.parametrize("passages", [1801, 1802, 1900, 2345])
+def test_any_corpus_size_is_exact(passages: int) -> None:
+    assert len(draw_files(3, passages, 1, 1, 1).corpus) == passages
+
+
+def test_background_names_are_distinct() -> None:
+    assert len(set(background_names(20_000))) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((100, 5, 5, 5), "too few"), ((None, 0, 5, 5), "positive"), ((None, 5, 2000, 5), "ask for fewer")],
+)
+def test_impossible_sizes_are_refused(sizes: tuple[int | None, int, int, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw_files(0, *sizes)
+
+
+def test_odd_counts_work() -> None:
+    world = draw_world(pool("rl"), Random(0))
+    questions = draw_questions(world, 7, Random(0))
+    assert sorted(len(question.facts) for question in questions) == [1, 1, 1, 1, 2, 2, 2]
+    files = draw_files(0, None, 7, 9, 11)
+    assert (len(files.stage1), len(files.stage2), len(files.heldout)) == (7, 9, 11)

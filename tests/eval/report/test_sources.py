@@ -1,0 +1,167 @@
+"""What a report finds: runs, evaluations, their order, and which of their episodes it takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.report_fakes import RECIPE, episode, failed, render, row, sources, write, write_evaluation, write_run
+
+from eval.play.provenance import model_fingerprint
+from eval.report.chains import find_chains
+from eval.report.curves import chain_curves
+from eval.report.reading import read_lines, select
+from eval.report.sources import SourceKind
+from eval.results.summary import SCORES
+from foundation.errors import InputError
+
+
+def write_model(folder, weights: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text(weights)
+    return str(folder)
+
+
+@pytest.fixture
+def quickstart(tmp_path):
+    """Two stages, and evaluations before, between and after them."""
+    base = write_model(tmp_path / "models" / "base", "0")
+    out = tmp_path / "out"
+    first = write_run(out / "stage1_run", [(1, episode())], steps=5, model=base)
+    write_model(first / "model", "1")
+    second = write_run(out / "stage2_run", [(1, episode())], steps=3, model="/elsewhere/stage1_run/model")
+    write_model(second / "model", "2")
+    for run in (first, second):
+        (run / "complete").touch()
+    for name, model in (("base", base), ("after1", first / "model"), ("after2", second / "model")):
+        write_evaluation(out / name, [episode()], model=model_fingerprint(str(model)))
+    return out
+
+
+def test_a_folder_of_runs_and_evaluations(quickstart):
+    found = sources(quickstart)
+    kinds = {source.name: source.kind for source in found}
+    assert kinds == {
+        "after1": SourceKind.EVALUATION,
+        "after2": SourceKind.EVALUATION,
+        "base": SourceKind.EVALUATION,
+        "stage1_run": SourceKind.TRAINING,
+        "stage2_run": SourceKind.TRAINING,
+    }
+    assert all(source.protocol is not None and source.rewards[0].name == RECIPE.reward for source in found)
+
+
+def test_stages_form_a_chain_and_evaluations_stand_where_their_models_do(quickstart):
+    (chain,) = find_chains(sources(quickstart))
+    assert [run.name for run in chain.runs] == ["stage1_run", "stage2_run"] and chain.borders == [0, 5, 8]
+    places = [(each.evaluation.name, each.step) for each in chain.evaluations]
+    assert places == [("base", 0), ("after1", 5), ("after2", 8)]
+    assert [line["name"] for line in render(quickstart).head["results"]["lines"]] == ["base", "after1", "after2"]
+
+
+def test_runs_of_their_own_are_chains_of_their_own(tmp_path):
+    for seed in ("seed0", "seed1"):
+        write_run(tmp_path / seed, [(1, episode())], steps=2)
+    assert [len(chain.runs) for chain in find_chains(sources(tmp_path))] == [1, 1]
+
+
+def test_several_folders_are_told_apart(tmp_path):
+    for arm in ("with", "without"):
+        write_evaluation(tmp_path / arm / "base", [episode()])
+    assert [source.name for source in sources(tmp_path / "with", tmp_path / "without")] == ["with/base", "without/base"]
+
+
+def test_curves_of_a_chain(quickstart):
+    (quickstart / "stage2_run" / "metrics.jsonl").write_text('{"step": 1, "reward": null, "odd/metric": 123456.789}\n')
+    scores = {"greedy": {"n": 1, **dict.fromkeys(SCORES, 0.25), "by_hops": {}}, "provenance": {}}
+    write(quickstart / "after1" / "scores.json", scores)
+    curves = chain_curves(find_chains(sources(quickstart))[0])
+    assert curves["steps"] == [*([0, step] for step in range(1, 6)), [1, 1]]
+    assert curves["values"]["reward"] == [0.1, 0.2, 0.3, 0.4, 0.5, None]
+    assert curves["values"]["odd/metric"] == [None] * 5 + [123460.0]
+    panels = {panel["title"]: panel for panel in curves["panels"]}
+    assert panels["Answers"]["metrics"] == ["answer/f1"] and not panels["Answers"]["other"]
+    assert panels["odd/metric"]["other"]
+    (held,) = curves["held_out"]
+    assert (held["step"], held["decoding"], held["values"]["answer/f1"]) == (5, "greedy", 0.25)
+
+
+def test_every_metric_is_drawn_once_or_more(tmp_path):
+    names = ["reward", "reward/answer", "stop/length", "stop/retriever_error", "kl", "new/thing", "retrieval/rate"]
+    run = write_run(tmp_path / "run", [])
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(names, 0.5)}) + "\n")
+    curves = chain_curves(find_chains(sources(run))[0])
+    assert {name for panel in curves["panels"] for name in panel["metrics"]} == set(names)
+
+
+def test_a_run_that_has_just_begun(tmp_path):
+    run = write_run(tmp_path / "run", [])
+    page = render(run)
+    assert page.columns == {} and page.whole == []
+    assert page.head["curves"][0]["steps"] == [] and not page.head["sources"][0]["complete"]
+
+
+def test_an_evaluation_in_progress_has_scores_of_what_is_answered(tmp_path):
+    folder = write_evaluation(tmp_path / "e", [episode(of=row(n)) for n in range(3)])
+    with (folder / "predictions.jsonl").open("a") as file:
+        file.write('{"decoding": "greedy", "row": {"id"')
+    (line,) = render(folder).head["results"]["lines"]
+    assert (line["n"], line["asked"], line["complete"]) == (3, 10, False)
+    assert line["scores"]["f1"] == 1.0 and line["intervals"]["f1"] == [1.0, 1.0]
+
+
+def test_an_evaluation_whose_every_search_failed_has_no_scores(tmp_path):
+    page = render(write_evaluation(tmp_path / "e", [failed()]))
+    assert page.head["results"]["lines"] == [] and page.columns["stop"] == ["retriever_error"]
+
+
+def test_a_half_written_line_is_left_out(tmp_path):
+    run = write_run(tmp_path / "run", [(1, episode())])
+    (file,) = (run / "trajectories").iterdir()
+    file.write_bytes(file.read_bytes() + file.read_bytes()[:200])
+    page = render(run)
+    assert len(page.whole) == 1 and page.head["unreadable"] == 0
+
+
+def test_lines_that_are_no_episodes_are_counted(tmp_path):
+    run = write_run(tmp_path / "run", [(1, episode())])
+    (file,) = (run / "trajectories").iterdir()
+    good = json.loads(file.read_text())
+    bad = [[], 3, {}, good | {"stop_reason": "tired"}, good | {"spans": 5}, good | {"row": {"question": ""}}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*bad, good]))
+    page = render(run)
+    assert len(page.whole) == 1 and page.head["unreadable"] == len(bad)
+
+
+def test_steps_that_a_resumed_run_played_again(tmp_path):
+    write_run(tmp_path / "run", [(1, episode()), (2, episode()), (3, episode())])
+    write_run(tmp_path / "run", [(2, episode()), (3, episode())], name="000001-host-2.jsonl")
+    assert render(tmp_path / "run").columns["replayed"] == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 20, 33, 34, 100])
+def test_a_sample_is_even_and_the_same_each_time(tmp_path, limit):
+    write_run(tmp_path / "many", [(step, episode()) for step in range(30)])
+    write_evaluation(tmp_path / "few", [episode(of=row(n)) for n in range(4)])
+    found = sources(tmp_path)
+    selection = select(found, limit)
+    taken = [line.source.name for line in read_lines(found, selection)]
+    assert len(taken) == min(limit, 34) and selection.is_everything == (limit >= 34)
+    assert taken.count("few") == min(4, limit // 2)
+    assert select(found, limit) == selection
+
+
+@pytest.mark.parametrize("broken", ["run.json", "metrics.jsonl"])
+def test_a_file_that_is_not_json_is_named(tmp_path, broken):
+    run = write_run(tmp_path / "run", [])
+    (run / broken).write_text("{not json")
+    with pytest.raises(InputError, match=broken.replace(".", "[.]")):
+        render(run)
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(InputError, match="neither a training run"):
+        sources(tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        sources(tmp_path / "missing")

@@ -1,0 +1,252 @@
+"""eval.judge against a real HTTP endpoint that answers, fails, hangs and talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fake_endpoint import Answer, chat, serve
+
+from eval.judge import main
+from eval.score import score_file
+from r1_searcher.openai_endpoint import ChatReply
+from r1_searcher.reward.judge import Case, Judge, VerdictCache, parse_verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, n: int) -> Path:
+    """Questions ``Q0?``…; the odd ones are answered with the gold, the even ones wrongly."""
+    file = folder / "run.jsonl"
+    rows = [
+        {"question": f"Q{i}?", "answer": f"gold{i}", "pred_ans": f"gold{i}" if i % 2 else "other"} for i in range(n)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def number(request) -> int:
+    """Which question a request is about."""
+    return int(request["messages"][0]["content"].split("Question: Q")[1].split("?")[0])
+
+
+def right(request) -> bool:
+    text = request["messages"][0]["content"]
+    return f'to check: "gold{number(request)}"' in text
+
+
+def verdict(request, seen: int) -> Answer:
+    return chat(str(right(request)))
+
+
+def run(file: Path, url: str, *extra: str, out: Path | None = None) -> int:
+    options = ["--endpoint", url, "--model", "m", "--timeout", "30", "--attempts", "2", "--concurrency", "8"]
+    return main([str(file), *options, *(("--json", str(out)) if out else ()), *extra])
+
+
+def test_verdicts_errors_timeouts_and_nonsense(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr("foundation.retry.RetryPolicy.wait", lambda *_: 0.01)
+    bad = {
+        0: Answer({"error": {"message": "out of order"}}, status=500),
+        1: Answer({}, seconds=4.0),
+        2: chat("Perhaps."),
+        3: Answer("<html>", headers={"content-type": "text/html"}),
+        4: Answer({"choices": []}),
+        5: chat(None),
+        6: Answer({"error": {"message": "refused"}}, status=400),
+        7: Answer("{broken"),
+    }
+
+    def script(request, seen: int) -> Answer:
+        n = number(request)
+        if n == 8 and seen == 0:
+            return Answer({}, status=429, headers={"retry-after": "0"})
+        return bad.get(n) or verdict(request, seen)
+
+    file, out = write(tmp_path, 24), tmp_path / "judge.json"
+    with serve(script) as endpoint:
+        # A busy machine, too, answers the others within three seconds.
+        assert run(file, endpoint.url, "--timeout", "3", "--price-in", "1000", "--price-out", "10000", out=out) == 0
+        assert endpoint.most_at_once <= 8
+        requests = len(endpoint.requests)
+        found = json.loads(out.read_text())
+        assert found["score"]["unjudged"] == {"error": 6, "timeout": 1, "nonsense": 1}
+        assert (found["score"]["n"], found["score"]["judged"], found["score"]["accuracy"]) == (24, 16, 0.5)
+        now = found["cost"]["this_run"]
+        # 500, time-out and 429 twice; a 400 and what is no JSON of the API are not asked again
+        assert now["requests"] == requests == 24 + 3
+        assert (now["prompt_tokens"], now["completion_tokens"]) == (1700, 17)
+        assert now["price"] == pytest.approx(1.7 + 0.17)
+        assert set(endpoint.keys) == {"Bearer sk-secret"}
+
+        assert run(file, endpoint.url, out=out) == 0
+        assert len(endpoint.requests) == requests, "a second run asked again"
+        again = json.loads(out.read_text())
+        assert again["score"] == found["score"]
+        assert again["cost"]["this_run"]["requests"] == 0
+        assert again["cost"]["all_verdicts"]["prompt_tokens"] == 1700
+
+        bad.clear()
+        assert run(file, endpoint.url, "--retry-unjudged", out=out) == 0
+        assert len(endpoint.requests) == requests + 8
+        assert json.loads(out.read_text())["score"]["judged"] == 24
+    everything = "".join(path.read_text() for path in tmp_path.iterdir()) + "".join(capsys.readouterr())
+    assert "sk-secret" not in everything
+
+
+def test_agreement_with_cover_em(tmp_path):
+    """The judge is strict on Q1 (covered, called wrong) and lenient on Q0 (not covered, called right)."""
+    flipped = {0: "True", 1: "False"}
+    file, out = write(tmp_path, 10), tmp_path / "judge.json"
+    with serve(lambda request, seen: chat(flipped.get(number(request), str(right(request))))) as endpoint:
+        assert run(file, endpoint.url, out=out) == 0
+    agreement = json.loads(out.read_text())["score"]["agreement_with_cover_em"]
+    # 4 + 4 of 10 agree; both call half of them right, so that 0.5 would agree by chance
+    assert agreement == {
+        "both_right": 4,
+        "both_wrong": 4,
+        "judge_only": 1,
+        "cover_em_only": 1,
+        "agreement": 0.8,
+        "kappa": 0.6,
+    }
+
+
+def test_no_answer_is_wrong_without_asking_and_equal_cases_are_asked_once(tmp_path):
+    row = {"question": "Q1?", "answer": "gold1", "pred_ans": "gold1"}
+    file, out = tmp_path / "run.jsonl", tmp_path / "judge.json"
+    file.write_text("".join(json.dumps(each) + "\n" for each in [row, row, row | {"pred_ans": None}]))
+    with serve(verdict) as endpoint:
+        assert run(file, endpoint.url, out=out) == 0
+        assert len(endpoint.requests) == 1
+    found = json.loads(out.read_text())
+    assert (found["score"]["n"], found["score"]["no_answer"]) == (3, 1)
+    assert found["score"]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["cost"]["all_verdicts"]["questions"] == 1
+
+
+def test_verdicts_beside_predictions_are_scored_and_compared(tmp_path):
+    file = write(tmp_path, 10)
+    assert "judge" not in score_file(file)
+    with serve(lambda request, seen: chat("?") if number(request) == 9 else verdict(request, seen)) as endpoint:
+        assert run(file, endpoint.url) == 0
+    judge = score_file(file)["judge"]
+    assert (judge["n"], judge["accuracy"]) == (9, round(4 / 9, 6))  # what could not be judged is not wrong
+
+
+def test_another_model_or_temperature_is_another_judge(tmp_path):
+    file = write(tmp_path, 2)
+    with serve(verdict) as endpoint:
+        for extra in ((), ("--temperature", "0.7"), ("--model", "other")):
+            assert run(file, endpoint.url, *extra) == 0
+        assert len(endpoint.requests) == 6
+
+
+def test_kill_9_loses_the_questions_in_flight_only(tmp_path):
+    file, n, at_once = write(tmp_path, 60), 60, 4
+    with serve(lambda request, seen: Answer(verdict(request, seen).body, seconds=0.05)) as endpoint:
+        options = ["--endpoint", endpoint.url, "--model", "m", "--concurrency", str(at_once)]
+        command = [sys.executable, "-m", "eval.judge", str(file), *options]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(endpoint.requests) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(0.1)  # the server counts what had reached it
+        assert 20 <= len(endpoint.requests) < n
+        assert main([str(file), *options]) == 0
+        assert n <= len(endpoint.requests) <= n + at_once
+        assert main([str(file), *options]) == 0
+        assert len(endpoint.requests) <= n + at_once
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, capsys):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with serve(verdict) as endpoint:
+        assert run(write(tmp_path, 4), endpoint.url, "--cache", "/dev/full") == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot write /dev/full: No space left" in last
+
+
+def test_an_error_after_everybody_has_left_is_not_told_by_asyncio():
+    """The first of several full-disk errors ends the command; those behind it would be printed as lost tasks."""
+
+    class Slow:
+        async def chat(self, messages, **_) -> ChatReply:
+            await leave.wait()
+            return ChatReply("True", 1, 1, 1)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        judge = Judge(Slow(), "m", VerdictCache(Path("/dev/full")))
+        waiting = asyncio.create_task(judge.judge(Case("Q?", ("gold",), "x")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        leave.set()
+        await asyncio.sleep(0.01)
+        assert not judge.asked, "nothing could be kept"
+        gc.collect()  # asyncio tells when the task is thrown away
+
+    told, leave = [], asyncio.Event()
+    asyncio.run(scenario())
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        (["--endpoint", "127.0.0.1:9"], "http://host:port"),
+        (["--endpoint", "http://127.0.0.1:9"], "does not answer"),
+        (["--concurrency", "0"], "at least 1"),
+        (["--timeout", "0"], "above 0"),
+        (["--json", "/nowhere/out.json"], "existing folder"),
+        (["--cache", "/nowhere/cache.jsonl"], "existing folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(changed, complaint, tmp_path, capsys):
+    file = write(tmp_path, 1)
+    assert main([str(file), "--endpoint", "http://127.0.0.1:9", "--model", "m", *changed]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("True", True),
+        (" false.\n", False),
+        ("**True**", True),
+        ("Verdict: True", True),
+        ("True\n\nIt names the same city.", True),
+        ("Paris is the capital.\nAnswer: False", False),
+        ("True\nNo, wait.\nFalse", None),
+        ("True or False", None),
+        ("not true", None),
+        ("untrue", None),
+        ("", None),
+        ("\n", None),
+        ("Yes", None),
+    ],
+)
+def test_verdicts_of_replies(reply, expected):
+    assert parse_verdict(reply) is expected
+
+
+@given(st.text())
+def test_any_reply_is_a_verdict_or_none(reply):
+    assert parse_verdict(reply) in (True, False, None)

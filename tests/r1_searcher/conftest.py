@@ -1,0 +1,144 @@
+"""A tiny world, a served search index, and the training command run as a user runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: imports the host's or vLLM's heavy modules")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would make a run another one."""
+    ours = ("R1_SEARCHER_", "RAY_", "WANDB_", "PRESET", "SEED")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+
+def run_process(command: Sequence[object], *, timeout: float = 120, **options: object) -> Finished:
+    options.setdefault("env", clean_environment())
+    started = time.monotonic()
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout, **options)
+    return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    return clean_environment()
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Finished]:
+    """Runs a command to its end."""
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., Finished]:
+    """Runs ``python -m r1_searcher.train`` with these arguments."""
+
+    def start(*arguments: object, **options: object) -> Finished:
+        return run_process([sys.executable, "-m", "r1_searcher.train", *arguments], **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def model(repo: Path) -> Path:
+    return repo / "data_prep" / "tiny" / "model"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    done = run_process([sys.executable, "-m", "data_prep.tiny.world", "--out", folder, "--seed", 0])
+    assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dead_url() -> Iterator[str]:
+    """An address of this machine that refuses connections: a port that is taken and not listened on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def retriever_url(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    ready = tmp_path_factory.mktemp("retriever") / "url"
+    command = [
+        sys.executable,
+        "-m",
+        "retriever.server",
+        "--corpus",
+        world / "corpus.jsonl",
+        "--backend",
+        "bm25",
+    ]
+    command += ["--port", "0", "--ready-file", ready, "--exit-with-parent", os.getpid()]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as server:
+        give_up_at = time.monotonic() + 60
+        while not ready.exists():
+            assert server.poll() is None and time.monotonic() < give_up_at, "the retriever did not start"
+            time.sleep(0.05)
+        yield ready.read_text().strip()
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def scripts(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the training scripts, at a path with a space in it, whose set-up is this interpreter.
+
+    With TEST_PYTHON set, that program is what the scripts take for Python.
+    """
+    folder = tmp_path_factory.mktemp("copy") / "a checkout" / "train_scripts"
+    shutil.copytree(repo / "train_scripts", folder)
+    setup = f'[[ "$1" == --print-python ]] && echo "${{TEST_PYTHON:-{sys.executable}}}"\n'
+    (folder / "setup.sh").write_text(setup)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arguments_of_script(
+    scripts: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
+    """Runs a script and returns the arguments that it gives Python."""
+    python = tmp_path_factory.mktemp("bin") / "fake python"
+    python.write_text("#!/usr/bin/env bash\nprintf '%s\\0' \"$@\"\n")
+    python.chmod(0o755)
+
+    def start(script: str, *arguments: str) -> list[str]:
+        env = {**environment, "TEST_PYTHON": str(python)}
+        done = run_process(["bash", scripts / script, *arguments], env=env, cwd="/")
+        assert done.status == 0, done.err
+        return done.out.split("\0")[:-1]
+
+    return start

@@ -1,0 +1,168 @@
+"""The checks before Ray starts, one by one; ``test_bad_input`` runs them behind the command line."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import InputError
+from r1_searcher.episode.question import QARow
+from r1_searcher.host import preflight
+from r1_searcher.host.command import build_command
+from r1_searcher.host.device import Device
+from r1_searcher.recipe.recipe import find_recipe
+
+RECIPE = find_recipe("tiny.stage1")
+ROWS = [QARow(f"q{number}", "Who?", ("x",)) for number in range(16)]
+
+
+def command(*flags: str):
+    return build_command(RECIPE, Path("/run"), flags, Device.CUDA)
+
+
+@pytest.fixture
+def answering():
+    """Starts an HTTP server that answers every GET and POST with this status; gives its URL."""
+    servers = []
+
+    def start(status: int, body: bytes = b"{}") -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_model_folder_and_a_hub_name_pass(model, monkeypatch):
+    preflight.check_model_path(str(model))
+    preflight.check_model_path("Qwen/Qwen2.5-7B")
+    monkeypatch.chdir(model.parent.parent)
+    preflight.check_model_path("data_prep/tiny/model")
+
+
+@pytest.mark.parametrize("name", ["", None])
+def test_a_model_must_be_named(name):
+    with pytest.raises(InputError, match=r"--actor\.model_name_or_path"):
+        preflight.check_model_path(name)
+
+
+@pytest.mark.parametrize("name", ["./x/y", "/x", "~/x", "a/b/c", "models", "../m/n"])
+def test_a_missing_local_model(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="model path not found"):
+        preflight.check_model_path(name)
+
+
+def test_a_file_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights.bin").write_text("")
+    with pytest.raises(InputError, match="model path not found"):
+        preflight.check_model_path("models/weights.bin")
+
+
+def test_a_tokenizer_is_loaded_from_its_folder(model):
+    assert len(preflight.load_tokenizer(str(model)).encode("Who?")) > 0
+
+
+def test_a_model_folder_without_a_tokenizer(model, tmp_path):
+    """transformers makes an empty tokenizer out of config.json alone."""
+    (tmp_path / "config.json").write_text((model / "config.json").read_text())
+    with pytest.raises(InputError, match="tokenizer"):
+        preflight.load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--rollout.batch_size", "17"], "16 questions do not fill one batch of 17"),
+        (
+            ["--rollout.batch_size", "8", "--rollout.n_samples_per_prompt", "3", "--train.batch_size", "16"],
+            "= 24",
+        ),
+        (["--rollout.batch_size", "8", "--train.batch_size", "0"], "--train.batch_size"),
+        (["--rollout.batch_size", "0", "--train.batch_size", "8"], "--rollout.batch_size"),
+        (
+            ["--rollout.batch_size", "8", "--rollout.n_samples_per_prompt", "0"],
+            "--rollout.n_samples_per_prompt",
+        ),
+    ],
+)
+def test_batches_that_cannot_be(flags, complaint):
+    with pytest.raises(InputError) as caught:
+        preflight.check_batches(command(*flags), ROWS)
+    assert complaint in str(caught.value)
+
+
+def test_batches_that_fit():
+    flags = ("--rollout.batch_size", "16", "--rollout.n_samples_per_prompt", "4", "--train.batch_size", "32")
+    preflight.check_batches(command(*flags), ROWS)
+
+
+def test_a_machine_must_have_the_gpus_unless_it_joins_a_cluster():
+    wanted = command("--actor.num_gpus_per_node", "4", "--algo.kl.init_coef", "0", *("--train.colocate_all",))
+    preflight.check_gpus(wanted, Device.CUDA, 4, cluster=False)
+    preflight.check_gpus(wanted, Device.CUDA, 0, cluster=True)
+    preflight.check_gpus(wanted, Device.CPU, 1, cluster=False)
+    with pytest.raises(InputError, match="ask for 4 GPUs and this machine has 3"):
+        preflight.check_gpus(wanted, Device.CUDA, 3, cluster=False)
+
+
+def test_a_served_index_passes(retriever_url):
+    preflight.check_retriever(retriever_url)
+    preflight.check_retriever(retriever_url + "/")
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b"{}"), (404, b"{}"), (200, b"{}"), (200, b"<html>")])
+def test_a_service_that_is_no_retriever(answering, status, body):
+    with pytest.raises(InputError, match="retriever") as caught:
+        preflight.check_retriever(answering(status, body))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://h", "http://", "http://[::1", "127.0.0.1:8000"])
+def test_a_retriever_url_that_is_none(url):
+    with pytest.raises(InputError, match="retriever"):
+        preflight.check_retriever(url)
+
+
+def test_a_reward_file_and_a_healthy_server_pass(answering, repo):
+    preflight.check_reward_url(str(repo / "r1_searcher" / "reward_func.py"))
+    preflight.check_reward_url(answering(200) + "/get_reward")
+
+
+def test_a_reward_server_of_others_has_no_health_address(answering):
+    """OpenRLHF's wire format is one POST; its example server answers 404 to the rest."""
+    preflight.check_reward_url(answering(404) + "/get_reward")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp:/x", "http://[::1/get_reward", "dead"])
+def test_a_reward_url_that_does_not_answer(url, dead_url):
+    with pytest.raises(InputError, match="reward"):
+        preflight.check_reward_url(dead_url if url == "dead" else url)
+
+
+def test_a_reward_file_without_the_function(tmp_path):
+    (tmp_path / "reward.py").write_text("def reward(queries, prompts, labels): ...\n")
+    with pytest.raises(InputError, match="reward_func"):
+        preflight.check_reward_url(str(tmp_path / "reward.py"))

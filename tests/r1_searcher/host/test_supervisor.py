@@ -1,0 +1,255 @@
+"""The supervisor over a stand-in driver: signals, exit codes, an aborted run's one line, the log's tail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import InputError, RunAborted
+from r1_searcher.host import driver
+from r1_searcher.host.device import Device
+from r1_searcher.host.driver import ABORTED, _find_abort
+
+PROGRAM = Path(__file__).with_name("supervise.py")
+
+BUSY = """
+import pathlib, signal, subprocess, sys, time
+{ignore}
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; {child_ignores}time.sleep(600)"])
+pathlib.Path("pids.partial").write_text(f"{{child.pid}} {{__import__('os').getpid()}}")
+pathlib.Path("pids.partial").rename("pids")
+time.sleep(600)
+"""
+IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds: float = 30.0) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def over(tmp_path, run):
+    """Runs the supervisor over a driver with this source."""
+
+    def start(source: str):
+        (tmp_path / "stand_in.py").write_text(source)
+        return run([sys.executable, PROGRAM, tmp_path, tmp_path / "stand_in.py"], cwd=tmp_path)
+
+    return start
+
+
+@pytest.fixture
+def busy(tmp_path, environment):
+    """A supervisor over a driver that has started a child and works on; gives (supervisor, pids)."""
+    started = []
+
+    def start(ignore: bool = False, child_ignores: bool = False):
+        source = BUSY.format(ignore=IGNORE if ignore else "", child_ignores=f"{IGNORE}; " if child_ignores else "")
+        (tmp_path / "stand_in.py").write_text(source)
+        command = [sys.executable, str(PROGRAM), str(tmp_path), str(tmp_path / "stand_in.py")]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        wait_for((tmp_path / "pids").exists)
+        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        started.extend(pids)
+        return process, pids
+
+    yield start
+    for left in started:
+        pid = left if isinstance(left, int) else left.pid
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("child_ignores", [False, True])
+def test_a_signal_ends_the_driver_and_what_it_started(busy, number, child_ignores):
+    process, pids = busy(child_ignores=child_ignores)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}; run the same command again to resume" in errors
+    assert "Traceback" not in errors
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_does_not_hear_a_signal_is_killed(busy, number):
+    process, pids = busy(ignore=True, child_ignores=True)
+    process.send_signal(number)
+    process.communicate(timeout=15)  # STOP_SECONDS is 1 here
+    assert process.returncode == 128 + number
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("status", [0, 1, 7])
+def test_the_drivers_status_is_the_supervisors(over, status):
+    done = over(f"raise SystemExit({status})")
+    assert done.status == status
+    assert ("OpenRLHF ended" in done.err) == (status != 0)
+
+
+def test_the_output_goes_to_the_log_of_the_run(over, tmp_path):
+    (tmp_path / "train.log").write_text("of an earlier attempt\n")
+    done = over("import sys; print('to stdout'); print('to stderr', file=sys.stderr)")
+    log = (tmp_path / "train.log").read_text()
+    assert log.startswith("of an earlier attempt\n") and "to stdout" in log and "to stderr" in log
+    assert "to std" not in done.out + done.err
+
+
+def test_a_failure_prints_the_end_of_the_log(over, tmp_path):
+    source = "for number in range(100): print('line', number)\nraise RuntimeError('engine lost')"
+    done = over(source)
+    assert done.status == 1 and f"status 1; the reason stands in {tmp_path / 'train.log'}" in done.err
+    assert "RuntimeError: engine lost" in done.err and "line 99" in done.err and "line 5\n" not in done.err
+
+
+def test_a_driver_that_is_killed_is_told_apart(over):
+    """The out-of-memory killer is the usual reason."""
+    done = over("import os; os.kill(os.getpid(), 9)")
+    assert done.status == 128 + 9 and "SIGKILL" in done.err
+
+
+def test_an_aborted_run_prints_its_one_line(over):
+    source = (
+        "import sys\nprint('r1_searcher: of an earlier attempt')\nprint('noise')\n"
+        f"print('r1_searcher: the retriever is down', file=sys.stderr, flush=True)\nprint('more noise')\n"
+        f"sys.exit({ABORTED})"
+    )
+    done = over(source)
+    assert done.status == ABORTED
+    assert [line for line in done.err.splitlines() if "r1_searcher" in line] == ["r1_searcher: the retriever is down"]
+    assert "noise" not in done.err and "earlier" not in done.err
+
+
+def test_steps_reach_the_progress_bar_and_the_metrics(over, tmp_path):
+    source = (
+        "from torch.utils.tensorboard import SummaryWriter\n"
+        f"with SummaryWriter(log_dir={str(tmp_path / 'tensorboard')!r}) as writer:\n"
+        "    for step in (1, 2, 3): writer.add_scalar('train/reward', step / 4, step)\n"
+    )
+    done = over(source)
+    assert done.status == 0 and "3/10" in done.err and "reward=0.75" in done.err
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+# The driver itself
+
+
+def test_an_abort_is_found_however_it_is_wrapped():
+    abort = RunAborted("the retriever is down")
+    middle = ValueError("middle")
+    middle.__cause__ = abort
+    outer = RuntimeError("outer")
+    outer.__context__ = middle
+    assert _find_abort(outer) == "the retriever is down"
+    assert _find_abort(RuntimeError("a bug")) is None and _find_abort(None) is None
+    outer.__context__ = outer
+    assert _find_abort(outer) is None
+
+
+def test_an_abort_that_crossed_ray_is_its_message_alone():
+    """Ray makes an error of both classes, whose text is the remote traceback."""
+    from ray.exceptions import RayTaskError
+
+    traceback = 'Traceback (most recent call last):\n  File "agent.py", line 1\nRunAborted: the retriever is down'
+
+    def crossed(cause):
+        error = RayTaskError("execute", traceback, cause, proctitle="ray::engine", pid=1, ip="127.0.0.1")
+        return error.as_instanceof_cause()
+
+    once = crossed(RunAborted("the retriever is down"))
+    assert isinstance(once, RunAborted) and _find_abort(once) == "the retriever is down"
+    assert _find_abort(crossed(once)) == "the retriever is down"
+    assert _find_abort(crossed(ValueError("a bug"))) is None
+
+
+@pytest.mark.parametrize(
+    ("raises", "status", "last_line"),
+    [
+        ("pass", 0, ""),
+        ("raise SystemExit(5)", 5, ""),
+        ("from foundation.errors import RunAborted; raise RunAborted('down')", ABORTED, "r1_searcher: down"),
+        ("raise ValueError('a bug')", 1, "ValueError: a bug"),
+    ],
+)
+def test_the_drivers_exit_statuses(tmp_path, run, environment, raises, status, last_line):
+    from r1_searcher.recipe.recipe import find_recipe
+    from r1_searcher.run.run_config import RetrieverConfig, RunConfig
+
+    RunConfig(str(tmp_path), find_recipe("tiny.stage2"), RetrieverConfig("http://h")).write(tmp_path / "run.json")
+    (tmp_path / "stand_in_host.py").write_text(
+        "import os, sys\nassert sys.argv[1:] == ['--flag', 'a b'], sys.argv\n"
+        "assert os.environ['R1_SEARCHER_REWARD'] == 'r1_searcher.stage2'\n"
+        f"assert os.environ['R1_SEARCHER_RUN'] == {str(tmp_path / 'run.json')!r}\n{raises}\n"
+    )
+    program = (
+        "import os, sys\nfrom r1_searcher.host import driver\ndriver._start_ray = lambda *_: None\n"
+        "driver.TRAINER_MODULE = 'stand_in_host'\n"
+        f"run = {str(tmp_path / 'run.json')!r}\n"
+        "sys.exit(driver.main([str(os.getppid()), run, 'cuda', '1', '--flag', 'a b']))"
+    )
+    done = run([sys.executable, "-c", program], env={**environment, "PYTHONPATH": str(tmp_path)})
+    assert done.status == status, done.err
+    assert done.err.strip().splitlines()[-1:] == ([last_line] if last_line else [])
+
+
+@pytest.mark.parametrize(
+    ("device", "address", "expected"),
+    [
+        (Device.CPU, "", {"address": "local", "num_gpus": 3}),
+        (Device.CUDA, "", {"address": "local"}),
+        (Device.CUDA, "10.0.0.1:6379", {}),
+    ],
+)
+def test_a_run_joins_a_ray_cluster_only_when_told_to(monkeypatch, device, address, expected):
+    """Without an address ``ray.init`` joins any cluster that ``ray start`` left on the machine."""
+    import ray
+
+    calls = []
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    driver._start_ray({"A": "1"}, device, 3)
+    (options,) = calls
+    assert options["runtime_env"]["env_vars"]["A"] == "1"
+    assert options["runtime_env"]["worker_process_setup_hook"] == "r1_searcher.host.cpu.install"
+    shown = {key: options[key] for key in ("address", "num_gpus") if key in options}
+    assert shown == expected
+
+
+def test_a_cluster_gets_the_wandb_key(monkeypatch):
+    """Its workers do not inherit this process's environment."""
+    import ray
+
+    calls = []
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("WANDB_API_KEY", "SECRET")
+    driver._start_ray({}, Device.CUDA, 3)
+    assert calls[0]["runtime_env"]["env_vars"]["WANDB_API_KEY"] == "SECRET"
+
+
+def test_the_run_of_a_process_is_named_by_its_environment(monkeypatch):
+    from r1_searcher.run.run_config import RunConfig
+
+    monkeypatch.delenv("R1_SEARCHER_RUN", raising=False)
+    with pytest.raises(InputError, match="R1_SEARCHER_RUN"):
+        RunConfig.of_this_process()

@@ -1,0 +1,113 @@
+"""When the second stage begins, and that a resumed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foundation.errors import InputError
+from r1_searcher.recipe.recipe import RECIPES, Recipe
+from r1_searcher.recipe.schedule import Progress, Switch, read_steps
+
+PER_STEP, STEPS = 4, 10
+
+
+def play_steps(progress, rates):
+    """One (retrieved, in format) for all episodes of each step; gives the stage of each step's episodes."""
+    stages = []
+    for good in rates:
+        tickets = [progress.begin() for _ in range(PER_STEP)]
+        assert len({(ticket.step, ticket.stage) for ticket in tickets}) == 1
+        stages.append(tickets[0].stage)
+        for ticket in tickets:
+            progress.finish(ticket.step, retrieved=good, in_format=good)
+    return stages
+
+
+def new(tmp_path, switch, first_step=0):
+    return Progress(PER_STEP, STEPS, Switch.parse(switch) if switch else None, tmp_path / "p.jsonl", first_step)
+
+
+@pytest.mark.parametrize(
+    ("switch", "good", "stages"),
+    [
+        ("step:3", [0] * 6, [1, 1, 1, 2, 2, 2]),
+        ("fraction:0.2", [0] * 4, [1, 1, 2, 2]),
+        ("held:2", [1, 0, 1, 1, 1], [1, 1, 1, 1, 2]),
+        ("held:3", [0] * 5, [1] * 5),
+        ("held:1", [1, 0, 0], [1, 2, 2]),  # never back
+        ("", [1] * 3, [1, 1, 1]),
+    ],
+)
+def test_stages(tmp_path, switch, good, stages):
+    assert play_steps(new(tmp_path, switch), good) == stages
+
+
+def test_the_fraction_is_the_step_over_all_steps(tmp_path):
+    progress = new(tmp_path, "")
+    fractions = [progress.begin().fraction for _ in range(PER_STEP * (STEPS + 1))]
+    assert fractions[::PER_STEP] == [step / STEPS for step in range(1, STEPS + 1)] + [1.0]
+
+
+@given(done=st.integers(0, 6), good=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_a_resumed_run_goes_on_with_the_same_stage_and_fraction(tmp_path_factory, done, good):
+    """Killed after step 7 and resumed from the checkpoint of step ``done``: as if it had never been killed."""
+    folder = tmp_path_factory.mktemp("run")
+    whole = play_steps(new(folder, "held:2"), good)
+    resumed = new(folder, "held:2", first_step=done)
+    assert [step.step for step in read_steps(folder / "p.jsonl")] == list(range(1, done + 1))
+    assert play_steps(resumed, good[done:]) == whole[done:]
+    assert resumed.begin().fraction == min((len(good) + 1) / STEPS, 1)
+
+
+def test_a_half_written_line_is_left_out(tmp_path):
+    play_steps(new(tmp_path, "held:2"), [1, 1, 1])
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert [step.step for step in read_steps(file)] == [1, 2]
+
+
+def test_episodes_of_two_steps_may_overlap(tmp_path):
+    progress = new(tmp_path, "held:1")
+    tickets = [progress.begin() for _ in range(2 * PER_STEP)]
+    for ticket in reversed(tickets):
+        progress.finish(ticket.step, retrieved=True, in_format=True)
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 1] and progress.begin().stage == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "step",
+        "step:0",
+        "step:-1",
+        "step:x",
+        "fraction:0",
+        "fraction:1",
+        "fraction:2",
+        "held:0",
+        "soon:3",
+        "held:1,x=1",
+    ]
+    + ["held:2,retrieval=1.5", "held:2,format=-1", "held:2,retrieval=nan"],
+)
+def test_a_switch_that_never_takes_place_is_refused(text):
+    with pytest.raises(InputError, match="switch"):
+        Switch.parse(text)
+
+
+def test_a_second_reward_needs_its_switch():
+    recipe = RECIPES["tiny.stage1"]
+    for changes in ({"then_reward": "r1_searcher.stage2"}, {"switch": "held:3"}):
+        with pytest.raises(InputError, match="belong together"):
+            Recipe(recipe.name, recipe.protocol, recipe.reward, recipe.limits, **changes)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_survives_json(recipe):
+    assert Recipe.from_mapping(json.loads(json.dumps(recipe.to_mapping()))) == recipe

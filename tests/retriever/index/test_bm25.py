@@ -1,0 +1,162 @@
+"""BM25: ranking, determinism, emptiness, save and load; recall on real passages."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retriever import Passage
+from retriever.index.backends import load_index
+from retriever.index.bm25 import Bm25Index
+from retriever.index.manifest import IndexMismatch
+from retriever.index.postings import Counts, count_words, gather, weigh
+from retriever.index.words import words
+
+
+def ids(hits) -> list[str]:
+    return [hit.passage.id for hit in hits]
+
+
+def test_words_fold_case_and_accents_and_keep_everything_else():
+    assert words("The ALÛ's film_2, Straße; λόγος") == ["the", "alu", "s", "film", "2", "strasse", "λογοσ"]
+    assert words("") == words("?! _") == []
+
+
+def test_the_rarer_word_decides(bm25):
+    assert ids(bm25.search(["the capital spirit of France"], 1)[0]) == ["p3"]
+
+
+def test_the_title_counts(bm25, passages):
+    assert ids(bm25.search(["Christopher Nolan"], 1)[0]) == ["p2"]
+    untitled = Bm25Index.build(passages, title_weight=0)
+    assert untitled.search(["mythology"], 5)[0] and ids(untitled.search(["mythology"], 5)[0]) == ["p1"]
+
+
+def test_only_passages_that_share_a_word_are_hits(bm25):
+    hits = bm25.search(["spirit"], 100)[0]
+    assert sorted(ids(hits)) == ["p0", "p1"] and all(hit.score > 0 for hit in hits)
+
+
+@pytest.mark.parametrize("query", ["", "   ", "zzz", "?"])
+def test_a_query_without_a_known_word_finds_nothing(bm25, query):
+    assert bm25.search([query, "paris"], 3)[0] == ()
+
+
+def test_a_word_of_every_passage_still_scores_above_zero():
+    index = Bm25Index.build([Passage(str(i), "", "same") for i in range(5)])
+    assert ids(index.search(["same"], 3)[0]) == ["0", "1", "2"]
+
+
+def test_equal_scores_come_in_corpus_order(bm25):
+    assert ids(bm25.search(["same words"], 2)[0]) == ["p4", "p5"]
+    assert ids(bm25.search(["same words"], 1)[0]) == ["p4"]
+
+
+def test_a_batch_answers_like_single_queries(bm25):
+    queries = ["akkadian spirit", "zzz", "film director"]
+    assert bm25.search(queries, 3) == [bm25.search([query], 3)[0] for query in queries]
+    assert bm25.search([], 3) == []
+
+
+@pytest.mark.parametrize("passages", [[], [Passage("1", "", "?!")]])
+def test_nothing_to_index_is_an_error(passages):
+    with pytest.raises(ValueError, match="nothing to index"):
+        Bm25Index.build(passages)
+
+
+@pytest.mark.parametrize("wrong", [{"b": 2}, {"k1": -1}, {"title_weight": -1}])
+def test_wrong_parameters(passages, wrong):
+    with pytest.raises(ValueError, match="BM25"):
+        Bm25Index.build(passages, **wrong)
+
+
+def test_a_passage_without_words_is_kept_and_never_found():
+    index = Bm25Index.build([Passage("0", "", ""), Passage("1", "", "word")])
+    assert len(index) == 2 and ids(index.search(["word"], 5)[0]) == ["1"]
+
+
+def test_save_and_load(bm25, passages, tmp_path):
+    bm25.save(tmp_path / "index")
+    loaded = load_index(tmp_path / "index")
+    queries = ["akkadian spirit", "is the", "zzz"]
+    assert loaded.search(queries, 5) == bm25.search(queries, 5)
+    assert (len(loaded), loaded.name) == (len(passages), "bm25")
+
+
+def test_a_damaged_index_is_refused(bm25, tmp_path):
+    bm25.save(tmp_path)
+    (tmp_path / "vocab.index.json").unlink()
+    with pytest.raises(IndexMismatch, match="cannot read"):
+        Bm25Index.load(tmp_path)
+
+
+def test_a_changed_corpus_is_refused(bm25, tmp_path):
+    bm25.save(tmp_path)
+    file = tmp_path / "passages.jsonl"
+    file.write_text(file.read_text().replace("Paris", "Rome"))
+    with pytest.raises(IndexMismatch, match="corpus_sha256: index has"):
+        Bm25Index.load(tmp_path)
+
+
+@pytest.mark.parametrize("broken", [None, "{", '{"format": 99}', "[]"])
+def test_an_unfinished_or_foreign_folder_is_refused(bm25, tmp_path, broken):
+    bm25.save(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    if broken is not None:
+        (tmp_path / "manifest.json").write_text(broken)
+    with pytest.raises(IndexMismatch):
+        load_index(tmp_path)
+
+
+def test_scores_are_those_of_the_library(passages):
+    """Our own counting gives what bm25s computes from token lists."""
+    import bm25s
+
+    draw = np.random.default_rng(0)
+    many = [Passage(str(i), "t", " ".join(f"w{w}" for w in draw.zipf(1.4, 30) % 200)) for i in range(300)]
+    library = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
+    library.index([words(p.title) * 2 + words(p.text) for p in many], show_progress=False)
+    ours = Bm25Index.build(many)
+    for query in (["w1"], ["w3", "w17", "w1"], ["w5", "w5", "t"]):
+        expected = library.get_scores(query)
+        ranking = ours.rank([" ".join(query)], 300)[0]
+        assert np.allclose(expected[ranking.rows], ranking.scores, rtol=1e-5)
+        assert len(ranking.rows) == (expected > 0).sum()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=20), st.integers(1, 7))
+def test_counting_in_parts_is_counting_at_once(texts, size):
+    many = [Passage(str(i), "a", text) for i, text in enumerate(texts)]
+    parts = [count_words(many[start : start + size], 1) for start in range(0, len(many), size)]
+    results = []
+    for shards in (parts, [count_words(many, 1)]):
+        statistics = gather(shards)
+        arrays = weigh(shards, statistics, 1.2, 0.75, lambda _, length, dtype: np.empty(length, dtype))
+        results.append((statistics.vocabulary, statistics.count, {name: a.tolist() for name, a in arrays.items()}))
+    assert results[0] == results[1]
+
+
+def test_counts_survive_the_disk(passages, tmp_path):
+    for some in (passages, [], [Passage("0", "", "")]):
+        counts = count_words(some, 2)
+        counts.save(tmp_path / "c.npz")
+        again = Counts.load(tmp_path / "c.npz")
+        assert again.words == counts.words and np.array_equal(again.starts, counts.starts)
+        assert np.array_equal(again.rows, counts.rows) and np.array_equal(again.times, counts.times)
+
+
+def test_recall_on_real_passages(wiki_mini, wiki_passages):
+    index = Bm25Index.build(wiki_passages)
+    rows = [json.loads(line) for line in (wiki_mini / "hotpotqa_100.jsonl").read_text().splitlines()]
+    results = index.search([row["question"] for row in rows], 5)
+    recalls = [
+        len(set(row["gold_titles"]) & {hit.passage.title for hit in hits}) / len(set(row["gold_titles"]))
+        for row, hits in zip(rows, results, strict=True)
+    ]
+    recall = sum(recalls) / len(recalls)
+    assert recall >= 0.74, f"recall@5 of gold titles is {recall:.3f}"

@@ -1,0 +1,106 @@
+"""Milvus through its embedded edition: the same answers as an exact index, resumed builds, refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from retriever import Passage
+from retriever.errors import RetrieverUnavailable
+from retriever.index.backends import load_index
+from retriever.index.dense import DenseIndex
+from retriever.index.encoder import HashingEncoder
+from retriever.index.manifest import IndexMismatch
+from retriever.index.milvus import build_milvus, connect
+
+lite = pytest.mark.skipif(importlib.util.find_spec("milvus_lite") is None, reason="needs pip install milvus-lite")
+QUERIES = ["capital of France", "akkadian spirit", "the very same words", "?"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, passages):
+    folder = tmp_path_factory.mktemp("milvus")
+    build_milvus(folder / "index", passages, HashingEncoder(64), str(folder / "milvus.db"), "wiki")
+    return folder
+
+
+@lite
+def test_answers_as_an_exact_index_does(built, passages):
+    opened, exact = load_index(built / "index"), DenseIndex.build(passages, HashingEncoder(64))
+    for found, wanted in zip(opened.search(QUERIES, 3), exact.search(QUERIES, 3), strict=True):
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in wanted], abs=1e-5)
+        assert [hit.passage for hit in found if hit.score > 0] == [hit.passage for hit in wanted if hit.score > 0]
+    assert (len(opened), opened.name) == (len(passages), "milvus:hashing")
+    assert opened.search([], 3) == [] and len(opened.search(["paris"], 99)[0]) == len(passages)
+
+
+@lite
+def test_searches_from_several_threads(built):
+    opened = load_index(built / "index")
+    expected, wrong = opened.search(QUERIES, 2), []
+
+    def ask() -> None:
+        for _ in range(5):
+            if opened.search(QUERIES, 2) != expected:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@lite
+def test_a_killed_build_goes_on(tmp_path, monkeypatch):
+    passages = [Passage(str(i), "t", f"word{i} word{i % 9}") for i in range(40)]
+    monkeypatch.setattr("retriever.index.milvus._BATCH", 8)
+    encoder = HashingEncoder(32)
+    encode, calls = encoder.encode_passages, []
+
+    def dying(texts):
+        calls.append(texts)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode_passages", dying)
+    arguments = (tmp_path / "index", passages, encoder, str(tmp_path / "milvus.db"), "wiki")
+    with pytest.raises(KeyboardInterrupt):
+        build_milvus(*arguments)
+    assert not (tmp_path / "index" / "manifest.json").exists()
+    build_milvus(*arguments)
+    # The three batches that were there: the last of them again, and the two that were missing.
+    assert [len(texts) for texts in calls] == [8, 8, 8, 8] + [8, 8, 8]
+    opened = load_index(tmp_path / "index")
+    assert len(opened) == 40 and opened.search(["word39"], 1)[0][0].passage == passages[39]
+
+
+@lite
+def test_what_does_not_fit_is_refused(built, passages, tmp_path):
+    with pytest.raises(IndexMismatch, match="dim: index has 64, here is 32"):
+        build_milvus(tmp_path / "other", passages, HashingEncoder(32), str(built / "milvus.db"), "wiki")
+    with pytest.raises(IndexMismatch, match="corpus_sha256"):
+        build_milvus(tmp_path / "other", passages[::-1], HashingEncoder(64), str(built / "milvus.db"), "wiki")
+    with pytest.raises(ValueError, match="70000 bytes"):
+        long = [Passage("0", "", "x" * 70_000)]
+        build_milvus(tmp_path / "long", long, HashingEncoder(64), str(tmp_path / "milvus.db"), "wiki")
+    assert not (tmp_path / "other" / "manifest.json").exists()
+
+
+@lite
+def test_a_cluster_that_is_down_is_an_outage(monkeypatch):
+    monkeypatch.setattr("retriever.index.milvus._TIMEOUT_S", 0.5)
+    with pytest.raises(RetrieverUnavailable, match="Milvus failed"):
+        connect("http://127.0.0.1:9")
+
+
+def test_a_missing_library_is_named_with_the_pip_line():
+    code = "import sys; sys.modules['pymilvus'] = None\nfrom retriever.index.milvus import connect\nconnect('x.db')\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert "pip install pymilvus" in done.stderr

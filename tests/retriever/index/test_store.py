@@ -1,0 +1,138 @@
+"""Passage stores: by position, mapped, hashed; what is damaged is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foundation.drafts import FolderBusy, claim, draft
+from retriever import Passage
+from retriever.index.backends import Opening, load_index
+from retriever.index.bm25 import Bm25Index
+from retriever.index.corpus import CorpusError
+from retriever.index.manifest import IndexMismatch
+from retriever.index.store import ROWS_PER_BATCH, PassageStore, finish_store, open_corpus, write_shard
+
+MANY = [Passage(f"i{n}", f"t{n}", f"text {n} é\n\u2028") for n in range(2 * ROWS_PER_BATCH + 10)]
+
+
+def write(folder: Path, *shards: list[Passage]) -> PassageStore:
+    folder.mkdir(exist_ok=True)
+    return finish_store(folder, [write_shard(folder / f"shard-{n}.arrow", each) for n, each in enumerate(shards)])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> PassageStore:
+    return write(tmp_path_factory.mktemp("store"), MANY[:100], [], MANY[100:])
+
+
+def test_every_position_in_every_way(store):
+    assert len(store) == len(MANY) and list(store) == MANY
+    assert [store[i] for i in (0, 99, 100, len(MANY) - 1, -1)] == [MANY[i] for i in (0, 99, 100, -1, -1)]
+    with pytest.raises(IndexError, match=f"position {len(MANY)} of a store"):
+        store[len(MANY)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.slices(len(MANY)))
+def test_slices_are_those_of_a_list(store, part):
+    assert store[part] == MANY[part]
+
+
+def test_the_hash_is_of_the_content(store, tmp_path):
+    again = write(tmp_path / "again", MANY[:100], [], MANY[100:])
+    other = write(tmp_path / "other", MANY[:100], [], [*MANY[100:-1], Passage("x", "", "")])
+    assert again.sha256 == store.sha256 != other.sha256
+    store.verify()
+
+
+def test_the_datasets_library_opens_the_shards(store):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_file(str(store.folder / "shard-0.arrow"))
+    assert (len(rows), rows[3]["text"]) == (100, MANY[3].text)
+
+
+def test_many_shards_hold_no_descriptors(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    opened = write(tmp_path / "s", *[[passage] for passage in MANY[:50]])
+    assert len(opened) == 50 and len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_a_changed_or_cut_shard_is_refused(tmp_path):
+    opened = write(tmp_path / "s", MANY[:10])
+    file = tmp_path / "s" / "shard-0.arrow"
+    good = file.read_bytes()
+    file.write_bytes(good.replace(b"text 3", b"text X"))
+    with pytest.raises(CorpusError, match="has changed"):
+        PassageStore.open(opened.folder).verify()
+    file.write_bytes(good[:-8])
+    with pytest.raises(CorpusError, match="recorded are"):
+        PassageStore.open(opened.folder)
+    file.unlink()
+    with pytest.raises(CorpusError, match="cannot read shard"):
+        PassageStore.open(opened.folder)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"format": 9, "shards": []}'])
+def test_what_is_no_store_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "store.json").write_text(content)
+    with pytest.raises(CorpusError):
+        open_corpus(tmp_path)
+
+
+def test_a_store_without_passages_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match="no passages came out"):
+        write(tmp_path / "s", [])
+
+
+def test_an_index_over_a_store_holds_its_place_and_not_its_passages(store, tmp_path):
+    Bm25Index.build(store).save(tmp_path / "index")
+    assert not (tmp_path / "index" / "passages.jsonl").exists()
+    opened = load_index(tmp_path / "index")
+    assert isinstance(opened, Bm25Index) and isinstance(opened.passages, PassageStore)
+    assert opened.search(["t77"], 1)[0][0].passage == MANY[77]
+
+
+def test_a_moved_store_is_found_beside_the_index_or_where_one_says(tmp_path):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "s", MANY[:20])
+    Bm25Index.build(PassageStore.open(tmp_path / "a" / "s")).save(tmp_path / "a" / "index")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len(load_index(tmp_path / "b" / "index")) == 20
+    (tmp_path / "b" / "s").rename(tmp_path / "elsewhere")
+    with pytest.raises(IndexMismatch, match="say where it is"):
+        load_index(tmp_path / "b" / "index")
+    assert len(load_index(tmp_path / "b" / "index", opening=Opening(corpus=tmp_path / "elsewhere"))) == 20
+    write(tmp_path / "other", MANY[:19], [Passage("x", "", "")])
+    with pytest.raises(IndexMismatch, match="corpus_sha256: index has"):
+        load_index(tmp_path / "b" / "index", opening=Opening(corpus=tmp_path / "other"))
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), draft(tmp_path / "f") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_builder_at_a_time(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from foundation.drafts import claim\nwith claim(Path(sys.argv[1])): pass"
+    )
+    (tmp_path / ".f.1.draft").write_text("left by a killed one")
+    with claim(tmp_path):
+        assert not (tmp_path / ".f.1.draft").exists()
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30)
+    assert FolderBusy.__name__ in done.stderr and "another process" in done.stderr
+
+
+def test_store_json_is_readable(store):
+    facts = json.loads((store.folder / "store.json").read_text())
+    assert facts["count"] == len(MANY) and [shard["count"] for shard in facts["shards"]] == [100, 0, len(MANY) - 100]

