@@ -1,6 +1,6 @@
-"""Synchronous, asynchronous and partial rollout: a section of ``docs/results.md``.
+"""Synchronous, asynchronous and partial rollout: a section of `docs/results.md`.
 
-``python -m benchmarks.async_report runs/async --markdown docs/results.md``, from what ``benchmarks/async_runs.sh``
+`python -m benchmarks.async_report runs/async --markdown docs/results.md`, from what `benchmarks/async_runs.sh`
 left.
 """
 
@@ -35,14 +35,14 @@ class Run:
     step_seconds: float
     """Median wall time from one step to the next."""
     off_policy: float
-    """Median of ``vllm_kl``: distance between the policy that sampled and the one that is trained."""
+    """Median of `vllm_kl`: distance between the policy that sampled and the one that is trained."""
     scores: Mapping[str, Any]
     warnings: Sequence[str]
     """Signs of a collapse that the guard saw, with their steps."""
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """The run in ``WAY_seedN``."""
+        """The run in `WAY_seedN`."""
         way, _, seed = folder.name.rpartition("_seed")
         steps = read_metrics(folder / "run" / "metrics.jsonl")
         gaps = [later["time"] - earlier["time"] for earlier, later in zip(steps, steps[1:], strict=False)]

@@ -1,10 +1,10 @@
 """A corpus and its indexes at a million passages: opening, memory, and how far `retriever.plan` was off.
 
-``python -m benchmarks.index_scale --work DIR [--passages 1000000] [--dim 384] [--factories ...] [--json FILE]``
+`python -m benchmarks.index_scale --work DIR [--passages 1000000] [--dim 384] [--factories ...] [--json FILE]`
 
 Writes a store of synthetic passages, builds BM25 over it, serves that from a process of its own, and measures the
-process.  Then, for each FAISS factory string, plans, builds on random clustered vectors (encoding a million texts
-would measure the encoder), and compares time and size with the plan's.  What is in DIR is used again.
+process. Then, for each FAISS factory string, plans, builds on random clustered vectors (encoding a million texts
+would measure the encoder), and compares time and size with the plan's. What is in DIR is used again.
 """
 
 from __future__ import annotations

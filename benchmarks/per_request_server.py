@@ -1,6 +1,6 @@
 """The server to beat: it searches each request alone, as the published systems' servers do.
 
-``python -m benchmarks.per_request_server --index DIR --encoder-path DIR --ready-file FILE``
+`python -m benchmarks.per_request_server --index DIR --encoder-path DIR --ready-file FILE`
 
 R1-Searcher's format and its way (a Flask view that encodes and searches what one request brings), on the HTTP server
 that ours uses, so that a comparison shows the batching and nothing else.

@@ -1,6 +1,6 @@
-"""Every recipe before and after its training in the tiny world: a section of ``docs/results.md``.
+"""Every recipe before and after its training in the tiny world: a section of `docs/results.md`.
 
-``python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md``, from what ``benchmarks/recipe_runs.sh``
+`python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md`, from what `benchmarks/recipe_runs.sh`
 left.
 """
 
@@ -32,7 +32,7 @@ class RecipeRun:
 
     @classmethod
     def read(cls, folder: Path) -> RecipeRun:
-        """The run in ``SYSTEM_seedN``."""
+        """The run in `SYSTEM_seedN`."""
         system, _, seed = folder.name.rpartition("_seed")
         base, final = (json.loads((folder / name / "scores.json").read_text()) for name in ("base", "final"))
         return cls(system, int(seed), len(read_metrics(folder / "run" / "metrics.jsonl")), base, final)

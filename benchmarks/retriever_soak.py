@@ -1,6 +1,6 @@
 """Two replicas under load, one of them killed and started again every minute: no search may fail, no memory may grow.
 
-``python -m benchmarks.retriever_soak --corpus passages.jsonl [--minutes 10] [--callers 64] [--json FILE]``
+`python -m benchmarks.retriever_soak --corpus passages.jsonl [--minutes 10] [--callers 64] [--json FILE]`
 
 The callers search through one `HttpRetriever` over both addresses, as the episodes of a training step do. Exit code 1
 where a search failed or memory grew.

@@ -1,14 +1,14 @@
 """Our share of a rollout's time: everything but the engine and the retriever.
 
-``python -m benchmarks.rollout_overhead [--size cpu|0.5b] [--json FILE]``
-``python -m benchmarks.rollout_overhead --model data_prep/tiny/model --world DIR [--json FILE]``
+`python -m benchmarks.rollout_overhead [--size cpu|0.5b] [--json FILE]`
+`python -m benchmarks.rollout_overhead --model data_prep/tiny/model --world DIR [--json FILE]`
 
 The first plays turns with the lengths of published episodes (half of them on a CPU) on a model of random weights:
-what a rollout costs beside a small language model.  The second is the least favourable case there is, the tiny world's
+what a rollout costs beside a small language model. The second is the least favourable case there is, the tiny world's
 0.6 M parameters and its episodes of a hundred tokens.
 
 Plays questions at a fixed concurrency on the real engine, through the training loop's own episode, reward,
-metrics and episode log.  Counts the processor time that the event loop's thread spends in our code, without what
+metrics and episode log. Counts the processor time that the event loop's thread spends in our code, without what
 it spends inside the engine's and the retriever's own coroutines, as a share of the wall time.
 """
 
@@ -77,7 +77,7 @@ class _TimedRetriever:
 async def play(
     rows: Sequence[QARow], recipe: Recipe, environment: Environment, engine: Any, log: EpisodeLog, concurrency: int
 ) -> Repeat:
-    """All questions once, at most ``concurrency`` at a time."""
+    """All questions once, at most `concurrency` at a time."""
     from vllm import SamplingParams
 
     parameters = SamplingParams(temperature=1.0, logprobs=1)  # in training the host makes them, once per batch

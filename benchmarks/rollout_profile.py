@@ -1,10 +1,10 @@
 """Where the executor's Python time goes, from py-spy's samples of its event loop.
 
-``py-spy record --threads --format raw --rate 200 --output FILE -- python -m benchmarks.rollout_overhead ...``
-``python -m benchmarks.rollout_profile NAME=FILE [NAME=FILE ...] [--markdown docs/results.md]``
+`py-spy record --threads --format raw --rate 200 --output FILE -- python -m benchmarks.rollout_overhead ...`
+`python -m benchmarks.rollout_profile NAME=FILE [NAME=FILE ...] [--markdown docs/results.md]`
 
 A sample belongs to the innermost of our modules, vLLM or the event loop on its stack: a tokenizer called by
-``r1_searcher/episode/rollout.py`` is that module's time.  Samples outside the event loop (imports, starting the
+`r1_searcher/episode/rollout.py` is that module's time. Samples outside the event loop (imports, starting the
 engine) and of other threads are left out.
 """
 
@@ -45,7 +45,7 @@ def owner(stack: Sequence[str]) -> str | None:
 
 
 def shares(raw: str) -> dict[str, float]:
-    """Owner to its share of the event loop's samples.  Raises ValueError for a file without any."""
+    """Owner to its share of the event loop's samples. Raises ValueError for a file without any."""
     samples: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")

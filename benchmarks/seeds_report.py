@@ -1,6 +1,6 @@
 """Table and picture of several quickstarts with and without the document mask.
 
-``python -m benchmarks.seeds_report DIR --markdown FILE --picture FILE``; DIR is filled by ``quickstart_seeds.sh``.
+`python -m benchmarks.seeds_report DIR --markdown FILE --picture FILE`; DIR is filled by `quickstart_seeds.sh`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Quickstart:
     arm: str
     seed: int
     scores: Mapping[str, Mapping[str, Any]]
-    """Model -> ``scores.json`` of its evaluation."""
+    """Model -> `scores.json` of its evaluation."""
     metrics: Sequence[Mapping[str, Any]]
     """Training metrics of both stages, in order."""
     stage1_steps: int
@@ -44,7 +44,7 @@ def read_quickstart(folder: Path, arm: str) -> Quickstart:
 
 
 def markdown(runs: Sequence[Quickstart], picture: str) -> str:
-    """The section of ``docs/results.md``."""
+    """The section of `docs/results.md`."""
     parts = [_TITLE, _INTRODUCTION, f"![Training curves with and without the document mask]({picture})\n"]
     for arm, meaning in ARMS.items():
         chosen = [run for run in runs if run.arm == arm]

@@ -1,7 +1,7 @@
-"""From real searches to training data of a simulated search engine: ``python -m data_prep.simulator_data SOURCES …``.
+"""From real searches to training data of a simulated search engine: `python -m data_prep.simulator_data SOURCES …`.
 
 Pairs of query and documents are collected from episodes, judged useful or noisy, and written as rows for
-``python -m r1_searcher.sft`` in the words that the simulator will be asked with.
+`python -m r1_searcher.sft` in the words that the simulator will be asked with.
 """
 
 from __future__ import annotations

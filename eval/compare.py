@@ -1,6 +1,6 @@
-"""Compare runs on the same questions: ``python -m eval.compare A B [C ...] [--metric f1] [--json OUT]``.
+"""Compare runs on the same questions: `python -m eval.compare A B [C ...] [--metric f1] [--json OUT]`.
 
-A run is a folder of ``eval.run``, its predictions, or a file in the published form.  Differences come with a paired
+A run is a folder of `eval.run`, its predictions, or a file in the published form. Differences come with a paired
 bootstrap; whatever else differs between the runs (corpus, index, top-k, limits, decoding, versions) is a warning.
 """
 
@@ -23,7 +23,7 @@ from foundation.process import OneLineParser
 
 
 def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[str, Any]:
-    """Everything about the runs; what ``--json`` writes.
+    """Everything about the runs; what `--json` writes.
 
     Raises:
         InputError: fewer than two runs, or one that cannot be read or compared.

@@ -1,6 +1,6 @@
-"""A language model judges predictions: ``python -m eval.judge FILE --endpoint URL --model NAME [--json OUT]``.
+"""A language model judges predictions: `python -m eval.judge FILE --endpoint URL --model NAME [--json OUT]`.
 
-Any OpenAI-compatible endpoint serves; its key is read from the environment.  Verdicts are kept beside the
+Any OpenAI-compatible endpoint serves; its key is read from the environment. Verdicts are kept beside the
 predictions as they come: a second run asks nothing, a killed one loses the questions in flight.
 """
 

@@ -1,7 +1,7 @@
-"""What a two-stage training changed: ``python -m eval.quickstart_report DIR``.
+"""What a two-stage training changed: `python -m eval.quickstart_report DIR`.
 
-Reads a quickstart's folder, writes ``summary.json`` into it and prints the table.  (Curves and episodes are in the
-page that ``python -m eval.report DIR`` makes.) ::
+Reads a quickstart's folder, writes `summary.json` into it and prints the table. (Curves and episodes are in the
+page that `python -m eval.report DIR` makes.) ::
 
     base/scores.json  stage1/scores.json  stage2/scores.json     evaluations by eval.run
     seconds.tsv (or .json)                                       wall seconds of each phase
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def summarize_quickstart(folder: Path) -> dict[str, Any]:
-    """Per model the greedy scores with the ``sampled`` ones nested, and the seconds of each phase."""
+    """Per model the greedy scores with the `sampled` ones nested, and the seconds of each phase."""
     summary: dict[str, Any] = {}
     for model in MODELS:
         scores = _read_json(folder / model / "scores.json")
@@ -94,7 +94,7 @@ def _block(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_seconds(folder: Path) -> dict[str, float]:
-    """Seconds by phase; lines ``phase<TAB>seconds`` of interrupted and resumed phases add up."""
+    """Seconds by phase; lines `phase<TAB>seconds` of interrupted and resumed phases add up."""
     lines = folder / "seconds.tsv"
     if not lines.is_file():
         return _read_json(folder / "seconds.json")

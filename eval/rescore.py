@@ -1,7 +1,7 @@
-"""Score finished trajectories with any reward: ``python -m eval.rescore TRAJECTORIES --reward NAME --json OUT``.
+"""Score finished trajectories with any reward: `python -m eval.rescore TRAJECTORIES --reward NAME --json OUT`.
 
-Reads our own rows and the published ones, one file, several, or folders of them.  ``--list`` names the rewards;
-``--compare NAME`` shows where a second reward gives another total, and why.
+Reads our own rows and the published ones, one file, several, or folders of them. `--list` names the rewards;
+`--compare NAME` shows where a second reward gives another total, and why.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Rescored:
     """One trajectory under one reward."""
 
     place: str
-    """``file:n``, its n-th trajectory."""
+    """`file:n`, its n-th trajectory."""
     question: str
     failed: bool
     """Whether its search failed; such an episode has the neutral reward."""
@@ -77,10 +77,10 @@ class Difference:
 def default_protocol(reward: str) -> Protocol:
     """The protocol of the first recipe with this reward, else the first one of the reward's family.
 
-    A composed reward (``part=weight,...``) has R1-Searcher's rules, and so its tags.
+    A composed reward (`part=weight,...`) has R1-Searcher's rules, and so its tags.
 
     Raises:
-        InputError: there is neither; ``--protocol`` must say.
+        InputError: there is neither; `--protocol` must say.
     """
     for recipe in RECIPES.values():
         if recipe.reward == reward:
@@ -124,7 +124,7 @@ def differences(first: Sequence[Rescored], second: Sequence[Rescored]) -> list[D
 
 
 def report(reward: str, protocol: Protocol, rows: Sequence[Rescored]) -> dict[str, Any]:
-    """What ``--json`` writes: totals in order, and how often each rule fired."""
+    """What `--json` writes: totals in order, and how often each rule fired."""
     return {
         "reward": reward,
         "protocol": protocol.name,
@@ -137,7 +137,7 @@ def report(reward: str, protocol: Protocol, rows: Sequence[Rescored]) -> dict[st
 
 
 def comparison(reward: str, rows: Sequence[Rescored], found: Sequence[Difference]) -> dict[str, Any]:
-    """The part of ``--json`` about the second reward."""
+    """The part of `--json` about the second reward."""
     return {
         "reward": reward,
         "scores": [row.total for row in rows],

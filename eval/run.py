@@ -1,7 +1,7 @@
-"""Evaluate: ``python -m eval.run --recipe NAME --model DIR --data FILE --retriever-url URL --out DIR``.
+"""Evaluate: `python -m eval.run --recipe NAME --model DIR --data FILE --retriever-url URL --out DIR`.
 
-The same episodes as in training, on one vLLM engine in this process, or with ``--endpoint URL --tokenizer DIR`` on
-a served model.  Greedy by default; ``--also-sampled`` adds the way that training samples.  Killed, the same command
+The same episodes as in training, on one vLLM engine in this process, or with `--endpoint URL --tokenizer DIR` on
+a served model. Greedy by default; `--also-sampled` adds the way that training samples. Killed, the same command
 goes on where it stopped.
 """
 
@@ -71,7 +71,7 @@ def _model(options: argparse.Namespace) -> PlayedModel:
 
 
 def _answer(session: Session, model: PlayedModel, services: Services, console: TextIO) -> None:
-    """Start what gives the policy, and ask what is missing; progress goes to ``console``."""
+    """Start what gives the policy, and ask what is missing; progress goes to `console`."""
     recipe = session.contestant.recipe
     tokenizer = model.load_tokenizer()
     preflight.check_prompt_lengths(recipe, session.rows, tokenizer)

@@ -1,6 +1,6 @@
-"""Score predictions: ``python -m eval.score FILE [--json OUT]``.
+"""Score predictions: `python -m eval.score FILE [--json OUT]`.
 
-Reads the lines of ``eval.run``, an evaluation's folder, and the published form (question, answer, pred_ans, judge).
+Reads the lines of `eval.run`, an evaluation's folder, and the published form (question, answer, pred_ans, judge).
 Without a name beside it, a number is R1-Searcher's; all variants stand beside them, with bootstrap intervals.
 """
 

@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 def run_command(name: str, run: Callable[[], None]) -> int:
-    """Exit status of ``run()``; an expected error is one line on stderr, a bug raises."""
+    """Exit status of `run()`; an expected error is one line on stderr, a bug raises."""
     try:
         run()
     except (InputError, RunAborted) as error:
@@ -30,6 +30,6 @@ def run_command(name: str, run: Callable[[], None]) -> int:
 
 
 def check_output(path: Path | None) -> None:
-    """Refuse an output file whose folder is missing, before any work is done.  Raises ``InputError``."""
+    """Refuse an output file whose folder is missing, before any work is done. Raises `InputError`."""
     if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
         raise InputError(f"cannot write {path}: expected a file in an existing folder")

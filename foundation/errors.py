@@ -1,12 +1,10 @@
 """The errors that a user meets, as one tree.
 
-::
-
     R1SearcherError
     ├── InputError          what the user gave cannot work; raised before anything is started
     └── RunAborted          an outside service stayed down past its bound; the checkpoint is intact
 
-Failures of the search service itself are typed in ``retriever.errors``.  A bug is none of these: it raises as
+Failures of the search service itself are typed in `retriever.errors`. A bug is none of these: it raises as
 what it is.
 """
 

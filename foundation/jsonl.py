@@ -13,10 +13,10 @@ _Item = TypeVar("_Item")
 
 
 def iter_parsed(path: Path, parse: Callable[[Mapping[str, Any]], _Item]) -> Iterator[_Item]:
-    """Every line's object through ``parse``; blank lines, and a last line that is still being written, are left out.
+    """Every line's object through `parse`; blank lines, and a last line that is still being written, are left out.
 
     Args:
-        parse: raises ``ValueError``, ``KeyError`` or ``TypeError`` for an object that it cannot read.
+        parse: raises `ValueError`, `KeyError` or `TypeError` for an object that it cannot read.
 
     Raises:
         InputError: the file is missing, or a line cannot be read.

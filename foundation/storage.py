@@ -48,11 +48,11 @@ class JsonLines:
     """An append-only file of JSON objects, one per line.
 
     Every line reaches the system at once, so a killed process leaves at most its last line incomplete; opening the
-    file again ends such a line.  A line that does not fit on the disk is taken back as a whole.
+    file again ends such a line. A line that does not fit on the disk is taken back as a whole.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open for appending; the folder is created.  Raises as :func:`write_whole` does."""
+        """Open for appending; the folder is created. Raises as `write_whole` does."""
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class JsonLines:
             raise storage_error(self.path, error) from error
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line.  Raises ``RunAborted`` where it does not fit; the file is then as it was before."""
+        """Add one line. Raises `RunAborted` where it does not fit; the file is then as it was before."""
         self._write(_encoded(row) + b"\n")
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class JsonLines:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file that :class:`JsonLines` wrote, lines left out that a killed process did not finish."""
+    """The rows of a file that `JsonLines` wrote, lines left out that a killed process did not finish."""
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)

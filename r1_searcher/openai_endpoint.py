@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible endpoint, with bounded retries and typed failures.  The one place that knows the library."""
+"""Any OpenAI-compatible endpoint, with bounded retries and typed failures. The one place that knows the library."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EndpointConfig:
     """Where a model is served, and how long it is waited for."""
 
     url: str
-    """Base address, such as ``http://127.0.0.1:8000``; ``/v1`` is added where there is no path."""
+    """Base address, such as `http://127.0.0.1:8000`; `/v1` is added where there is no path."""
     model: str
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; keys are never arguments, and never logged."""
@@ -92,7 +92,7 @@ class TextReply:
 
     text: str
     finish: str
-    """``stop_string`` where one of the stops ended it, else the endpoint's ``finish_reason`` (``stop``: EOS)."""
+    """`stop_string` where one of the stops ended it, else the endpoint's `finish_reason` (`stop`: EOS)."""
 
 
 class OpenAIEndpoint:
@@ -110,7 +110,7 @@ class OpenAIEndpoint:
         self._random = random.Random()
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
-        """One chat completion.  Raises ``EndpointError``."""
+        """One chat completion. Raises `EndpointError`."""
         create: Any = self._client.chat.completions.create
         reply, attempts = await self._retried(
             lambda: create(model=self.config.model, messages=list(messages), **parameters)
@@ -125,7 +125,7 @@ class OpenAIEndpoint:
         return ChatReply(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), attempts)
 
     async def complete(self, prompt: Sequence[int] | str, **parameters: Any) -> Any:
-        """The one choice of a text completion, as the library gives it.  Raises ``EndpointError``."""
+        """The one choice of a text completion, as the library gives it. Raises `EndpointError`."""
         create: Any = self._client.completions.create
         reply, attempts = await self._retried(lambda: create(model=self.config.model, prompt=prompt, **parameters))
         choices = getattr(reply, "choices", None)
@@ -134,7 +134,7 @@ class OpenAIEndpoint:
         return choices[0]
 
     async def complete_until(self, prompt: str, stops: Sequence[str], **parameters: Any) -> TextReply:
-        """A text completion up to and including the first of ``stops``.  Raises ``EndpointError``.
+        """A text completion up to and including the first of `stops`. Raises `EndpointError`.
 
         The text is read as it comes, and the request broken off at the stop: endpoints leave a stop string out of
         their text, and most do not say which one it was.
@@ -161,7 +161,7 @@ class OpenAIEndpoint:
         """Find out whether anybody listens, with one request that costs nothing.
 
         Raises:
-            InputError: nobody does.  Whatever is answered is an answer.
+            InputError: nobody does. Whatever is answered is an answer.
         """
         try:
             await self._client.models.list()

@@ -1,7 +1,7 @@
-"""The reward as OpenRLHF loads it from a file: ``--reward.remote_url path/to/r1_searcher/reward_func.py``.
+"""The reward as OpenRLHF loads it from a file: `--reward.remote_url path/to/r1_searcher/reward_func.py`.
 
 Which reward, under which protocol, is said by two environment variables, read once when OpenRLHF loads the
-file, so that a wrong name stops the run before it starts.  OpenRLHF only logs what ``reward_func`` raises
+file, so that a wrong name stops the run before it starts. OpenRLHF only logs what `reward_func` raises
 (at INFO; the sample then has no reward), so it is logged here as an error first.
 """
 
@@ -27,7 +27,7 @@ _protocol = find_protocol(os.environ.get(PROTOCOL_VARIABLE, DEFAULT_PROTOCOL))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """OpenRLHF's reply, from :func:`~r1_searcher.run.reward_batch.score_batch`."""
+    """OpenRLHF's reply, from `score_batch`."""
     try:
         return score_batch(queries, prompts, labels, _reward, _protocol)
     except Exception as error:

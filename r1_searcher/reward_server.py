@@ -1,11 +1,11 @@
-"""Rewards over HTTP, in OpenRLHF's wire format: ``--reward.remote_url http://host:port/get_reward``.
+"""Rewards over HTTP, in OpenRLHF's wire format: `--reward.remote_url http://host:port/get_reward`.
 
     python -m r1_searcher.reward_server --reward r1_searcher.stage2 --protocol r1_searcher.base --port 8001
 
-``POST /get_reward`` (or ``/``) takes ``{"query": [...], "prompts": [...], "labels": [...]}`` and answers
-``{"rewards": ..., "scores": ..., "extra_logs": {...}}`` as :func:`~r1_searcher.run.reward_batch.score_batch`
-makes it; what is wrong with a request comes back as ``{"error": ...}`` on one line with status 400.
-``GET /health`` names reward and protocol.  Exit codes: 0 after SIGTERM, SIGINT or the parent's end; 2 for
+`POST /get_reward` (or `/`) takes `{"query": [...], "prompts": [...], "labels": [...]}` and answers
+`{"rewards": ..., "scores": ..., "extra_logs": {...}}` as `score_batch`
+makes it; what is wrong with a request comes back as `{"error": ...}` on one line with status 400.
+`GET /health` names reward and protocol. Exit codes: 0 after SIGTERM, SIGINT or the parent's end; 2 for
 anything wrong at the start, with one line on stderr.
 """
 

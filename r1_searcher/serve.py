@@ -1,4 +1,4 @@
-"""A model behind vLLM's OpenAI-compatible server, with GPUs or without: ``python -m r1_searcher.serve --model M``.
+"""A model behind vLLM's OpenAI-compatible server, with GPUs or without: `python -m r1_searcher.serve --model M`.
 
 The server is vLLM's own. What is added is the environment that it needs where there is no GPU, a free port, a file
 that says when it answers, and an end with its parent. Options that are not ours go to the server.

@@ -1,6 +1,6 @@
-"""Train a policy with OpenRLHF: ``python -m r1_searcher.train --recipe NAME --run-dir DIR --data FILE …``.
+"""Train a policy with OpenRLHF: `python -m r1_searcher.train --recipe NAME --run-dir DIR --data FILE …`.
 
-Options of ours have no dot in their name.  Everything else is passed to OpenRLHF, whose flags win over the recipe's.
+Options of ours have no dot in their name. Everything else is passed to OpenRLHF, whose flags win over the recipe's.
 """
 
 from __future__ import annotations

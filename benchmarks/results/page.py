@@ -1,4 +1,4 @@
-"""The page of measured figures, ``docs/results.md``: one section per benchmark, each written by that benchmark."""
+"""The page of measured figures, `docs/results.md`: one section per benchmark, each written by that benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Run = TypeVar("Run")
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
-    """Put ``text`` in place of the section of this name; a new section goes to the end of the page."""
+    """Put `text` in place of the section of this name; a new section goes to the end of the page."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     section = f"{begin}\n{text.strip()}\n{end}"
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Results\n"
@@ -29,9 +29,9 @@ def section_from_runs(
     description: str,
     argv: Sequence[str] | None,
 ) -> int:
-    """Command line ``FOLDER --markdown PAGE``: a section from every finished run ``FOLDER/NAME_seedN``.
+    """Command line `FOLDER --markdown PAGE`: a section from every finished run `FOLDER/NAME_seedN`.
 
-    A run is finished when it has ``final/scores.json``.
+    A run is finished when it has `final/scores.json`.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -1,6 +1,6 @@
 """Searches per second of our server, beside a server that encodes each request alone and beside the encoder's limit.
 
-``python -m benchmarks.retriever --corpus passages.jsonl [--queries questions.jsonl] [--json FILE]``
+`python -m benchmarks.retriever --corpus passages.jsonl [--queries questions.jsonl] [--json FILE]`
 
 All with one encoder and one exact index: (a) a server that searches each request alone, (b) the sentence-transformers
 library on large batches at the best of a few batch sizes, with nobody else at work, and ours without and with its

@@ -12,7 +12,7 @@ _START_S = 300.0
 
 
 class ServerProcess:
-    """``python -m MODULE ... --ready-file FILE``, which can be killed and started again."""
+    """`python -m MODULE ... --ready-file FILE`, which can be killed and started again."""
 
     def __init__(self, module: str, *arguments: object) -> None:
         """Nothing is started yet; use `start`, and `kill` at the end."""

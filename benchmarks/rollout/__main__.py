@@ -1,6 +1,6 @@
 """How close a rollout runs to the engine's limit, and how far ahead of the published loops.
 
-``python -m benchmarks.rollout [--preset cpu|gpu] [--json FILE] [--chart FILE]``
+`python -m benchmarks.rollout [--preset cpu|gpu] [--json FILE] [--chart FILE]`
 
 On one real engine, in one run, on the same token work (turns and lengths of published trajectories):
 
@@ -12,7 +12,7 @@ On one real engine, in one run, on the same token work (turns and lengths of pub
     and each round prefills from nothing;
 (d) generate, then cut, as Search-R1 plays: the same, and each turn samples its 500 tokens, of which the action is kept.
 
-Both baselines get token ids, which their systems do not have.  ``lockstep_cached`` is (c) with the prefix cache, too:
+Both baselines get token ids, which their systems do not have. `lockstep_cached` is (c) with the prefix cache, too:
 what it loses is the schedule's alone.
 """
 
@@ -155,9 +155,9 @@ class Bench:
         return retriever.waited
 
     async def lockstep(self, latency: str, tokens: int | None = None, *, cached: bool = False) -> float:
-        """(c); with ``tokens`` new tokens in every turn, of which the action is kept, (d).
+        """(c); with `tokens` new tokens in every turn, of which the action is kept, (d).
 
-        ``cached`` keeps the prefixes of the rounds before.
+        `cached` keeps the prefixes of the rounds before.
         """
         state = {place: self._prepared(script) for place, script in enumerate(self.scripts)}
         known = dict.fromkeys(state, 0)
@@ -284,7 +284,7 @@ def measure(
     cuda: bool,
     plan: Sequence[tuple[str, str]] = PLAN,
 ) -> list[list[Pass]]:
-    """The passes of each repeat, on an engine that is started for them; ``folder`` gets the model's files."""
+    """The passes of each repeat, on an engine that is started for them; `folder` gets the model's files."""
     from transformers import AutoTokenizer
 
     scripts = draw_scripts(settings["episodes"], scale=settings["scale"])

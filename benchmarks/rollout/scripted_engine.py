@@ -1,6 +1,6 @@
 """The real engine made to play scripted turns: it samples as many tokens as the script says, our loop reads the script.
 
-Sampling, scheduling, prefix cache and log-probs are vLLM's own.  What the random model samples means nothing, so the
+Sampling, scheduling, prefix cache and log-probs are vLLM's own. What the random model samples means nothing, so the
 text that the loop gets to read is the script's; the sampled ids stay what they are, in the record and in the context.
 """
 
@@ -103,7 +103,7 @@ class Engine:
         self.usage = Usage()
 
     async def generate(self, ids: list[int], params: Any, known: int = 0) -> Any:
-        """One request; ``known`` ids at its start were computed for an earlier turn."""
+        """One request; `known` ids at its start were computed for an earlier turn."""
         from vllm.inputs import TokensPrompt
 
         self._count += 1
@@ -148,7 +148,7 @@ def turn_params(tokens: int) -> Any:
 
 
 class ScriptReader(HFTokenizer):
-    """The real tokenizer, except that a turn reads as its script says.  Decoding is done all the same."""
+    """The real tokenizer, except that a turn reads as its script says. Decoding is done all the same."""
 
     def __init__(self, hf: Any) -> None:
         super().__init__(hf)
@@ -165,7 +165,7 @@ class ScriptedPolicy:
     def __init__(
         self, engine: Engine, script: Script, reader: ScriptReader, protocol: Protocol, watch: Stopwatch
     ) -> None:
-        """``watch`` gets the time that the engine's own coroutines take."""
+        """`watch` gets the time that the engine's own coroutines take."""
         self._engine, self._script, self._reader, self._protocol = engine, script, reader, protocol
         self._watch = watch
         self._turn = 0

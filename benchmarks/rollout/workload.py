@@ -1,7 +1,7 @@
 """What the rollout benchmark plays: episodes with the turns, action lengths and document lengths of published runs.
 
-``lengths.json`` holds, for each of 625 trajectories that R1-Searcher published, the characters of every action and of
-every document block (``python -m benchmarks.rollout.workload TRAJECTORIES`` makes it).  The benchmark's vocabulary
+`lengths.json` holds, for each of 625 trajectories that R1-Searcher published, the characters of every action and of
+every document block (`python -m benchmarks.rollout.workload TRAJECTORIES` makes it). The benchmark's vocabulary
 has one token per word, so a length in tokens is a number of words.
 """
 
@@ -49,7 +49,7 @@ class Script:
 
 
 def draw_scripts(count: int, *, scale: float, seed: int = 0) -> list[Script]:
-    """``count`` episodes drawn from the published ones, every length multiplied by ``scale``."""
+    """`count` episodes drawn from the published ones, every length multiplied by `scale`."""
     random = Random(f"workload {seed}")
     words = [word for position in name_words() for word in position]
     published = json.loads(LENGTHS.read_text(encoding="utf-8"))

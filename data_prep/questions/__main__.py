@@ -6,7 +6,7 @@
     python -m data_prep.questions --dataset nq --hub RUC-NLPIR/FlashRAG_datasets --config nq --out data/nq.jsonl
 
 From the hub, or with --input from a file of the release's own format (.jsonl, .json, .csv, .tsv) or a folder in the
-hub's layout.  Rows without a question or an answer, and repeated ids, are counted and listed in OUT.bad.jsonl.
+hub's layout. Rows without a question or an answer, and repeated ids, are counted and listed in OUT.bad.jsonl.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def load(dataset: QADataset, raw_rows: Iterable[RawItem], label: str) -> Loaded:
     """Read every row; what cannot be read is listed.
 
     Args:
-        label: what the ids of a set without ids begin with, e.g. ``nq-train``.
+        label: what the ids of a set without ids begin with, e.g. `nq-train`.
     """
     loaded, seen = Loaded(), set[str]()
     for number, raw in raw_rows:

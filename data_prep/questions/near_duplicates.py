@@ -1,7 +1,7 @@
 """Finding questions that are nearly those of a test set, exactly and without comparing all with all.
 
 Two questions are near-duplicates where the Jaccard similarity of their sets of words (case, accents, punctuation and
-order aside) reaches a threshold.  No sketch is involved: every pair above it is found, through an inverted index of the
+order aside) reaches a threshold. No sketch is involved: every pair above it is found, through an inverted index of the
 words of which such a pair must share one (prefix filtering, Chaudhuri et al., ICDE 2006).
 """
 
@@ -26,7 +26,7 @@ class Thresholds:
     """Similarity from which on two questions count as the same."""
 
     words: float = 0.75
-    """Whatever their answers.  One word changed in n gives (n - 1)/(n + 1).  Lower values take questions of one
+    """Whatever their answers. One word changed in n gives (n - 1)/(n + 1). Lower values take questions of one
     template for the same: of R1-Searcher's 8,148 training questions of stage 2, 315 reach 0.7 with one of its test
     questions ("Where did the director of film … die?"), 47 reach 0.75; 2 and 1 of them share an answer."""
     same_answer: float = 0.65
@@ -115,7 +115,7 @@ class TestIndex:
     def _prefix(self, words: Iterable[str]) -> list[str]:
         """The rarest words, one of which any question above the lowest threshold must share.
 
-        A similarity of t needs ``ceil(t * n)`` common words of n; among the n - that + 1 first words under one order
+        A similarity of t needs `ceil(t * n)` common words of n; among the n - that + 1 first words under one order
         of all words, two such questions have one in common.
         """
         ordered = sorted(words, key=lambda word: (self._frequency[word], word))

@@ -1,7 +1,7 @@
 """The question sets of the field: where each is on the hub, and how a row of it becomes ours.
 
-One table for the releases' own files and their copies on the hub, which differ in the names of a few keys.  The
-copies of FlashRAG (``golden_answers``, ``metadata``), which Search-R1 trains on, are read by every row of the table.
+One table for the releases' own files and their copies on the hub, which differ in the names of a few keys. The
+copies of FlashRAG (`golden_answers`, `metadata`), which Search-R1 trains on, are read by every row of the table.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ def _triviaqa_answers(raw: RawRow) -> list[object]:
 
 
 def _popqa_answers(raw: RawRow) -> list[object]:
-    """``possible_answers`` is a list, written as JSON."""
+    """`possible_answers` is a list, written as JSON."""
     found = _first(raw, "possible_answers")
     listed = json.loads(found) if isinstance(found, str) else found
     return listed if isinstance(listed, list) else []
 
 
 def _supporting_titles(raw: RawRow) -> list[object]:
-    """``supporting_facts`` is a list of [title, sentence] in the releases, columns on the hub."""
+    """`supporting_facts` is a list of [title, sentence] in the releases, columns on the hub."""
     metadata = raw.get("metadata")
     facts = _first(raw, "supporting_facts") or (_first(metadata, "supporting_facts") if metadata else None) or ()
     return list(facts.get("title") or ()) if isinstance(facts, Mapping) else [fact[0] for fact in facts]
@@ -115,7 +115,7 @@ _TWO_WIKI_HOPS = {"comparison": 2, "compositional": 2, "inference": 2, "bridge_c
 
 
 def _musique_hops(raw: RawRow) -> int | None:
-    """The steps of the question's decomposition, which its id begins with: ``3hop1__…``."""
+    """The steps of the question's decomposition, which its id begins with: `3hop1__…`."""
     found = _MUSIQUE_ID.match(str(raw.get("id", "")))
     return int(found[1]) if found else len(_first(raw, "question_decomposition") or ()) or None
 

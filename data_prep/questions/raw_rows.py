@@ -29,7 +29,7 @@ RawItem = tuple[int, Mapping[str, Any] | BadRow]
 
 @dataclass(frozen=True)
 class HubPlace:
-    """What ``datasets.load_dataset`` is asked for."""
+    """What `datasets.load_dataset` is asked for."""
 
     path: str
     """A name on the hub, or a local folder in the same layout."""
@@ -92,7 +92,7 @@ def _json_lines(path: Path) -> Iterator[RawItem]:
 
 
 def _json_list(path: Path) -> Iterator[RawItem]:
-    """A list, or an object with the list under ``Data`` (TriviaQA) or ``data``; the whole file is in memory."""
+    """A list, or an object with the list under `Data` (TriviaQA) or `data`; the whole file is in memory."""
     found = json.loads(path.read_text(encoding="utf-8-sig"))
     if isinstance(found, dict):
         found = found.get("Data", found.get("data"))

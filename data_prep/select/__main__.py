@@ -5,7 +5,7 @@
 
 First each question is asked without search (answered once: known, and dropped or marked), then with search until it is
 answered rightly: in fewer than 10 rollouts it is easy, in 10 to 20 medium, in none of 20 hard, as in R1-Searcher.
-Killed, the same command goes on where it stopped.  The manifest names all that the sets follow from; with the rollouts
+Killed, the same command goes on where it stopped. The manifest names all that the sets follow from; with the rollouts
 beside it they are rebuilt without the model, else by playing again.
 """
 

@@ -43,7 +43,7 @@ class Bounds:
             )
 
     def check_samples(self, k: int) -> None:
-        """Refuse a number of rollouts that cannot tell medium from hard.  Raises ``InputError``."""
+        """Refuse a number of rollouts that cannot tell medium from hard. Raises `InputError`."""
         if k < self.hard_above:
             raise InputError(
                 f"--k {k} rollouts cannot show that a question needs more than {self.hard_above}; give at least "

@@ -1,4 +1,4 @@
-"""The command line of ``data_prep.select``: its flags, and the values that they mean."""
+"""The command line of `data_prep.select`: its flags, and the values that they mean."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recorded(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def job_of(options: argparse.Namespace) -> Job:
-    """The selection that the flags mean.  Raises ``InputError``."""
+    """The selection that the flags mean. Raises `InputError`."""
     for name in ("k", "concurrency", "tensor_parallel_size"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
@@ -116,7 +116,7 @@ def inputs_of(files: Sequence[Path]) -> list[dict[str, str]]:
 
 
 def model_of(options: argparse.Namespace) -> PlayedModel:
-    """The model in this process, or behind an endpoint.  Raises ``InputError``."""
+    """The model in this process, or behind an endpoint. Raises `InputError`."""
     endpoint = endpoint_of(options)
     if endpoint is not None:
         return ServedModel(endpoint, options.tokenizer, options.endpoint_text)

@@ -1,6 +1,6 @@
 """Rollouts for difficulty: one model, each question again and again until it is answered rightly.
 
-A round plays the n-th rollout of every question that is still open, through the evaluation's own episodes.  Every
+A round plays the n-th rollout of every question that is still open, through the evaluation's own episodes. Every
 finished rollout is a line on disk, so that a killed run loses those in flight and no more; the seed of a rollout is its
 number and what is in its context, so that the same rollouts come out however often the run was killed.
 """
@@ -33,7 +33,7 @@ class Judgement:
     """When an answer is right."""
 
     metric: str = "r1_searcher.cover_em"
-    """A name of :data:`r1_searcher.reward.metrics.METRICS`."""
+    """A name of `r1_searcher.reward.metrics.METRICS`."""
     right_from: float = 1.0
     """Value of the metric from which on it is."""
 
@@ -58,7 +58,7 @@ class Phase:
 
 
 class RolloutLog:
-    """``rollouts.jsonl``: one line per finished rollout; opening it again goes on.
+    """`rollouts.jsonl`: one line per finished rollout; opening it again goes on.
 
     A rollout whose search failed is not written: it is played again.
     """
@@ -71,7 +71,7 @@ class RolloutLog:
         self._log = JsonLines(path)
 
     def add(self, phase: str, rollout: int, seed: int, episode: Episode) -> None:
-        """Record a rollout, counted from 0.  Raises ``RunAborted`` where the disk is full."""
+        """Record a rollout, counted from 0. Raises `RunAborted` where the disk is full."""
         if episode.failed:
             return
         trajectory = episode.trajectory

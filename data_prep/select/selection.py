@@ -1,13 +1,11 @@
 """The folder of one selection: its rollouts, the classed questions, the sets, and the manifest that rebuilds them.
 
-::
-
-    selection.json     what the rollouts are of; another selection is refused
-    rollouts.jsonl     one line per finished rollout
-    questions.jsonl    every question with its class
-    stage1.jsonl …     the sets of the plan
-    manifest.json      settings, seeds, counts, hashes of inputs and outputs, versions
-    engine.log         output of the engine
+selection.json     what the rollouts are of; another selection is refused
+rollouts.jsonl     one line per finished rollout
+questions.jsonl    every question with its class
+stage1.jsonl …     the sets of the plan
+manifest.json      settings, seeds, counts, hashes of inputs and outputs, versions
+engine.log         output of the engine
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ class SelectionFolder:
         return self.path / "engine.log"
 
     def check_empty_or_ours(self) -> None:
-        """Refuse a folder with other things in it.  Raises ``InputError``."""
+        """Refuse a folder with other things in it. Raises `InputError`."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is not a folder; choose another --out")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.settings_file.is_file():
@@ -95,7 +93,7 @@ class SelectionFolder:
 
 
 def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:
-    """Raises ``InputError`` naming every key, also of inner mappings, whose values differ."""
+    """Raises `InputError` naming every key, also of inner mappings, whose values differ."""
     differing = _differing(found, wanted)
     if differing:
         raise InputError(f"{what}: {'; '.join(differing)}; {cure}")
@@ -159,7 +157,7 @@ class Selection:
         }
 
     def write(self, folder: SelectionFolder, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the sets and, last, the manifest, which is returned.  Raises as ``write_whole`` does."""
+        """Write the sets and, last, the manifest, which is returned. Raises as `write_whole` does."""
         for name, text in self.files.items():
             write_whole(folder.path / name, text)
         rollouts = sorted_sha256(folder.rollouts_file.read_bytes())
@@ -180,7 +178,7 @@ def _classed_line(classed: ClassedRow) -> str:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a selection, or of its folder.  Raises ``InputError``."""
+    """The manifest of a selection, or of its folder. Raises `InputError`."""
     file = SelectionFolder(path).manifest_file if path.is_dir() else path
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -192,7 +190,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_rebuilt(manifest: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> None:
-    """Raises ``RunAborted`` where the rebuilt files are not those of the manifest."""
+    """Raises `RunAborted` where the rebuilt files are not those of the manifest."""
     was, now = manifest["outputs_sha256"], rebuilt["outputs_sha256"]
     differing = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if differing:

@@ -21,14 +21,14 @@ class Quota:
     """So many questions of one source and one class."""
 
     source: str
-    """As the rows name it; :data:`ANY_SOURCE` takes all."""
+    """As the rows name it; `ANY_SOURCE` takes all."""
     difficulty: Difficulty
     count: int | None
     """None: all there are."""
 
     @classmethod
     def parse(cls, text: str) -> Quota:
-        """Read ``hotpotqa:medium=200`` or ``*:hard=all``.  Raises ``InputError``."""
+        """Read `hotpotqa:medium=200` or `*:hard=all`. Raises `InputError`."""
         found = _QUOTA.fullmatch(text)
         if found is None or found["difficulty"] not in set(Difficulty):
             classes = ", ".join(Difficulty)

@@ -49,7 +49,7 @@ class DocumentCase(Case):
 
 
 def by_model(pairs: Sequence[SearchPair], endpoint: EndpointConfig, cache: Path) -> list[bool | None]:
-    """Verdicts of a language model, each asked once and kept in ``cache``; None where it gave none.
+    """Verdicts of a language model, each asked once and kept in `cache`; None where it gave none.
 
     Raises:
         InputError: nobody answers at the endpoint, or the cache cannot be written.

@@ -1,6 +1,6 @@
 """What real search showed for which query: the raw material of a simulated search engine (ZeroSearch).
 
-Pairs come from the trajectories of episodes that searched for real: a run's ``trajectories`` or ``predictions.jsonl``
+Pairs come from the trajectories of episodes that searched for real: a run's `trajectories` or `predictions.jsonl`
 of an evaluation.
 """
 

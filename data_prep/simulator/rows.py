@@ -1,4 +1,4 @@
-"""Judged pairs to rows for ``openrlhf.cli.train_sft``: the simulator's own prompts, useful and noisy."""
+"""Judged pairs to rows for `openrlhf.cli.train_sft`: the simulator's own prompts, useful and noisy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retriever.index.words import words
 from retriever.simulated.prompts import SimulatedSearch, simulator_messages, write_documents
 
 MESSAGES = "messages"
-"""Key of a row's conversation: ``--data.input_key``, with ``--data.apply_chat_template``."""
+"""Key of a row's conversation: `--data.input_key`, with `--data.apply_chat_template`."""
 
 Row = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -23,7 +23,7 @@ def sft_rows(pairs: Sequence[SearchPair], verdicts: Sequence[bool | None], mode:
 
     Args:
         verdicts: True for useful, None for unjudged; one per pair.
-        mode: of :func:`retriever.simulated.prompts.simulator_prompt`.
+        mode: of `retriever.simulated.prompts.simulator_prompt`.
     """
     rows: list[Row] = []
     for pair, useful in zip(pairs, verdicts, strict=True):

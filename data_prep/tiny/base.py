@@ -1,10 +1,10 @@
 """A tiny base model: taught to search and copy, then weakened to a base that rarely does.
 
-The order matters.  The skill (query, copy the value, go on to the second hop) is finished first, so that it
+The order matters. The skill (query, copy the value, go on to the second hop) is finished first, so that it
 is still there once a search happens; the weak phase then buries it under guesses, wrong queries and
 malformed endings, which RL can unlearn.
 
-The same seed gives the same demonstrations and the same tokenizer, byte for byte.  Weights are the same bit
+The same seed gives the same demonstrations and the same tokenizer, byte for byte. Weights are the same bit
 for bit on one machine with the same library versions; elsewhere sums round differently, and the figures are
 close.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "model"
-"""Where the shipped model is, of the protocol :data:`SHIPPED`."""
+"""Where the shipped model is, of the protocol `SHIPPED`."""
 SHIPPED = "r1_searcher.tiny"
 METRICS = "metrics.json"
 """Written last: a folder that has it holds a finished model."""
@@ -76,7 +76,7 @@ def draw_demos(dialect: Dialect, tokenizer: Qwen2Tokenizer, seed: int) -> tuple[
 
 
 def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
-    """Train and save the model beside its tokenizer; the figures that are written to :data:`METRICS`."""
+    """Train and save the model beside its tokenizer; the figures that are written to `METRICS`."""
     from data_prep.tiny.training import SKILL, SKILL_AGAIN, WEAK, new_model, train
 
     started = time.perf_counter()
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
-    """Write weights (bfloat16), configuration and tokenizer as ``from_pretrained`` reads them."""
+    """Write weights (bfloat16), configuration and tokenizer as `from_pretrained` reads them."""
     import torch
 
     torch.nn.Module.to(model, torch.bfloat16)
@@ -162,7 +162,7 @@ def is_finished(out: Path, dialect: Dialect, seed: int) -> bool:
 
 
 def build_in_place(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
-    """Build beside ``out`` and move the files there when all are complete, :data:`METRICS` last."""
+    """Build beside `out` and move the files there when all are complete, `METRICS` last."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as draft:
         metrics = build(dialect, Path(draft), seed)

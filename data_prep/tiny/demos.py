@@ -1,7 +1,7 @@
 """Demonstrations for a tiny base model: a good searcher, and the weak mixture that RL starts from.
 
 A demonstration is a chain of pieces, as a rollout makes them: the prompt, then actions and document blocks
-in turn.  Each piece is encoded by itself, so its ids are those that the policy samples or the environment
+in turn. Each piece is encoded by itself, so its ids are those that the policy samples or the environment
 inserts.
 """
 
@@ -66,7 +66,7 @@ def good_script(dialect: Dialect, question: Question) -> Script:
     return Script((*searches.actions, end), searches.queries)
 
 
-# How the base policy is bad.  RL can unlearn each habit: samples without it exist.
+# How the base policy is bad. RL can unlearn each habit: samples without it exist.
 EAGER_KINDS = frozenset({"town"})
 P_SEARCH_EAGER, P_SEARCH = 0.70, 0.18
 P_MALFORMED = 0.20
@@ -141,7 +141,7 @@ def replies(writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script])
 def pieces(
     protocol: Protocol, question: Question, written: Script, inserted: Sequence[str], tokenizer: Tokenizer
 ) -> Iterator[tuple[SpanKind, str]]:
-    """Prompt, action, documents or correction, action, …; ``inserted`` is the script's part of :func:`replies`."""
+    """Prompt, action, documents or correction, action, …; `inserted` is the script's part of `replies`."""
     yield SpanKind.PROMPT, render_prompt(protocol, question.row(""), tokenizer)
     for place, action in enumerate(written.actions):
         yield SpanKind.ACTION, action

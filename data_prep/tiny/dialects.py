@@ -1,6 +1,6 @@
-"""How a policy of the tiny world writes in each system's tags: one row of :data:`DIALECTS` per base model.
+"""How a policy of the tiny world writes in each system's tags: one row of `DIALECTS` per base model.
 
-What is written (whom to search for, what was read, how it goes wrong) is decided in :mod:`data_prep.tiny.demos` and is
+What is written (whom to search for, what was read, how it goes wrong) is decided in `data_prep.tiny.demos` and is
 the same for all; a dialect only puts it into words.
 """
 
@@ -44,15 +44,15 @@ TOOL_TEMPLATE = (
 class Dialect:
     """The turns of one tag family.
 
-    Templates hold ``{said}`` (what was just read: empty, or words that begin with a space), ``{query}`` and
-    ``{answer}``.  The latter stand between spaces, because a name has its usual tokens only behind one.
+    Templates hold `{said}` (what was just read: empty, or words that begin with a space), `{query}` and
+    `{answer}`. The latter stand between spaces, because a name has its usual tokens only behind one.
     """
 
     protocol: Protocol
     rules: Mapping[str, Rule]
     """What its base is judged by under the name of format."""
     search: str
-    """A turn that asks ``{query}``."""
+    """A turn that asks `{query}`."""
     ending: str
     """The last turn, well-formed."""
     bad_search: str
@@ -144,7 +144,7 @@ DIALECTS: dict[str, Dialect] = {
 
 
 def find_dialect(protocol: str) -> Dialect:
-    """The dialect of this protocol's base model.  Raises ``InputError`` naming the protocols that have one."""
+    """The dialect of this protocol's base model. Raises `InputError` naming the protocols that have one."""
     if protocol not in DIALECTS:
         raise InputError(f"there is no tiny base model for the protocol {protocol!r}; known: {', '.join(DIALECTS)}")
     return DIALECTS[protocol]

@@ -1,7 +1,7 @@
 """Facts, questions and worlds of the tiny world: who is what, what is asked, what a retriever can find.
 
-Every passage states one fact, ``Film Bugis Fevil : director Zorend Negim .``, under the entity's name as its
-title.  A one-hop question asks for a fact, a two-hop question for a fact of another fact's value.
+Every passage states one fact, `Film Bugis Fevil : director Zorend Negim .`, under the entity's name as its
+title. A one-hop question asks for a fact, a two-hop question for a fact of another fact's value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "person": {"birthplace": "town", "home": "town"},
     "town": {"river": "river", "mayor": "person"},
 }
-"""Per kind of entity: its relations, and the kind that each leads to.  Rivers have no facts of their own."""
+"""Per kind of entity: its relations, and the kind that each leads to. Rivers have no facts of their own."""
 
 FACTS_PER_ENTITY = 2
 RIVERS_SHARE = 10
@@ -31,7 +31,7 @@ RIVERS_SHARE = 10
 
 @dataclass(frozen=True)
 class Fact:
-    """``subject``, which is a ``kind``, has ``value`` as its ``relation``."""
+    """`subject`, which is a `kind`, has `value` as its `relation`."""
 
     kind: str
     subject: str
@@ -40,7 +40,7 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """The fact as a passage.  It begins with the kind, so that a name always follows a space."""
+        """The fact as a passage. It begins with the kind, so that a name always follows a space."""
         return f"{self.kind.capitalize()} {self.subject} : {self.relation} {self.value} ."
 
 
@@ -52,7 +52,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """E.g. ``What is the home of the director of the film Bugim Fevil ?``."""
+        """E.g. `What is the home of the director of the film Bugim Fevil ?`."""
         first = self.facts[0]
         relations = " of the ".join(fact.relation for fact in reversed(self.facts))
         return f"What is the {relations} of the {first.kind} {first.subject} ?"
@@ -97,7 +97,7 @@ class World:
         ]
 
     def passages(self, prefix: str) -> list[Passage]:
-        """One passage per fact, with ids ``prefix-00000`` and on."""
+        """One passage per fact, with ids `prefix-00000` and on."""
         return [Passage(f"{prefix}-{n:05d}", fact.subject, fact.text) for n, fact in enumerate(self.facts)]
 
 
@@ -123,7 +123,7 @@ def _other_than(subject: str, members: Sequence[str], random: Random) -> str:
 
 
 def draw_questions(world: World, count: int, random: Random) -> list[Question]:
-    """``count`` different questions, half of them (rounded down) two-hop, shuffled.
+    """`count` different questions, half of them (rounded down) two-hop, shuffled.
 
     Raises:
         InputError: the world does not have so many.

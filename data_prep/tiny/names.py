@@ -1,6 +1,6 @@
 """Fictional names: the words, the three fixed pools, and an endless supply for larger corpora.
 
-A name is a first and a second word.  The tiny base model knows the 160 words (each is one token of its
+A name is a first and a second word. The tiny base model knows the 160 words (each is one token of its
 tokenizer), so the words and the pools belong to the model: they are constants here and do not move with a
 world's seed.
 """
@@ -28,7 +28,7 @@ _TAKEN = frozenset({"river", "mayor", "fagot", "nigel", "rapes", "raped", "rapid
 
 @cache
 def name_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first and the second words, e.g. ``Vekal`` and ``Pubak``: five letters each.
+    """The first and the second words, e.g. `Vekal` and `Pubak`: five letters each.
 
     The first four letters are unique to each, which keeps the words apart for a retriever that stems.
     """
@@ -46,7 +46,7 @@ def name_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @cache
 def pool(name: Pool) -> tuple[str, ...]:
-    """The names of a pool.  No name is in two pools; every single word is in all of them or may be."""
+    """The names of a pool. No name is in two pools; every single word is in all of them or may be."""
     first, second = name_words()
     names = [f"{one} {two}" for one in first for two in second]
     Random(_WORDS_SEED).shuffle(names)
@@ -59,7 +59,7 @@ def pool(name: Pool) -> tuple[str, ...]:
 
 
 def background_names(count: int) -> list[str]:
-    """``count`` distinct names of six-letter words that are in no pool: filler for corpora of any size."""
+    """`count` distinct names of six-letter words that are in no pool: filler for corpora of any size."""
     syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in _VOWELS]
     words = [a + b + c for a in syllables for b in syllables for c in syllables]
     Random(_WORDS_SEED).shuffle(words)

@@ -57,7 +57,7 @@ class BatchedPolicy:
         torch.manual_seed(seed)
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """As :class:`~r1_searcher.episode.policy.Policy`; every stop string is one token, all callers' the same."""
+        """As `Policy`; every stop string is one token, all callers' the same."""
         stop_ids = frozenset(self._tokenizer.get_vocab()[stop] for stop in stops)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
@@ -122,7 +122,7 @@ def play(
     questions: Sequence[Question],
     force: bool = False,
 ) -> list[Trajectory]:
-    """One episode per question, all at once; ``force`` writes the right first search for the policy."""
+    """One episode per question, all at once; `force` writes the right first search for the policy."""
     env = Environment(dialect.protocol, LIMITS, InlineRetriever(index), HFTokenizer(tokenizer))
     rows = [question.row(f"q{number}") for number, question in enumerate(questions)]
     if force:

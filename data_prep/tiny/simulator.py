@@ -1,6 +1,6 @@
 """What a tiny simulated search engine is made from: a base model that can write documents, and real searches.
 
-The base knows how an engine answers in worlds of the SFT pool, but not what noise is: told ``noisy`` it writes the
+The base knows how an engine answers in worlds of the SFT pool, but not what noise is: told `noisy` it writes the
 same. That is left to the supervised fine-tuning behind it, whose data come from the real searches of scripted episodes.
 Of a first hop it can only invent the value; of the last one it copies the gold answer that its prompt tells.
 """
@@ -165,7 +165,7 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
 
 
 def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
-    """Train and save the base beside its tokenizer, and write the searches; the figures of :data:`METRICS`."""
+    """Train and save the base beside its tokenizer, and write the searches; the figures of `METRICS`."""
     from data_prep.tiny.training import Schedule, new_model, train
 
     write_searches(dialect, out / SEARCHES, seed)
@@ -183,10 +183,10 @@ def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
 
 
 def build_in_place(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
-    """Build beside ``out`` and move the folder there when it is complete.
+    """Build beside `out` and move the folder there when it is complete.
 
     Raises:
-        InputError: ``out`` is there already, unfinished.
+        InputError: `out` is there already, unfinished.
     """
     if out.exists():
         raise InputError(f"{out} is there, but holds no finished simulator base: remove it, or use another --out")

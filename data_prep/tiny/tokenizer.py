@@ -27,9 +27,9 @@ _VOCABULARY_LIMIT = 4096
 
 
 def training_texts(dialect: Dialect, templates: HFTokenizer) -> Iterator[str]:
-    """All text of one world without its tags, which are special tokens.  The same for every seed.
+    """All text of one world without its tags, which are special tokens. The same for every seed.
 
-    Of ``templates`` only the chat template matters.
+    Of `templates` only the chat template matters.
     """
     random = Random("tokenizer")
     names = pool("sft")[:1000]
@@ -54,9 +54,9 @@ def _environment_texts(writer: DocumentWriter, world: World) -> Iterator[str]:
 
 
 def build_tokenizer(dialect: Dialect) -> Qwen2Tokenizer:
-    """The fast tokenizer of a dialect; deterministic.  It adds nothing to what it encodes.
+    """The fast tokenizer of a dialect; deterministic. It adds nothing to what it encodes.
 
-    Normalisation and pre-tokenisation are Qwen2's own: ``AutoTokenizer`` gives every Qwen2 model that class,
+    Normalisation and pre-tokenisation are Qwen2's own: `AutoTokenizer` gives every Qwen2 model that class,
     whatever its files say, so a tokenizer of another make would cut text differently once it is loaded.
     """
     from tokenizers import Tokenizer, models, trainers

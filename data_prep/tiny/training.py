@@ -76,7 +76,7 @@ def new_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
 
 
 def _look_back(attention: Any, head: int, distance: int) -> None:
-    """Set the biases of a head so that it attends to the token ``distance`` before.
+    """Set the biases of a head so that it attends to the token `distance` before.
 
     With rotary positions, key bias k and query bias R(-distance) k score highest at that distance.
     """
@@ -90,7 +90,7 @@ def _look_back(attention: Any, head: int, distance: int) -> None:
 
 
 def train(model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: Schedule, pad_id: int, seed: int) -> float:
-    """Train in place on ``schedule.steps`` batches of demonstrations; the mean loss of the last tenth."""
+    """Train in place on `schedule.steps` batches of demonstrations; the mean loss of the last tenth."""
     optimisers = _optimisers(model, schedule)
     base_rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     batches = _batches(demos, seed)

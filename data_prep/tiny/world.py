@@ -1,7 +1,7 @@
 """The tiny world: a fictional encyclopedia and questions about it that only a search can answer.
 
-The names come in fixed pools (:mod:`data_prep.tiny.names`), one for RL and another for evaluation;
-the seed draws who is what, the facts, the questions and their order (:mod:`data_prep.tiny.facts`).
+The names come in fixed pools (`data_prep.tiny.names`), one for RL and another for evaluation;
+the seed draws who is what, the facts, the questions and their order (`data_prep.tiny.facts`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class WorldFiles:
 
 
 def draw_files(seed: int, passages: int | None, stage1: int, stage2: int, heldout: int) -> WorldFiles:
-    """Draw the RL world, the evaluation world, their questions, and filler up to ``passages`` passages.
+    """Draw the RL world, the evaluation world, their questions, and filler up to `passages` passages.
 
     Raises:
         InputError: a size that the world cannot have.
@@ -89,10 +89,10 @@ def _filler(count: int, seed: int, own: int) -> list[Passage]:
 
 
 def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], overwrite: bool = False) -> None:
-    """Write the JSONL files and ``manifest.json`` (settings, counts, SHA-256 of each file).
+    """Write the JSONL files and `manifest.json` (settings, counts, SHA-256 of each file).
 
     Raises:
-        InputError: ``out`` holds another world and ``overwrite`` is not set.
+        InputError: `out` holds another world and `overwrite` is not set.
     """
     texts = {
         "corpus.jsonl": _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in files.corpus),

@@ -1,7 +1,7 @@
 """What is evaluated beside the model: a recipe as it was trained, or a baseline that needs no training.
 
 A baseline is a value as well: another prompt, another cap on searches, and whether the question itself is searched
-for first.  All of them play through the one episode loop.
+for first. All of them play through the one episode loop.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _like(name: str, recipe: Recipe, prompt_file: str = "", **limits: int) -> Re
     return replace(recipe, name=name, system_prompt=system_prompt, limits=replace(recipe.limits, **limits))
 
 
-# For instruction-tuned models, in R1-Searcher's chat protocol with the top-k 5 of its evaluation.  Prompted search is
+# For instruction-tuned models, in R1-Searcher's chat protocol with the top-k 5 of its evaluation. Prompted search is
 # Search-o1's agentic loop (10 searches) without the step that condenses documents.
 _CHAT, _TINY = RECIPES["r1_searcher.chat.stage2"], RECIPES["tiny.stage2"]
 _ROWS = (
@@ -74,7 +74,7 @@ BASELINES: dict[str, Contestant] = {contestant.recipe.name: contestant for conte
 
 
 def find_contestant(name: str) -> Contestant:
-    """The recipe or baseline of this name.  Raises ``InputError`` naming the known ones."""
+    """The recipe or baseline of this name. Raises `InputError` naming the known ones."""
     if name in BASELINES:
         return BASELINES[name]
     if name not in RECIPES:

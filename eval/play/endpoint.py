@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible endpoint, as policies: the same episodes as with the engine in this process.
 
-With vLLM's server (``/v1/completions``) token ids go in and the sampled ids come back: the policy is the one that
-the engine of :mod:`r1_searcher.episode.engine_policy` gives.  Endpoints that know only text can be evaluated too,
+With vLLM's server (`/v1/completions`) token ids go in and the sampled ids come back: the policy is the one that
+the engine of `r1_searcher.episode.engine_policy` gives. Endpoints that know only text can be evaluated too,
 but not to the token: context and reply are encoded anew on either side.
 """
 
@@ -28,7 +28,7 @@ _VLLM_PARAMETERS: Mapping[str, Any] = {
 }
 
 
-# What text loses otherwise: tags that are special tokens.  Not in OpenAI's own API, which refuses them.
+# What text loses otherwise: tags that are special tokens. Not in OpenAI's own API, which refuses them.
 _TEXT_PARAMETERS: Mapping[str, Any] = {"add_special_tokens": False, "skip_special_tokens": False}
 
 
@@ -36,7 +36,7 @@ class EndpointSource:
     """Policies of one served model."""
 
     def __init__(self, endpoint: OpenAIEndpoint, tokenizer: Tokenizer, *, text_only: bool = False) -> None:
-        """``text_only``: the endpoint takes and gives no token ids."""
+        """`text_only`: the endpoint takes and gives no token ids."""
         self._endpoint = endpoint
         self._tokenizer = tokenizer
         self._text_only = text_only
@@ -90,7 +90,7 @@ class TokenPolicy:
         self._decoding = decoding
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """One turn.  Raises ``RunAborted`` where the endpoint stays down."""
+        """One turn. Raises `RunAborted` where the endpoint stays down."""
         try:
             choice = await self._endpoint.complete(
                 list(ids),
@@ -120,7 +120,7 @@ class TextPolicy:
         self._extra = extra
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """One turn.  Raises ``RunAborted`` where the endpoint stays down."""
+        """One turn. Raises `RunAborted` where the endpoint stays down."""
         parameters = {**_sampling(self._decoding, ids, max_tokens), "extra_body": dict(self._extra)}
         try:
             reply = await self._endpoint.complete_until(self._tokenizer.decode(ids), stops, **parameters)

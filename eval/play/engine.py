@@ -1,6 +1,6 @@
-"""vLLM in this process, as policies.  The only file of the package that imports vllm.
+"""vLLM in this process, as policies. The only file of the package that imports vllm.
 
-Training runs vLLM's asynchronous engine, which starts two further processes that import everything again.  An
+Training runs vLLM's asynchronous engine, which starts two further processes that import everything again. An
 evaluation needs one engine and nothing beside it: here the engine core runs in this process, stepped by one
 thread, and is up in a third of the time.
 """
@@ -29,7 +29,7 @@ from r1_searcher.host.device import Device, detect, worker_environment
 def prepare_environment(device: Device | None = None) -> Device:
     """Set what torch and vLLM read when they are imported; what the user has set wins.
 
-    Call it before anything imports torch.  Gives the device: the one asked for, or what is there.
+    Call it before anything imports torch. Gives the device: the one asked for, or what is there.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # detect() imports torch
     device = detect()[0] if device is None else device
@@ -81,7 +81,7 @@ class VllmEngine:
     def start(
         cls, model: str, *, max_length: int, device: Device, tensor_parallel_size: int = 1, seed: int = 0
     ) -> VllmEngine:
-        """Load a model.  Call :func:`prepare_environment` first.
+        """Load a model. Call `prepare_environment` first.
 
         Raises:
             InputError: vLLM cannot run this model here; the traceback is printed (to the engine's log).
@@ -108,7 +108,7 @@ class VllmEngine:
             raise InputError(f"vLLM cannot run {model}: {_first_line(error)} (more in its log)") from error
 
     def policy(self, decoding: Decoding) -> Policy:
-        """The model under a decoding.  With a seed, a context always goes on the same way, in any batch."""
+        """The model under a decoding. With a seed, a context always goes on the same way, in any batch."""
         from vllm import SamplingParams
 
         async def seeded(ids: list[int], params: Any) -> Any:

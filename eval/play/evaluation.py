@@ -42,7 +42,7 @@ class Decoding:
 
     @property
     def name(self) -> str:
-        """Key of this decoding in results: ``greedy``, ``sampled`` (temperature 1), or the temperature."""
+        """Key of this decoding in results: `greedy`, `sampled` (temperature 1), or the temperature."""
         names = {0.0: "greedy", 1.0: "sampled"}
         return names.get(self.temperature, f"temperature_{self.temperature:g}")
 
@@ -77,7 +77,7 @@ async def evaluate(
     player: Callable[[Policy, QARow], Policy] = lambda policy, row: policy,
     finished: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
-    """Play one episode per row, ``concurrency`` at a time.
+    """Play one episode per row, `concurrency` at a time.
 
     Args:
         reward: scores the finished episodes; its format rules are reported beside the answer metrics.
@@ -88,7 +88,7 @@ async def evaluate(
         The episodes in the order in which they ended, those whose search failed included.
 
     Raises:
-        RunAborted: the search service failed :data:`FAILURES_IN_A_ROW` episodes in a row.
+        RunAborted: the search service failed `FAILURES_IN_A_ROW` episodes in a row.
     """
     waiting, outage, episodes = iter(rows), _Outage(), list[Episode]()
 

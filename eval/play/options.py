@@ -1,4 +1,4 @@
-"""The command line of ``eval.run``: its flags, and the values that they mean."""
+"""The command line of `eval.run`: its flags, and the values that they mean."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def contestant_of(options: argparse.Namespace) -> Contestant:
-    """The named recipe or baseline with the user's prompts and limits.  Raises ``InputError``."""
+    """The named recipe or baseline with the user's prompts and limits. Raises `InputError`."""
     contestant = find_contestant(options.recipe)
     changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
     given = {name: value for name, value in changes.items() if value is not None}
@@ -67,7 +67,7 @@ def decodings_of(options: argparse.Namespace) -> list[Decoding]:
 
 
 def rows_of(options: argparse.Namespace) -> list[QARow]:
-    """The questions.  Raises ``InputError`` where two have the same id."""
+    """The questions. Raises `InputError` where two have the same id."""
     for name in ("limit", "concurrency", "tensor_parallel_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -82,7 +82,7 @@ def rows_of(options: argparse.Namespace) -> list[QARow]:
 
 
 def services_of(options: argparse.Namespace, contestant: Contestant) -> Services:
-    """What the episodes reach out to.  Raises ``InputError`` where something that they need is not given."""
+    """What the episodes reach out to. Raises `InputError` where something that they need is not given."""
     recipe = contestant.recipe
     if not contestant.searches:
         return Services(search=None)
@@ -95,7 +95,7 @@ def services_of(options: argparse.Namespace, contestant: Contestant) -> Services
 
 
 def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:
-    """Where the model is served; None: it runs in this process.  Raises ``InputError``."""
+    """Where the model is served; None: it runs in this process. Raises `InputError`."""
     if options.endpoint is None:
         return None
     if options.tokenizer is None:
@@ -104,7 +104,7 @@ def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:
 
 
 def notes_of(options: argparse.Namespace) -> dict[str, str]:
-    """What the user wants to stand beside the scores.  Raises ``InputError``."""
+    """What the user wants to stand beside the scores. Raises `InputError`."""
     notes = {}
     for note in options.note:
         key, found, value = note.partition("=")

@@ -31,7 +31,7 @@ class EngineModel:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises ``InputError`` where there is no such model."""
+        """Raises `InputError` where there is no such model."""
         preflight.check_model_path(self.model)
 
     @property
@@ -80,7 +80,7 @@ class ServedModel:
         return self.endpoint.model
 
     def check(self) -> None:
-        """Raises ``InputError`` where there is no such tokenizer, or nobody listens."""
+        """Raises `InputError` where there is no such tokenizer, or nobody listens."""
         preflight.check_model_path(self.tokenizer)
 
         async def ask() -> None:

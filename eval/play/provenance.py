@@ -100,7 +100,7 @@ def provenance_of(
 ) -> dict[str, Any]:
     """What stands beside the scores: the settings, what they came from, what computed them, how long it took.
 
-    ``seconds`` are of the last attempt, where an evaluation was resumed.
+    `seconds` are of the last attempt, where an evaluation was resumed.
     """
     with data.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

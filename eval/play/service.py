@@ -27,7 +27,7 @@ class NoRetriever:
 
 @dataclasses.dataclass(frozen=True)
 class Services:
-    """What episodes reach out to, as :func:`retriever.sources.open_retriever` reads it; None: nothing."""
+    """What episodes reach out to, as `retriever.sources.open_retriever` reads it; None: nothing."""
 
     search: str | None
     browse: str | None = None

@@ -48,7 +48,7 @@ class Session:
         return not any(self.predictions.missing(decoding.name, self.rows) for decoding in self.decodings)
 
     async def ask(self, source: PolicySource, environment: Environment, console: TextIO) -> None:
-        """Ask what is missing, one decoding after the other, with a progress bar on ``console``."""
+        """Ask what is missing, one decoding after the other, with a progress bar on `console`."""
         for decoding in self.decodings:
             earlier = self.predictions.of(decoding.name)
             rows = self.predictions.missing(decoding.name, self.rows)

@@ -1,4 +1,4 @@
-"""Write a report: ``python -m eval.report DIR [DIR ...] [--out FILE]``.
+"""Write a report: `python -m eval.report DIR [DIR ...] [--out FILE]`.
 
 DIR is a training run, an evaluation, or a folder that holds some of them (the quickstart's). The file opens in any
 current browser, without a network. It is of what is there now: for a run in progress, make it again.

@@ -20,7 +20,7 @@ class Panel:
 
     title: str
     metrics: tuple[str, ...]
-    """Names as they are logged; ``group/`` takes every metric of a group."""
+    """Names as they are logged; `group/` takes every metric of a group."""
     note: str = ""
     rate: bool = False
     """Whether the values are shares, drawn on 0..1."""
@@ -60,7 +60,7 @@ PANELS = (
     Panel("Size of an update", ("guard/update_size",), "learning rate as a share of the weights"),
     Panel("Time", ("timing/",), "seconds per step"),
 )
-"""In the order of the page.  What no panel names comes after them, one metric a panel."""
+"""In the order of the page. What no panel names comes after them, one metric a panel."""
 
 _NOT_METRICS = frozenset({"step", "time"})
 
@@ -68,7 +68,7 @@ _NOT_METRICS = frozenset({"step", "time"})
 def chain_curves(chain: Chain) -> dict[str, Any]:
     """The panels and series of a chain, as JSON.
 
-    ``steps`` holds ``[run, step of the run]`` per overall step; a series has one value per overall step, None where
+    `steps` holds `[run, step of the run]` per overall step; a series has one value per overall step, None where
     nothing was logged.
     """
     lines = [(number, line) for number, run in enumerate(chain.runs) for line in run.metrics]

@@ -28,14 +28,14 @@ class Episode:
 
     @classmethod
     def of(cls, line: Line) -> Episode:
-        """Read a line.  Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it is no episode."""
+        """Read a line. Raises `KeyError`, `TypeError` or `ValueError` where it is no episode."""
         if not isinstance(line.content, Mapping):
             raise TypeError(f"an episode must be a JSON object, found {type(line.content).__name__}")
         return cls(line, from_mapping(line.content))
 
     @property
     def reward(self) -> Mapping[str, Any]:
-        """``total``, ``parts`` and ``rules``; empty where none was given."""
+        """`total`, `parts` and `rules`; empty where none was given."""
         return self.line.content.get("reward") or {}
 
     @property
@@ -83,7 +83,7 @@ class Episode:
         }
 
     def whole(self, tokens: TokenTexts | None) -> dict[str, Any]:
-        """Everything that the microscope shows; token boundaries where ``tokens`` can find them."""
+        """Everything that the microscope shows; token boundaries where `tokens` can find them."""
         trajectory = self.trajectory
         return {
             "spans": [self._span(span, tokens) for span in trajectory.spans],

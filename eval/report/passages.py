@@ -1,6 +1,6 @@
-"""Which search filled which document block, and where in the block its passages stand.  For display only.
+"""Which search filled which document block, and where in the block its passages stand. For display only.
 
-An episode records what was searched and what was inserted, each in order.  A protocol without tools has one block a
+An episode records what was searched and what was inserted, each in order. A protocol without tools has one block a
 search; a tool call of several requests has one block for all of them, which names them in its JSON.
 """
 
@@ -15,7 +15,7 @@ from r1_searcher.episode.trajectory import SearchRecord, SpanKind, Trajectory
 
 
 def describe_searches(trajectory: Trajectory, protocol: Protocol | None) -> list[dict[str, Any]]:
-    """The searches as JSON, with ``block`` (place among the document blocks, None: it filled none) and ``starts``."""
+    """The searches as JSON, with `block` (place among the document blocks, None: it filled none) and `starts`."""
     blocks = trajectory.of_kind(SpanKind.DOCUMENTS)
     described: list[dict[str, Any]] = []
     block = -1

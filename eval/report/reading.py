@@ -42,7 +42,7 @@ class Selection:
 
 
 def select(sources: Sequence[Source], limit: int) -> Selection:
-    """Choose at most ``limit`` episodes, the same ones for the same files.
+    """Choose at most `limit` episodes, the same ones for the same files.
 
     A source with few episodes keeps them all; the others share what is left.
     """
@@ -58,7 +58,7 @@ def select(sources: Sequence[Source], limit: int) -> Selection:
 
 
 def _spread(files: Mapping[Path, int], quota: int) -> dict[Path, frozenset[int]]:
-    """``quota`` lines of these files, drawn uniformly."""
+    """`quota` lines of these files, drawn uniformly."""
     lines = [(path, number) for path, count in files.items() for number in range(count)]
     chosen = lines if quota >= len(lines) else random.Random(0).sample(lines, quota)
     wanted: dict[Path, set[int]] = {path: set() for path in files}
@@ -91,7 +91,7 @@ def read_lines(sources: Sequence[Source], selection: Selection) -> Iterator[Line
 def _replayed_after(path: Path, source: Source) -> float:
     """Step of the checkpoint that a later attempt of this training began with.
 
-    The name of a file begins with the step that its attempt began with (:mod:`r1_searcher.host.agent`).
+    The name of a file begins with the step that its attempt began with (`r1_searcher.host.agent`).
     """
     if source.kind is SourceKind.EVALUATION:
         return float("inf")

@@ -1,10 +1,8 @@
 """What a report is made of: training runs and evaluations, found in the folders that a user names.
 
-::
-
-    DIR is a training run          trajectories/*.jsonl, metrics.jsonl, run.json
-    DIR is an evaluation           predictions.jsonl, evaluation.json, scores.json
-    DIR holds such folders         the quickstart's base, stage1_run, stage1, stage2_run, stage2
+DIR is a training run          trajectories/*.jsonl, metrics.jsonl, run.json
+DIR is an evaluation           predictions.jsonl, evaluation.json, scores.json
+DIR holds such folders         the quickstart's base, stage1_run, stage1, stage2_run, stage2
 """
 
 from __future__ import annotations
@@ -56,13 +54,13 @@ class Source:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """``run.json`` or ``evaluation.json``; empty where it has not been written."""
+        """`run.json` or `evaluation.json`; empty where it has not been written."""
         file = self.path / CONFIG_FILE if self._is_training else EvaluationFolder(self.path).settings_file
         return _read_object(file)
 
     @cached_property
     def scores(self) -> Mapping[str, Any]:
-        """``scores.json``; empty where the evaluation has not ended."""
+        """`scores.json`; empty where the evaluation has not ended."""
         return _read_object(EvaluationFolder(self.path).scores_file)
 
     @cached_property

@@ -27,7 +27,7 @@ class TokenTexts:
 
     @classmethod
     def load(cls, folder: Path) -> TokenTexts:
-        """The tokenizer of a model folder.  Raises ``InputError`` where there is none."""
+        """The tokenizer of a model folder. Raises `InputError` where there is none."""
         file = folder / _FILE
         if not file.is_file():
             raise InputError(f"no {_FILE} in {folder}; give the folder of a Hugging Face model with a fast tokenizer")
@@ -39,7 +39,7 @@ class TokenTexts:
     def lengths(self, ids: Sequence[int], text: str) -> list[int] | None:
         """Length of each token's text, in UTF-16 units as a browser counts them.
 
-        ``text`` may lack a final EOS, as recorded spans do; that token has length 0.  None where the pieces do not
+        `text` may lack a final EOS, as recorded spans do; that token has length 0. None where the pieces do not
         make the text: the ids are of another tokenizer.
         """
         for pieces in (map(self._piece, ids), self._stream(ids)):

@@ -23,13 +23,13 @@ class PairedDifference:
 
 
 def intervals(values: Sequence[Sequence[float]]) -> list[list[float]]:
-    """``[low, high]`` of the mean of each column; rows are questions, at least one."""
+    """`[low, high]` of the mean of each column; rows are questions, at least one."""
     low, high = np.quantile(_resampled_means(np.asarray(values, dtype=float)), _TAILS, axis=0).round(4).tolist()
     return [list(pair) for pair in zip(low, high, strict=True)]
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
-    """``second`` minus ``first``; entry i of both belongs to the same question.
+    """`second` minus `first`; entry i of both belongs to the same question.
 
     Questions are resampled, not runs, so that what makes a question hard for both cancels out.
     """

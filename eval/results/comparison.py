@@ -64,12 +64,12 @@ class Comparison:
 
     runs: Sequence[Run]
     metric: str
-    """The metric of wins and losses: a short key, a variant, or ``judge``."""
+    """The metric of wins and losses: a short key, a variant, or `judge`."""
     keys: Sequence[Key]
 
     @classmethod
     def of(cls, runs: Sequence[Run], metric: str) -> Comparison:
-        """Raises ``InputError`` where there is no such metric, or no common question."""
+        """Raises `InputError` where there is no such metric, or no common question."""
         known = [*DEFAULT_METRICS, *VARIANTS, JUDGE]
         if metric not in known:
             raise InputError(f"unknown metric {metric!r}; known: {', '.join(known)}")

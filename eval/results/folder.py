@@ -1,11 +1,9 @@
 """The folder of one evaluation: whose it is, and what has been answered already.
 
-::
-
-    evaluation.json      the settings; another evaluation is refused
-    predictions.jsonl    one line per answered question, whole episodes
-    scores.json          the summary, once everything is answered
-    engine.log           output of the engine
+evaluation.json      the settings; another evaluation is refused
+predictions.jsonl    one line per answered question, whole episodes
+scores.json          the summary, once everything is answered
+engine.log           output of the engine
 """
 
 from __future__ import annotations
@@ -81,7 +79,7 @@ class EvaluationFolder:
 
 
 class Predictions:
-    """``predictions.jsonl``: what has been answered, and the log that grows.
+    """`predictions.jsonl`: what has been answered, and the log that grows.
 
     Opening it drops what a killed evaluation left half-written, and the questions whose search failed: those
     are asked again.
@@ -107,7 +105,7 @@ class Predictions:
             raise storage_error(draft, error) from error
 
     def add(self, decoding: str, episode: Episode) -> Outcome:
-        """Record a finished episode.  Raises ``RunAborted`` where the disk is full."""
+        """Record a finished episode. Raises `RunAborted` where the disk is full."""
         outcome = Outcome.of(episode)
         extra = {"decoding": decoding, "metrics": dict(outcome.metrics), "reward": vars(episode.reward)}
         self._log.append({**extra, **to_mapping(episode.trajectory)})
@@ -132,7 +130,7 @@ class Predictions:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all.  Raises as :func:`foundation.storage.write_whole` does."""
+    """Write a JSON file whole or not at all. Raises as `foundation.storage.write_whole` does."""
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

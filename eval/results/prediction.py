@@ -1,7 +1,7 @@
 """One answered question as scoring, judging and comparing see it: our own rows, and the published form.
 
-The published form (R1-Searcher's) is a line with ``question``, ``answer``, ``pred_ans``, and maybe ``completion``
-and ``judge``.
+The published form (R1-Searcher's) is a line with `question`, `answer`, `pred_ans`, and maybe `completion`
+and `judge`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def verdicts_file(predictions: Path) -> Path:
-    """Where ``eval.judge`` keeps what it was told about a file of predictions."""
+    """Where `eval.judge` keeps what it was told about a file of predictions."""
     return predictions.with_suffix(".verdicts.jsonl")
 
 

@@ -35,7 +35,7 @@ class Outcome:
     stop_reason: StopReason
     reward: float
     metrics: Mapping[str, float]
-    """As :func:`r1_searcher.run.episode_metrics.episode_metrics` names them."""
+    """As `r1_searcher.run.episode_metrics.episode_metrics` names them."""
 
     @classmethod
     def of(cls, episode: Episode) -> Outcome:
@@ -46,7 +46,7 @@ class Outcome:
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Outcome:
-        """The outcome of a line of ``predictions.jsonl``."""
+        """The outcome of a line of `predictions.jsonl`."""
         return cls(
             id=line["row"]["id"],
             hops=line["row"].get("hops"),
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def summarize(outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Scores of one decoding.  Episodes whose search failed are counted and not scored.
+    """Scores of one decoding. Episodes whose search failed are counted and not scored.
 
     Raises:
         RunAborted: not one episode can be scored.

@@ -26,12 +26,12 @@ def scores_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as it stands in our tables: ``58.4``."""
+    """A fraction as it stands in our tables: `58.4`."""
     return f"{100 * fraction:.1f}"
 
 
 def percent_with_interval(fraction: float, interval: Sequence[float]) -> str:
-    """``58.4 [54.2, 62.4]``."""
+    """`58.4 [54.2, 62.4]`."""
     return f"{percent(fraction)} [{percent(interval[0])}, {percent(interval[1])}]"
 
 

@@ -16,7 +16,7 @@ from r1_searcher.episode.transcript_import import import_transcript
 
 
 def trajectory_files(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and the ``*.jsonl`` of the folders in order of their names.
+    """The files themselves, and the `*.jsonl` of the folders in order of their names.
 
     Raises:
         InputError: a path is missing, or a folder holds no such file.
@@ -34,7 +34,7 @@ def read_trajectories(path: Path, protocol: Protocol) -> Iterator[Trajectory]:
     """The trajectories of a file, in order.
 
     Raises:
-        InputError: as :func:`foundation.jsonl.iter_parsed`.
+        InputError: as `foundation.jsonl.iter_parsed`.
     """
     return iter_parsed(path, lambda line: trajectory_of(line, protocol))
 

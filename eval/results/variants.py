@@ -38,4 +38,4 @@ VARIANTS: Mapping[str, Metric] = {
     }.items()
 }
 """EM, word cover, substring cover and F1 under each normaliser, and the published ones beyond them; what
-:data:`r1_searcher.reward.metrics.METRICS` names is that, R1-Searcher's yes/no rule included."""
+`r1_searcher.reward.metrics.METRICS` names is that, R1-Searcher's yes/no rule included."""

@@ -1,6 +1,6 @@
-"""Examine a set-up before training: ``python -m r1_searcher.doctor --recipe NAME --model DIR_OR_NAME …``.
+"""Examine a set-up before training: `python -m r1_searcher.doctor --recipe NAME --model DIR_OR_NAME …`.
 
-One line per check: ok, warning or FAILED, what was seen, and what to do.  Status 0 where nothing failed, else 2.
+One line per check: ok, warning or FAILED, what was seen, and what to do. Status 0 where nothing failed, else 2.
 """
 
 from __future__ import annotations

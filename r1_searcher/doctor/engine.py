@@ -1,4 +1,4 @@
-"""The check of the real engine: where turns stop, and whether ids and text agree.  Starts vLLM; on request only."""
+"""The check of the real engine: where turns stop, and whether ids and text agree. Starts vLLM; on request only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBE_TOKENS = 24
 def check_engine(subject: Subject) -> Finding:
     """Sampled turns must end where the loop thinks they end, also at a stop string inside a token.
 
-    First turns of the recipe are sampled with its own stop strings.  Then the engine's likeliest text is stopped at
+    First turns of the recipe are sampled with its own stop strings. Then the engine's likeliest text is stopped at
     a string out of its middle, which works for models that do not know the tags yet.
     """
     try:

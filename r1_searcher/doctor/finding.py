@@ -49,7 +49,7 @@ def failed(text: str, advice: str) -> Finding:
 
 
 def shown(items: Iterable[object], most: int = 4) -> str:
-    """Some of the items as ``'a', 'b' and 3 more``."""
+    """Some of the items as `'a', 'b' and 3 more`."""
     texts = [repr(item) for item in items]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more

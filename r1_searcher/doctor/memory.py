@@ -26,7 +26,7 @@ class Machine:
     """Where training would run."""
 
     kind: str
-    """``GPU`` or ``RAM``."""
+    """`GPU` or `RAM`."""
     count: int
     free_bytes: int
     """Over all of them."""

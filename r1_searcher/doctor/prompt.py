@@ -62,8 +62,8 @@ def check_length(subject: Subject) -> Finding:
 def check_answers(subject: Subject) -> Finding:
     """No finished answer may stand where a reward takes it for the policy's.
 
-    Our own rewards read what the policy wrote.  Servers that read the whole text take the last pair of answer tags:
-    one in or behind the question would be it.  An example in the instructions before it is what published prompts
+    Our own rewards read what the policy wrote. Servers that read the whole text take the last pair of answer tags:
+    one in or behind the question would be it. An example in the instructions before it is what published prompts
     have, and what their servers expect; in a prompt of the user's own it is worth a word.
     """
     protocol, tags = subject.protocol, subject.protocol.answer

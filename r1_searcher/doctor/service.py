@@ -32,7 +32,7 @@ class _Probe:
 
 
 def check_retriever(subject: Subject) -> Finding:
-    """Some searches must be answered with at most ``top_k`` passages, best first, and soon."""
+    """Some searches must be answered with at most `top_k` passages, best first, and soon."""
     source, top_k = subject.retriever_url, subject.recipe.limits.top_k
     if not source:
         return ok("not asked for (--retriever-url)")

@@ -32,9 +32,9 @@ class Subject:
     """Folder, or name of the hub."""
     tokenizer: HFTokenizer
     config: Mapping[str, Any]
-    """The model's ``config.json``."""
+    """The model's `config.json`."""
     generation_config: Mapping[str, Any]
-    """Its ``generation_config.json``; empty where there is none."""
+    """Its `generation_config.json`; empty where there is none."""
     rows: Sequence[QARow] = (SAMPLE_ROW,)
     retriever_url: str = ""
     """Empty: the search service is not looked at."""

@@ -46,7 +46,7 @@ class Installed:
 
 
 def read_pins(files: Iterable[Path]) -> dict[str, str]:
-    """``name==version`` of requirements files, by canonical name."""
+    """`name==version` of requirements files, by canonical name."""
     pins: dict[str, str] = {}
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():

@@ -16,7 +16,7 @@ _NEIGHBOURS = ("\n", "\n\n", " ", "a", ".")
 def check_tags(subject: Subject) -> Finding:
     """Every tag must come back from its ids as it was, whatever stands beside it, and should share no token with it.
 
-    Text that does not survive encoding would be trained on as something else than what is recorded.  A token that
+    Text that does not survive encoding would be trained on as something else than what is recorded. A token that
     joins a tag to its neighbour loses nothing (spans are recorded by position), but then the tag is spelt in
     several ways, and what the environment inserts is not spelt as the model has seen it.
     """
@@ -46,7 +46,7 @@ def check_tags(subject: Subject) -> Finding:
 
 
 def _across(subject: Subject, ids: list[int], start: int, end: int) -> Iterator[str]:
-    """Tokens that lie on both sides of the place ``start`` or ``end`` of the text."""
+    """Tokens that lie on both sides of the place `start` or `end` of the text."""
     # From the beginning each time: some tokenizers decode a first token differently.
     texts = [subject.tokenizer.decode(ids[:count]) for count in range(len(ids) + 1)]
     for before, after in pairwise(texts):

@@ -20,7 +20,7 @@ class PassageSanitizer:
     """Makes a passage harmless as data: it can neither close its block nor forge a tag, a role or an EOS.
 
     A passage stands on one line (control characters and line ends become a space), and every forbidden string in it
-    is broken by a space after its first character.  A passage without any of them keeps its bytes, so the block
+    is broken by a space after its first character. A passage without any of them keeps its bytes, so the block
     is what the published system inserts.
     """
 
@@ -89,7 +89,7 @@ class DocumentWriter:
 
     protocol: Protocol
     frame: Tags
-    """What stands before and after the passages: :func:`r1_searcher.episode.prompting.documents_frame`."""
+    """What stands before and after the passages: `r1_searcher.episode.prompting.documents_frame`."""
     encode: Callable[[str], list[int]]
     sanitize: Callable[[str], str]
 
@@ -126,10 +126,10 @@ class DocumentWriter:
         return frozenset(formatted.union(*(tool.fields.values() for tool in self.protocol.tools))) - {"rank"}
 
     def fit(self, results: Sequence[Found], budget: int) -> DocumentBlock | None:
-        """The block of as many of the best passages as fit in ``budget`` tokens; None where not even the frame fits.
+        """The block of as many of the best passages as fit in `budget` tokens; None where not even the frame fits.
 
-        Whole passages are left out, the frame is never cut.  A passage that is too long by itself does not push the
-        shorter ones behind it out.  Of several results the best passages of each come first.
+        Whole passages are left out, the frame is never cut. A passage that is too long by itself does not push the
+        shorter ones behind it out. Of several results the best passages of each come first.
         """
         # Spares the event loop from encoding megabytes that cannot fit.
         longest = max(budget, 0) * _MAX_CHARS_PER_TOKEN

@@ -1,4 +1,4 @@
-"""A vLLM engine as a policy.  The one place that knows vLLM's request and reply, for training and evaluation."""
+"""A vLLM engine as a policy. The one place that knows vLLM's request and reply, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from r1_searcher.episode.policy import Completion, Finish
 
 Generate = Callable[[list[int], Any], Awaitable[Any]]
-"""``(token ids, vllm.SamplingParams) -> vllm.RequestOutput`` of the finished request."""
+"""`(token ids, vllm.SamplingParams) -> vllm.RequestOutput` of the finished request."""
 
 
 class EnginePolicy:
     """Samples turns from an engine with the given parameters; stops and budget are set per turn.
 
     The ids are the truth.  vLLM looks for stop strings in the text that it detokenises, so the last token may run
-    past the tag: it was sampled, and stays.  The text is therefore decoded from the ids, by the loop.
+    past the tag: it was sampled, and stays. The text is therefore decoded from the ids, by the loop.
     """
 
     def __init__(self, generate: Generate, sampling_params: Any) -> None:
@@ -30,7 +30,7 @@ class EnginePolicy:
         self._params.include_stop_str_in_output = True
         self._params.detokenize = True
         self._params.skip_special_tokens = False
-        # The host asks for at least one token before EOS.  That hides EOS from the first token of a turn, so its
+        # The host asks for at least one token before EOS. That hides EOS from the first token of a turn, so its
         # recorded log-prob would be another than the trainer's.
         self._params.min_tokens = 0
 

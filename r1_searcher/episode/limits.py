@@ -12,8 +12,8 @@ class Limits:
     """Token budgets and search cap."""
 
     max_searches: int | None
-    """Actions that are answered; one more request ends the episode (SEARCH_LIMIT).  A correction of a malformed
-    action counts as one, as in Search-R1's action budget.  None: only the token budgets limit them (ReSearch)."""
+    """Actions that are answered; one more request ends the episode (SEARCH_LIMIT). A correction of a malformed
+    action counts as one, as in Search-R1's action budget. None: only the token budgets limit them (ReSearch)."""
     turn_tokens: int
     """New tokens of one turn at most."""
     max_length: int

@@ -51,7 +51,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Truncated:
-    """The token budget cut the turn; ``answer`` is what it had completed by then."""
+    """The token budget cut the turn; `answer` is what it had completed by then."""
 
     answer: str | None
 
@@ -63,7 +63,7 @@ def parse_action(protocol: Protocol, text: str, finish: Finish) -> Action:
     """What a turn means.
 
     Where the engine stops at the query's closing tag, a turn is a search only if it was stopped there, as in
-    R1-Searcher's rollout; tags that stand in a turn which ended otherwise are text.  What the last token wrote beyond
+    R1-Searcher's rollout; tags that stand in a turn which ended otherwise are text. What the last token wrote beyond
     the closing tag stays part of the action and is not part of the query.
     """
     answer = _answer(protocol, text)
@@ -101,7 +101,7 @@ def _parse_query(protocol: Protocol, text: str) -> Action:
 
 
 def _parse_call(protocol: Protocol, written: str) -> Action:
-    """``{"name": …, "arguments": {…: [strings]}}`` of one of the protocol's tools."""
+    """`{"name": …, "arguments": {…: [strings]}}` of one of the protocol's tools."""
     try:
         call = json.loads(written)
         name, arguments = call["name"], call["arguments"]
@@ -144,7 +144,7 @@ def first_between(text: str, tags: Tags) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    """Stripped text of the last ``\\boxed{…}`` with balanced braces, or None."""
+    """Stripped text of the last `\\boxed{…}` with balanced braces, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None

@@ -23,8 +23,8 @@ class Finish(str, Enum):
 class Completion:
     """One sampled turn.
 
-    ``ids`` are exactly what was sampled: the EOS that ended the turn, and whatever the last token carries beyond a
-    stop string, included.  ``logprobs`` has one entry per id, or is None where it was not asked for.
+    `ids` are exactly what was sampled: the EOS that ended the turn, and whatever the last token carries beyond a
+    stop string, included. `logprobs` has one entry per id, or is None where it was not asked for.
     """
 
     ids: tuple[int, ...]
@@ -36,4 +36,4 @@ class Policy(Protocol):
     """A language model over token ids."""
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """Sample one turn after ``ids``: at most ``max_tokens``, up to and including the first of ``stops``."""
+        """Sample one turn after `ids`: at most `max_tokens`, up to and including the first of `stops`."""

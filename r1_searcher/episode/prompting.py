@@ -42,7 +42,7 @@ def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:
     """What the environment writes before and after the passages.
 
     With tools it is cut out of the tokenizer's chat template: all that the template puts between the end of the
-    assistant's call and the tool's answer, and from there to where the assistant goes on.  The sampled EOS that
+    assistant's call and the tool's answer, and from there to where the assistant goes on. The sampled EOS that
     ended the call stands in the context already and is not written twice.
 
     Raises:

@@ -1,6 +1,6 @@
 """How a system talks: its tags, its prompt, how passages are wrapped, what a turn may end with.
 
-A protocol is a value; the rows are in :mod:`r1_searcher.recipe.protocols`.  The loop has no branch on a name.
+A protocol is a value; the rows are in `r1_searcher.recipe.protocols`. The loop has no branch on a name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Tool:
 
     name: str
     retriever: str
-    """Key of the environment's retrievers that answers it: ``search`` or ``browse``."""
+    """Key of the environment's retrievers that answers it: `search` or `browse`."""
     argument: str
     """Name of the argument: a list of strings, each of them one request."""
     description: str
@@ -34,7 +34,7 @@ class Tool:
     found: str
     """Key of a result under which its passages stand."""
     fields: Mapping[str, str]
-    """Keys of one passage, and which of its fields (``id``, ``title``, ``text``, ``rank``) each holds."""
+    """Keys of one passage, and which of its fields (`id`, `title`, `text`, `rank`) each holds."""
     max_items: int = 3
     """Strings of one call that are answered; the rest of the list is ignored."""
 
@@ -53,14 +53,14 @@ class Protocol:
 
     name: str
     prompt: str
-    """File in ``r1_searcher/recipe/prompts``; ``{question}`` is replaced, every other byte is literal."""
+    """File in `r1_searcher/recipe/prompts`; `{question}` is replaced, every other byte is literal."""
     query: Tags
     """Around a query, or around the JSON of a tool call where the protocol has tools."""
     documents: Tags
     answer: Tags
     think: Tags
     passage_format: str = ""
-    """One passage; fields ``{rank}`` (from 1), ``{title}``, ``{text}``, ``{titled_text}``.  Unused with tools."""
+    """One passage; fields `{rank}` (from 1), `{title}`, `{text}`, `{titled_text}`. Unused with tools."""
     before_documents: str = ""
     """Between the end of the action and the passages, the opening tag included."""
     after_documents: str = ""
@@ -81,7 +81,7 @@ class Protocol:
     stops_at_query: bool = True
     """Whether the query's closing tag ends a turn; else EOS does, and the turn is read as a whole."""
     boxed: bool = False
-    """Whether the answer stands in ``\\boxed{}`` inside the answer tags."""
+    """Whether the answer stands in `\\boxed{}` inside the answer tags."""
     first_answer: bool = False
     """Whether of several answers in a turn the first one counts; else the last."""
     feedback: str | None = None
@@ -93,9 +93,9 @@ class Protocol:
     ends_with_question_mark: bool = False
     """Whether a question that lacks its question mark gets one."""
     prompt_override: str = ""
-    """A user's text in place of the file ``prompt``, with ``{question}`` in it."""
+    """A user's text in place of the file `prompt`, with `{question}` in it."""
     system_override: str = ""
-    """A user's text in place of the file ``system_prompt``."""
+    """A user's text in place of the file `system_prompt`."""
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -111,5 +111,5 @@ class Protocol:
 
 
 def prompt_text(name: str) -> str:
-    """The exact text of a file in ``r1_searcher/recipe/prompts``."""
+    """The exact text of a file in `r1_searcher/recipe/prompts`."""
     return resources.files("r1_searcher").joinpath("recipe", "prompts", name).read_text(encoding="utf-8")

@@ -17,16 +17,16 @@ class QARow:
     id: str
     question: str
     answers: tuple[str, ...]
-    """Gold answers; at least one, none empty.  Scores take the best over all of them."""
+    """Gold answers; at least one, none empty. Scores take the best over all of them."""
     source: str = ""
-    """Dataset that the row comes from, e.g. ``hotpotqa``."""
+    """Dataset that the row comes from, e.g. `hotpotqa`."""
     hops: int | None = None
     """Number of facts that must be combined, where the dataset says."""
     titles: tuple[str, ...] = ()
     """Titles of the pages that the answer rests on, where the dataset says."""
 
     def to_json(self) -> str:
-        """One line of JSON; :meth:`from_json` reads it back."""
+        """One line of JSON; `from_json` reads it back."""
         row: dict[str, object] = {"id": self.id, "question": self.question, "answers": list(self.answers)}
         if self.source:
             row["source"] = self.source
@@ -38,7 +38,7 @@ class QARow:
 
     @classmethod
     def from_json(cls, line: str) -> QARow:
-        """Read one line.  Raises ``ValueError`` saying what is wrong with it."""
+        """Read one line. Raises `ValueError` saying what is wrong with it."""
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -47,7 +47,7 @@ class QARow:
 
     @classmethod
     def from_mapping(cls, row: object) -> QARow:
-        """Read a row that has ``question`` and ``answers`` (a list) or ``answer`` (a string or a list)."""
+        """Read a row that has `question` and `answers` (a list) or `answer` (a string or a list)."""
         if not isinstance(row, Mapping):
             raise ValueError(f"a row must be a JSON object, found {type(row).__name__}")
         question = row.get("question")
@@ -105,7 +105,7 @@ def read_rows(path: str | Path) -> list[QARow]:
     """All rows of a JSONL file.
 
     Raises:
-        InputError: as :func:`iter_rows`, or the file holds no row.
+        InputError: as `iter_rows`, or the file holds no row.
     """
     rows = list(iter_rows(path))
     if not rows:

@@ -1,6 +1,6 @@
-"""The one episode loop: training, evaluation, demonstrations and benchmarks all call :func:`run_episode`.
+"""The one episode loop: training, evaluation, demonstrations and benchmarks all call `run_episode`.
 
-It is written for a single episode.  Concurrency is asyncio's; batching of prompts belongs to the engine and of
+It is written for a single episode. Concurrency is asyncio's; batching of prompts belongs to the engine and of
 queries to the retriever.
 """
 
@@ -35,17 +35,17 @@ class Environment:
     retriever: Retriever
     tokenizer: Tokenizer
     tools: Mapping[str, Retriever] = field(default_factory=dict)
-    """Further retrievers that the protocol's tools name, such as ``browse``; ``search`` is :attr:`retriever`."""
+    """Further retrievers that the protocol's tools name, such as `browse`; `search` is `retriever`."""
 
     @cached_property
     def documents(self) -> DocumentWriter:
-        """Writes the environment's turns; retrieved text is made harmless, see :class:`PassageSanitizer`."""
+        """Writes the environment's turns; retrieved text is made harmless, see `PassageSanitizer`."""
         sanitize = PassageSanitizer({*self.protocol.tags, *self.tokenizer.special_texts})
         frame = documents_frame(self.protocol, self.tokenizer)
         return DocumentWriter(self.protocol, frame, self.tokenizer.encode, sanitize)
 
     def retriever_of(self, tool: Tool | None) -> Retriever:
-        """The retriever that answers a tool.  Raises ``ValueError`` where the environment has none."""
+        """The retriever that answers a tool. Raises `ValueError` where the environment has none."""
         if tool is None or tool.retriever == "search":
             return self.retriever
         if tool.retriever not in self.tools:

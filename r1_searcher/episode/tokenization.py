@@ -22,7 +22,7 @@ class Tokenizer(Protocol):
         """Exact text of the ids, special tokens included."""
 
     def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
-        """The messages as text, ending where the assistant's turn begins; ``tools`` are JSON schemas."""
+        """The messages as text, ending where the assistant's turn begins; `tools` are JSON schemas."""
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
 
     @property
     def eos_texts(self) -> frozenset[str]:
-        """Text of each of :attr:`eos_ids`."""
+        """Text of each of `eos_ids`."""
 
     @property
     def special_texts(self) -> frozenset[str]:
@@ -38,7 +38,7 @@ class Tokenizer(Protocol):
 
 
 class HFTokenizer:
-    """A Hugging Face tokenizer (``hf``, fast or slow) behind :class:`Tokenizer`."""
+    """A Hugging Face tokenizer (`hf`, fast or slow) behind `Tokenizer`."""
 
     def __init__(self, hf: Any) -> None:
         self.hf = hf

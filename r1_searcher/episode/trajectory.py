@@ -1,6 +1,6 @@
 """What happened in one episode: its token ids, who wrote which of them, and why it ended.
 
-Facts are recorded at the moment they happen.  Loss mask, search count and reward inputs are views of the spans;
+Facts are recorded at the moment they happen. Loss mask, search count and reward inputs are views of the spans;
 nothing is recovered later by looking for tags in finished text.
 """
 
@@ -15,7 +15,7 @@ from r1_searcher.episode.question import QARow
 
 
 class SpanKind(str, Enum):
-    """Who wrote a span.  Only ``ACTION`` is trained."""
+    """Who wrote a span. Only `ACTION` is trained."""
 
     PROMPT = "prompt"
     """The question and its instructions."""
@@ -46,7 +46,7 @@ class StopReason(str, Enum):
 
 @dataclass(frozen=True)
 class Span:
-    """Token ids ``[start, end)`` of one writer, and their text without a final EOS."""
+    """Token ids `[start, end)` of one writer, and their text without a final EOS."""
 
     kind: SpanKind
     start: int
@@ -76,7 +76,7 @@ class SearchRecord:
 class Trajectory:
     """One finished episode.
 
-    ``spans`` tile ``ids`` without gap or overlap.  ``logprobs`` has one entry per id, 0.0 where the policy did not
+    `spans` tile `ids` without gap or overlap. `logprobs` has one entry per id, 0.0 where the policy did not
     sample it, or is None where the engine was not asked for them.
     """
 
@@ -98,7 +98,7 @@ class Trajectory:
 
     @property
     def action_ranges(self) -> list[tuple[int, int]]:
-        """``[start, end)`` of everything that the policy wrote: OpenRLHF's ``action_ranges``."""
+        """`[start, end)` of everything that the policy wrote: OpenRLHF's `action_ranges`."""
         return [(span.start, span.end) for span in self.of_kind(SpanKind.ACTION) if span.end > span.start]
 
     @property
@@ -123,7 +123,7 @@ class Trajectory:
 
 @dataclass
 class TrajectoryRecorder:
-    """Grows one episode.  Append-only: an id that was recorded is never changed or encoded again."""
+    """Grows one episode. Append-only: an id that was recorded is never changed or encoded again."""
 
     row: QARow
     ids: list[int] = field(default_factory=list)
@@ -134,7 +134,7 @@ class TrajectoryRecorder:
     engine_seconds: float = 0.0
 
     def append(self, kind: SpanKind, ids: Iterable[int], text: str, logprobs: Iterable[float] | None = None) -> None:
-        """Add a span.  ``logprobs`` belongs to sampled ids only; other ids get 0.0."""
+        """Add a span. `logprobs` belongs to sampled ids only; other ids get 0.0."""
         start = len(self.ids)
         self.ids.extend(ids)
         self.spans.append(Span(kind, start, len(self.ids), text))

@@ -1,4 +1,4 @@
-"""Trajectories as JSON: the lines of a run's ``trajectories`` folder, and what a reward server is sent."""
+"""Trajectories as JSON: the lines of a run's `trajectories` folder, and what a reward server is sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, An
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Trajectory:
-    """The trajectory again.  Raises ``ValueError`` or ``KeyError`` where the object is not one of ours."""
+    """The trajectory again. Raises `ValueError` or `KeyError` where the object is not one of ours."""
     logprobs = mapping.get("logprobs")
     return Trajectory(
         row=QARow.from_mapping(mapping["row"]),

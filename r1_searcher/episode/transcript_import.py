@@ -21,12 +21,12 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
 
     A document block that directly follows a query-close, wrapped exactly as the protocol wraps it, becomes
     a DOCUMENTS span, and the protocol's correction, word for word, a FEEDBACK span; everything else is the
-    policy's (ACTION), document tags anywhere else included.  The texts of the spans join to the completion.
+    policy's (ACTION), document tags anywhere else included. The texts of the spans join to the completion.
     The answer is taken from the last turn, as the loop does.
 
     Cannot be recovered:
 
-    - token ids, log-probs and times: ids are empty, every span is ``[0, 0)``;
+    - token ids, log-probs and times: ids are empty, every span is `[0, 0)`;
     - who wrote a block that directly follows a query, or a correction: a policy may have forged it;
     - where a turn without a usable query ends, if the protocol lets the policy go on without a word;
     - a passage that contains the closing tag: the block ends there, the rest counts as the policy's;

@@ -1,7 +1,7 @@
-"""The OpenRLHF seam: ``--train.agent_func_path`` points here.
+"""The OpenRLHF seam: `--train.agent_func_path` points here.
 
-OpenRLHF loads this file by path in every rollout actor, builds :class:`AgentExecutor` without arguments and calls
-``execute`` for all episodes concurrently.  Everything that the executor knows comes from the run's configuration.
+OpenRLHF loads this file by path in every rollout actor, builds `AgentExecutor` without arguments and calls
+`execute` for all episodes concurrently. Everything that the executor knows comes from the run's configuration.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from retriever.sources import open_retriever
 
 
 class AgentExecutor(AgentExecutorBase):
-    """Plays episodes for OpenRLHF.  Holds what they share and no state of any of them."""
+    """Plays episodes for OpenRLHF. Holds what they share and no state of any of them."""
 
     def __init__(self) -> None:
         self.run = RunConfig.of_this_process()
@@ -68,7 +68,7 @@ class AgentExecutor(AgentExecutorBase):
 
     @cached_property
     def guard(self) -> RetrievalGuard:
-        """Waits out outages of the search service; see :mod:`r1_searcher.run.retrieval_guard`."""
+        """Waits out outages of the search service; see `r1_searcher.run.retrieval_guard`."""
         return RetrievalGuard(self._retriever_is_healthy, self.run.retriever.outage_seconds)
 
     async def _retriever_is_healthy(self) -> bool:
@@ -102,9 +102,9 @@ class AgentExecutor(AgentExecutorBase):
         llm_engine: Any,
         images: Any = None,
     ) -> dict[str, Any]:
-        """Play one episode; the answer is what OpenRLHF's ``SamplesGenerator`` reads.
+        """Play one episode; the answer is what OpenRLHF's `SamplesGenerator` reads.
 
-        ``label`` is the dataset row as JSON.  The prompt is rendered from it, ``prompt`` is only echoed: the host
+        `label` is the dataset row as JSON. The prompt is rendered from it, `prompt` is only echoed: the host
         uses it as a key.
         """
         row = QARow.from_json(label)
@@ -157,9 +157,9 @@ class AgentExecutor(AgentExecutorBase):
 
 
 def trained_ranges(trajectory: Trajectory, *, train_on_documents: bool = False) -> list[tuple[int, int]]:
-    """``[start, end)`` of the ids that the loss sees: what the policy wrote, nothing of a failed episode.
+    """`[start, end)` of the ids that the loss sees: what the policy wrote, nothing of a failed episode.
 
-    ``train_on_documents`` is the ablation without the document mask: everything after the prompt.
+    `train_on_documents` is the ablation without the document mask: everything after the prompt.
     """
     if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
         return []

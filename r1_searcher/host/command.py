@@ -1,4 +1,4 @@
-"""OpenRLHF's command line from a recipe and the user's own OpenRLHF flags.  The user's flags win."""
+"""OpenRLHF's command line from a recipe and the user's own OpenRLHF flags. The user's flags win."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Command:
     flags: Namespace
 
     def get(self, name: str) -> object:
-        """Value of ``--name``."""
+        """Value of `--name`."""
         return vars(self.flags)[name]
 
     def number(self, name: str) -> int:
-        """Integer value of ``--name``; 0 where it has none."""
+        """Integer value of `--name`; 0 where it has none."""
         return int(vars(self.flags)[name] or 0)
 
     @property
@@ -77,7 +77,7 @@ class Command:
 
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:
-    """The whole command line.  Raises ``InputError`` for flags that the installed OpenRLHF does not take."""
+    """The whole command line. Raises `InputError` for flags that the installed OpenRLHF does not take."""
     if taken := [flag for flag in OURS if any(word.partition("=")[0] == flag for word in user_flags)]:
         raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
     if set(str(run_dir)) & set(",@"):

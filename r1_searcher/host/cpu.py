@@ -1,10 +1,10 @@
-"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA.  The only place in the project that patches anybody.
+"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA. The only place in the project that patches anybody.
 
-The launcher sets :data:`ENVIRONMENT_VARIABLE` where there is no CUDA.  Ray runs :func:`install` in every worker
-(``worker_process_setup_hook``), vLLM in its engine and worker processes (entry point ``vllm.general_plugins``), the
-launcher calls it for itself.  Without the variable, or with CUDA present, it does nothing at all.
+The launcher sets `ENVIRONMENT_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
+(`worker_process_setup_hook`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the
+launcher calls it for itself. Without the variable, or with CUDA present, it does nothing at all.
 
-Each patch names the line of the host that it answers; a test fails when that line is gone.  A patch is applied
+Each patch names the line of the host that it answers; a test fails when that line is gone. A patch is applied
 right after its module is imported, so that nothing is imported for its sake.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from r1_searcher.host.import_hook import after_import
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_CPU"
-"""``1`` in every process of a run on a machine without CUDA."""
+"""`1` in every process of a run on a machine without CUDA."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class HostPatch:
 
 
 def install() -> None:
-    """Patch this process, if it belongs to a run without CUDA.  Calling it again changes nothing."""
+    """Patch this process, if it belongs to a run without CUDA. Calling it again changes nothing."""
     if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False) or _cuda_is_here():
         return
     install.done = True  # type: ignore[attr-defined]
@@ -68,9 +68,9 @@ def _without_cuda(apply: Callable[[ModuleType], None]) -> Callable[[ModuleType],
 
 
 def _stand_in_for_flash_attn() -> None:
-    """A ``flash_attn`` with the padding functions that OpenRLHF imports at its top; they are used by packing only.
+    """A `flash_attn` with the padding functions that OpenRLHF imports at its top; they are used by packing only.
 
-    ``openrlhf.models.ring_attn_utils``: ``from flash_attn.bert_padding import ... pad_input, ... unpad_input``.
+    `openrlhf.models.ring_attn_utils`: `from flash_attn.bert_padding import ... pad_input, ... unpad_input`.
     The code is reached with packing, which needs flash attention itself, hence CUDA.
     """
 
@@ -93,14 +93,14 @@ def _stand_in_for_flash_attn() -> None:
 
 
 def _patch_torch_cuda(torch: ModuleType) -> None:
-    """``current_device`` names the CPU, a device that ``Tensor.to`` takes; the rest has nothing to do."""
+    """`current_device` names the CPU, a device that `Tensor.to` takes; the rest has nothing to do."""
     for name in ("synchronize", "empty_cache", "set_device", "current_stream"):
         setattr(torch.cuda, name, lambda *_args, **_kwargs: None)
     torch.cuda.current_device = lambda: "cpu"
 
 
 def _patch_replay_buffer(module: ModuleType) -> None:
-    """The module's own ``torch``, with a ``device`` that is always the CPU."""
+    """The module's own `torch`, with a `device` that is always the CPU."""
     import torch
 
     class TorchOnCPU(ModuleType):
@@ -128,7 +128,7 @@ class GlooWeights:
         self._group = dist.ProcessGroupGloo(dist.PrefixStore("weights", store), rank, world_size, timeout)
 
     def broadcast(self, tensor: Any, src: int, stream: object = None) -> None:
-        """Fill ``tensor`` on every rank with the one of rank ``src``."""
+        """Fill `tensor` on every rank with the one of rank `src`."""
         import torch.distributed as dist
 
         options = dist.BroadcastOptions()
@@ -159,7 +159,7 @@ def _patch_cpu_linear(module: ModuleType) -> None:
     """Keep a linear layer's weight, and compute with it as it is at the time of the call.
 
     vLLM packs the weight once and replaces the parameter by an empty one, or (tied head) goes on with its packed
-    copy: a later ``load_weights`` would fail, or change nothing.
+    copy: a later `load_weights` would fail, or change nothing.
     """
     import torch
 

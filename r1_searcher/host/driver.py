@@ -1,6 +1,6 @@
 """The process that is OpenRLHF's driver: starts or joins Ray, then runs OpenRLHF's own command-line module.
 
-``python -m r1_searcher.host.driver PARENT_PID RUN_JSON DEVICE GPUS FLAGS…``, started by the supervisor.
+`python -m r1_searcher.host.driver PARENT_PID RUN_JSON DEVICE GPUS FLAGS…`, started by the supervisor.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
 
 
 def _find_abort(error: BaseException | None) -> str | None:
-    """The message of a ``RunAborted`` that a Ray actor raised, however deep it is wrapped.
+    """The message of a `RunAborted` that a Ray actor raised, however deep it is wrapped.
 
     Ray's wrapper is an instance of the error that it wraps, with the remote traceback as its message: the
     innermost one is the error itself.

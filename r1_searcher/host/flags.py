@@ -1,7 +1,7 @@
 """OpenRLHF's own command-line flags, read from the installed version without importing its heavy modules.
 
-The host builds a parser in the ``__main__`` part of each of its command-line modules.  The statements up to
-``parse_args()`` need only the standard library, so they are taken out of the source and run alone: checking a
+The host builds a parser in the `__main__` part of each of its command-line modules. The statements up to
+`parse_args()` need only the standard library, so they are taken out of the source and run alone: checking a
 user's flags takes milliseconds instead of importing torch, vLLM and DeepSpeed.
 """
 
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 @cache
 def trainer_parser(command: str = TRAINER_MODULE) -> argparse.ArgumentParser:
-    """The parser of one of the installed OpenRLHF's modules; its ``error`` raises ``InputError``."""
+    """The parser of one of the installed OpenRLHF's modules; its `error` raises `InputError`."""
     path = _source_path(command)
     body = _main_block(ast.parse(path.read_text(encoding="utf-8")), path)
     end = next((i for i, statement in enumerate(body) if "parse_args" in ast.dump(statement)), None)
@@ -46,7 +46,7 @@ def trainer_parser(command: str = TRAINER_MODULE) -> argparse.ArgumentParser:
 
 
 def parse_flags(argv: Sequence[str], command: str = TRAINER_MODULE) -> argparse.Namespace:
-    """Parse OpenRLHF flags.  Raises ``InputError`` for an unknown flag or a bad value."""
+    """Parse OpenRLHF flags. Raises `InputError` for an unknown flag or a bad value."""
     return trainer_parser(command).parse_args(list(argv))
 
 

@@ -12,7 +12,7 @@ Patch = Callable[[ModuleType], None]
 
 
 def after_import(name: str, patch: Patch) -> None:
-    """Call ``patch(module)`` once the module is there: now where it is already imported, else after its import."""
+    """Call `patch(module)` once the module is there: now where it is already imported, else after its import."""
     if name in sys.modules:
         patch(sys.modules[name])
         return

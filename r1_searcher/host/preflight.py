@@ -1,4 +1,4 @@
-"""Everything that can be checked before Ray starts.  Each problem is one ``InputError``; nothing is written here."""
+"""Everything that can be checked before Ray starts. Each problem is one `InputError`; nothing is written here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from retriever.sources import open_retriever
 
 
 def check_model_path(name: str | None) -> None:
-    """A model must be named; a local path must hold one.  Names of the hub are left to the hub."""
+    """A model must be named; a local path must hold one. Names of the hub are left to the hub."""
     if not name:
         raise InputError("no model given; pass --actor.model_name_or_path MODEL")
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
@@ -89,7 +89,7 @@ def check_gpus(command: Command, device: Device, devices: int, *, cluster: bool)
 
 
 def check_retriever(source: str, *, timeout: float = 5.0) -> None:
-    """The source must be well, and a search service over HTTP must answer one search, within ``timeout`` seconds.
+    """The source must be well, and a search service over HTTP must answer one search, within `timeout` seconds.
 
     Other sources are asked for their health only: a search of theirs may cost money.
     """

@@ -1,7 +1,7 @@
 """The processes of a run on this machine, however far they have got from the one that started them.
 
 Ray's and vLLM's processes outlive their parents when those are killed, and rewrite their titles and environment.
-They stay in the driver's session, which is therefore how they are found.  The session is noted in the run folder,
+They stay in the driver's session, which is therefore how they are found. The session is noted in the run folder,
 so that the next attempt can end what a killed one has left behind.
 """
 
@@ -47,7 +47,7 @@ class Session:
         return [process for process in psutil.process_iter() if _session_of(process.pid) == self.sid]
 
     def end(self, *, grace_seconds: float = 5.0) -> int:
-        """End all of them: first asked, then killed.  Returns how many there were."""
+        """End all of them: first asked, then killed. Returns how many there were."""
         left = self.processes()
         for process in left:
             _unless_gone(process.terminate)

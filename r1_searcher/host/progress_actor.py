@@ -13,7 +13,7 @@ _NAME = "r1_searcher_progress"
 
 
 def start(run: RunConfig) -> Any:
-    """Start the actor; it lives as long as the handle.  Ray must be up."""
+    """Start the actor; it lives as long as the handle. Ray must be up."""
     import ray
 
     actor = ray.remote(num_cpus=0)(Progress).options(name=_NAME)

@@ -1,6 +1,6 @@
 """The process that is one rank of OpenRLHF's supervised fine-tuning: the CPU layer, then its own command-line module.
 
-``python -m torch.distributed.run … -m r1_searcher.host.sft_driver FLAGS…``, started by :mod:`r1_searcher.sft`.
+`python -m torch.distributed.run … -m r1_searcher.host.sft_driver FLAGS…`, started by `r1_searcher.sft`.
 """
 
 from __future__ import annotations

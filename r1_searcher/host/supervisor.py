@@ -48,7 +48,7 @@ class Supervisor:
     """Looks at every step for signs of a collapse, and may end the run."""
 
     def run(self) -> int:
-        """Run to the end; returns the exit status.  No process of the run outlives this call."""
+        """Run to the end; returns the exit status. No process of the run outlives this call."""
         self._end_killed_attempt()
         metrics = MetricsLog(self.folder.path / "tensorboard", self.folder.metrics_file)
         with self._output() as output, _Driver(self._command(), output) as driver:

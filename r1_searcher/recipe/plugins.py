@@ -1,6 +1,6 @@
 """Systems of a user's own: a Python file that adds rows to the tables of protocols, rewards and recipes.
 
-``--plugin FILE`` loads it before names are looked up, and the run's configuration carries its path, so that every
+`--plugin FILE` loads it before names are looked up, and the run's configuration carries its path, so that every
 process of a run (and the engines of other machines, where the file is at the same path) knows the same rows.
 """
 

@@ -1,7 +1,7 @@
-"""The protocols of the five systems: rows of :data:`PROTOCOLS`.
+"""The protocols of the five systems: rows of `PROTOCOLS`.
 
 Each row gives what its system's rollout does, to the byte where it is published; where a published behaviour is a
-bug, the comment says what is done instead.  Prompts are our own words with the published meaning.
+bug, the comment says what is done instead. Prompts are our own words with the published meaning.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ R1_SEARCHER_TINY = replace(
     passage_format="({rank}) {text}\n",
 )
 
-# Search-R1's loop.  Published: 500 tokens are generated, then cut behind the first closing tag and encoded again; here
-# the engine stops at the tag (as the paper's algorithm does) and the sampled ids stay.  The title is the first line
+# Search-R1's loop. Published: 500 tokens are generated, then cut behind the first closing tag and encoded again; here
+# the engine stops at the tag (as the paper's algorithm does) and the sampled ids stay. The title is the first line
 # of a wiki-18 passage, with the quotation marks that it has there.
 SEARCH_R1 = Protocol(
     name="search_r1",
@@ -114,7 +114,7 @@ BROWSE = Tool(
     fields={"page_number": "rank", "page_summary": "text"},
 )
 
-# DeepResearcher's loop.  Published: the whole conversation is rendered again for every turn, tool results as the text
+# DeepResearcher's loop. Published: the whole conversation is rendered again for every turn, tool results as the text
 # of a Python list; here the tool message is cut out of the template once, results are JSON, and sampled ids stay.
 DEEP_RESEARCHER = Protocol(
     name="deep_researcher",
@@ -171,7 +171,7 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ROWS}
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of this name.  Raises ``InputError`` naming the known ones."""
+    """The protocol of this name. Raises `InputError` naming the known ones."""
     if name not in PROTOCOLS:
         raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

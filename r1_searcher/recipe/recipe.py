@@ -1,7 +1,7 @@
-"""Recipes: one protocol, one reward, one set of limits each.  Systems are rows of :data:`RECIPES`.
+"""Recipes: one protocol, one reward, one set of limits each. Systems are rows of `RECIPES`.
 
-A recipe is what the episodes of a run are.  How the policy is optimised (batch, learning rate, estimator …) are
-OpenRLHF's flags; they stand in ``train_scripts`` with their sources.
+A recipe is what the episodes of a run are. How the policy is optimised (batch, learning rate, estimator …) are
+OpenRLHF's flags; they stand in `train_scripts` with their sources.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Recipe:
     then_reward: str = ""
     """Reward of a second stage in the same run; empty: there is one stage."""
     switch: str = ""
-    """When the second stage begins, as :meth:`Switch.parse` reads it."""
+    """When the second stage begins, as `Switch.parse` reads it."""
     prompt: str = ""
-    """A user's text instead of the protocol's prompt, with ``{question}`` in it."""
+    """A user's text instead of the protocol's prompt, with `{question}` in it."""
     system_prompt: str = ""
     """A user's text instead of the protocol's system message."""
 
@@ -56,7 +56,7 @@ class Recipe:
         """The recipe with the texts of these files; without a file it keeps its own.
 
         Raises:
-            InputError: a file cannot be read, or holds no ``{question}``.
+            InputError: a file cannot be read, or holds no `{question}`.
         """
         prompt = _text_of(prompt_file) if prompt_file else self.prompt
         system = _text_of(system_prompt_file) if system_prompt_file else self.system_prompt
@@ -89,12 +89,12 @@ class Recipe:
         return tuple(find_reward(name, self.protocol) for name in names)
 
     def to_mapping(self) -> dict[str, Any]:
-        """As JSON; :meth:`from_mapping` reads it back."""
+        """As JSON; `from_mapping` reads it back."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Recipe:
-        """The recipe that :meth:`to_mapping` wrote."""
+        """The recipe that `to_mapping` wrote."""
         return cls(**{**mapping, "limits": Limits(**mapping["limits"])})
 
 
@@ -105,7 +105,7 @@ def _text_of(file: Path) -> str:
         raise InputError(f"cannot read the prompt file {file}: {error}") from error
 
 
-# R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3.  Its code checks no total length; 8 blocks of
+# R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3. Its code checks no total length; 8 blocks of
 # documents and 9 turns have to fit somewhere.
 _R1_SEARCHER = Limits(max_searches=8, turn_tokens=512, max_length=12288, top_k=3, answer_tokens=256)
 # The limits that the tiny world was measured with; at most two facts have to be combined.
@@ -163,7 +163,7 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of this name.  Raises ``InputError`` naming the known ones."""
+    """The recipe of this name. Raises `InputError` naming the known ones."""
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

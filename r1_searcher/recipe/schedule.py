@@ -1,6 +1,6 @@
 """When a run goes from its first reward to its second, and how far it is: plain bookkeeping, no Ray.
 
-One :class:`Progress` counts the episodes of all engines.  What it has seen of each finished step is a line of a file
+One `Progress` counts the episodes of all engines. What it has seen of each finished step is a line of a file
 in the run folder, so that a resumed run goes on with the same stage and the same curriculum.
 """
 
@@ -20,7 +20,7 @@ _KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
 
 @dataclass(frozen=True)
 class Switch:
-    """The end of the first stage.  Exactly one of ``step``, ``fraction`` and ``held`` is set."""
+    """The end of the first stage. Exactly one of `step`, `fraction` and `held` is set."""
 
     step: int = 0
     """Last step of the first stage."""
@@ -33,7 +33,7 @@ class Switch:
 
     @classmethod
     def parse(cls, text: str) -> Switch:
-        """Read ``step:12``, ``fraction:0.25``, ``held:3`` or ``held:3,retrieval=0.9,format=0.9``.
+        """Read `step:12`, `fraction:0.25`, `held:3` or `held:3,retrieval=0.9,format=0.9`.
 
         Raises:
             InputError: the text is none of these, or such a switch would never or always be over.
@@ -49,7 +49,7 @@ class Switch:
         return switch.checked(text)
 
     def checked(self, text: str) -> Switch:
-        """The switch itself.  Raises ``InputError`` where it could never take place."""
+        """The switch itself. Raises `InputError` where it could never take place."""
         if (
             self.step < 0
             or self.held < 0

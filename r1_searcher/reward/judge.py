@@ -1,6 +1,6 @@
-"""A language model as judge: is this answer right?  For evaluation and for rewards.
+"""A language model as judge: is this answer right? For evaluation and for rewards.
 
-Any OpenAI-compatible endpoint serves.  A question that cannot be judged is typed as such and never counts as wrong.
+Any OpenAI-compatible endpoint serves. A question that cannot be judged is typed as such and never counts as wrong.
 Verdicts are kept on disk as they come, so that nothing is asked, or paid, twice.
 """
 
@@ -62,7 +62,7 @@ class Verdict:
     """What came of one case, and what it cost."""
 
     correct: bool | None
-    """None: see ``unjudged``."""
+    """None: see `unjudged`."""
     unjudged: Unjudged | None = None
     reply: str = ""
     """The judge's own words, or the failure's."""
@@ -73,7 +73,7 @@ class Verdict:
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, Any]) -> Verdict:
-        """Read what :func:`dataclasses.asdict` wrote."""
+        """Read what `dataclasses.asdict` wrote."""
         reason = row["unjudged"]
         return cls(**{**row, "unjudged": None if reason is None else Unjudged(reason)})
 
@@ -129,10 +129,10 @@ def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
 
 
 class ChatModel(Protocol):
-    """What a judge asks: :class:`r1_searcher.openai_endpoint.OpenAIEndpoint`."""
+    """What a judge asks: `r1_searcher.openai_endpoint.OpenAIEndpoint`."""
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
-        """One answer.  Raises ``EndpointError``."""
+        """One answer. Raises `EndpointError`."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,12 @@ class Sampling:
 
 
 class Judge:
-    """Judges cases, each one once, at most ``concurrency`` at a time."""
+    """Judges cases, each one once, at most `concurrency` at a time."""
 
     def __init__(
         self, model: ChatModel, name: str, cache: VerdictCache, sampling: Sampling | None = None, concurrency: int = 16
     ) -> None:
-        """``name``, of the model, is a part of the cache's keys: another model gives other verdicts."""
+        """`name`, of the model, is a part of the cache's keys: another model gives other verdicts."""
         self._model = model
         self._name = name
         self._cache = cache

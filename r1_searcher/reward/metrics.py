@@ -1,8 +1,8 @@
 """Answer metrics: the only copy, used by rewards and by evaluation.
 
 Every metric takes one prediction (None: no answer was given, worth 0) and a tuple of gold answers, and
-gives the best value over the golds, in 0..1.  Numbers of different systems compare only under the same row
-of :data:`METRICS`, because their normalisers differ: "U.S." is ``us`` under SQuAD's rules and ``u s`` under
+gives the best value over the golds, in 0..1. Numbers of different systems compare only under the same row
+of `METRICS`, because their normalisers differ: "U.S." is `us` under SQuAD's rules and `u s` under
 R1-Searcher's.
 """
 
@@ -33,7 +33,7 @@ class Normalizer:
     removes_articles: bool = True
     """Whether the words a, an and the are dropped, after the punctuation."""
     maps_true_false: bool = False
-    """Whether an answer that is exactly ``True`` or ``False`` means yes or no."""
+    """Whether an answer that is exactly `True` or `False` means yes or no."""
 
 
 R1_SEARCHER = Normalizer(
@@ -58,7 +58,7 @@ NORMALIZERS: dict[str, Normalizer] = {
 
 @lru_cache(maxsize=4096)  # one episode's answer and golds are compared under several metrics
 def normalize_answer(text: str, normalizer: Normalizer = R1_SEARCHER) -> str:
-    """The answer as lower-case words with one space between them; may be empty (``"The"``)."""
+    """The answer as lower-case words with one space between them; may be empty (`"The"`)."""
     if normalizer.maps_true_false:
         text = _TRUE_FALSE.get(text, text)
     characters = string.punctuation + normalizer.extra_punctuation
@@ -82,7 +82,7 @@ def cover_exact_match(prediction: str | None, golds: tuple[str, ...], normalizer
 def substring_match(prediction: str | None, golds: tuple[str, ...], normalizer: Normalizer = SQUAD) -> float:
     """1 where the gold is a substring of the prediction, so "art" is found in "party".
 
-    Search-R1's ``subem_check``; ZeroSearch publishes it as EM.  Unlike there, a gold without words ("A") is
+    Search-R1's `subem_check`; ZeroSearch publishes it as EM. Unlike there, a gold without words ("A") is
     found only in a prediction without words, not in every one.
     """
     return _best(lambda found, gold: gold in found if gold else not found, prediction, golds, normalizer)
@@ -100,7 +100,7 @@ def f1(
 
     Args:
         yes_no_rule: Whether a yes, no or noanswer on either side that is not the whole other side gives 0
-            (HotpotQA's rule; R1-Searcher, ReSearch).  Otherwise "no" and "no one" share a word.
+            (HotpotQA's rule; R1-Searcher, ReSearch). Otherwise "no" and "no one" share a word.
         as_sets: Whether a word counts once however often it stands (DeepResearcher).
     """
 
@@ -150,5 +150,5 @@ METRICS: dict[str, Metric] = {
     "squad.f1_yes_no": lambda found, golds: f1(found, golds, SQUAD),
     "deep_researcher.set_f1": lambda found, golds: f1(found, golds, DEEP_RESEARCHER, yes_no_rule=False, as_sets=True),
 }
-"""Metrics under the name to state with a number.  Search-R1 trains on ``squad.em``, ReSearch on
-``squad.f1_yes_no``, ZeroSearch on ``squad.f1``."""
+"""Metrics under the name to state with a number. Search-R1 trains on `squad.em`, ReSearch on
+`squad.f1_yes_no`, ZeroSearch on `squad.f1`."""

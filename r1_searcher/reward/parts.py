@@ -35,7 +35,7 @@ def retrieved(judged: Judged) -> float:
 
 
 def answer_score(metric: str) -> Part:
-    """A metric of :data:`~r1_searcher.reward.metrics.METRICS` on the recorded answer; 0 without one."""
+    """A metric of `METRICS` on the recorded answer; 0 without one."""
     score = METRICS[metric]
     return lambda judged: score(judged.trajectory.answer, judged.trajectory.row.answers)
 
@@ -66,7 +66,7 @@ def gated(part: Part) -> Part:
 def evidence(judged: Judged) -> float:
     """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
 
-    Rewards finding the fact apart from reading it.  A gold that is just yes or no would occur anywhere and does not
+    Rewards finding the fact apart from reading it. A gold that is just yes or no would occur anywhere and does not
     count.
     """
     row = judged.trajectory.row
@@ -107,4 +107,4 @@ PARTS: dict[str, Part] = {
     "substring": answer_score("squad.substring"),
     "set_f1": answer_score("deep_researcher.set_f1"),
 }
-"""Parts by the name that a free composition uses, such as ``f1=1,format_broken=-2,searches=-0.05``."""
+"""Parts by the name that a free composition uses, such as `f1=1,format_broken=-2,searches=-0.05`."""

@@ -1,7 +1,7 @@
 """Rewards: weighted sums of named parts over a finished episode.
 
 A part and a rule are plain functions; a reward is a value that names and weighs them; a system's reward is a row of
-:data:`REWARDS`.  Each part and each rule is logged under its own name.
+`REWARDS`. Each part and each rule is logged under its own name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RewardResult:
     """Further metrics under their full names."""
 
     def logs(self) -> dict[str, float]:
-        """Metrics ``reward/<part>`` and ``rule/<rule>`` (1 kept, 0 broken); the same keys every time."""
+        """Metrics `reward/<part>` and `rule/<rule>` (1 kept, 0 broken); the same keys every time."""
         return {
             **self.notes,
             **{f"reward/{name}": value for name, value in self.parts.items()},
@@ -79,7 +79,7 @@ class Reward:
 
 
 def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:
-    """The reward of one episode; ``judged_right`` is the judge's verdict for a reward that asks one.
+    """The reward of one episode; `judged_right` is the judge's verdict for a reward that asks one.
 
     An episode that ended in RETRIEVER_ERROR gets the neutral reward: total 0, every part 0, every rule kept.
     Nothing of it counts for or against the policy; the executor masks its tokens and logs its stop reason.
@@ -107,9 +107,9 @@ _RULES: Mapping[str, Mapping[str, Rule]] = {
 
 
 def compose(text: str, protocol: str = "") -> Reward:
-    """The reward ``part=weight,part=weight,…`` over :data:`~r1_searcher.reward.parts.PARTS`.
+    """The reward `part=weight,part=weight,…` over `PARTS`.
 
-    ``format_kept`` and ``format_broken`` are about the rules of the protocol's system.
+    `format_kept` and `format_broken` are about the rules of the protocol's system.
 
     Raises:
         InputError: an unknown part, a weight that is no number, or weights that are all 0.
@@ -139,7 +139,7 @@ def _weight(written: str, text: str) -> float:
 
 
 def find_reward(name: str, protocol: str = "") -> Reward:
-    """The reward of this name, or the one composed for a protocol where the name holds ``=``.
+    """The reward of this name, or the one composed for a protocol where the name holds `=`.
 
     Raises:
         InputError: naming the known ones.

@@ -1,4 +1,4 @@
-"""DeepResearcher's format check (``format_and_f1.py``), on what the policy wrote.
+"""DeepResearcher's format check (`format_and_f1.py`), on what the policy wrote.
 
 Published, the balance of tags is taken over the whole response, so that a web page which shows a literal think tag
 costs the policy its reward; here only its own turns count.

@@ -1,8 +1,8 @@
 """The format rules of a reward, one function per rule.
 
-Every rule looks at what the policy wrote and at nothing else, so no retrieved passage can break one.  (The
+Every rule looks at what the policy wrote and at nothing else, so no retrieved passage can break one. (The
 published servers search the whole completion, where an innocent passage about an "assistant coach" costs the
-policy 2 points.)  A rule is true where it is kept; tags come from the protocol.
+policy 2 points.) A rule is true where it is kept; tags come from the protocol.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def no_tag_in_answer(trajectory: Trajectory, protocol: Protocol) -> bool:
 
 
 def short_answer(trajectory: Trajectory, protocol: Protocol) -> bool:
-    """The answer has at most :data:`MAX_ANSWER_WORDS` words (kept where there is no answer)."""
+    """The answer has at most `MAX_ANSWER_WORDS` words (kept where there is no answer)."""
     return len((last_between(trajectory.model_text, protocol.answer) or "").split()) <= MAX_ANSWER_WORDS
 
 
@@ -90,7 +90,7 @@ FORMAT_RULES: Mapping[str, Rule] = {
         no_cjk,
     )
 }
-"""The checks of R1-Searcher's ``reward_server_qwen_zero.py``, on model-written text."""
+"""The checks of R1-Searcher's `reward_server_qwen_zero.py`, on model-written text."""
 
 
 def check(rules: Mapping[str, Rule], trajectory: Trajectory, protocol: Protocol) -> dict[str, bool]:
@@ -99,5 +99,5 @@ def check(rules: Mapping[str, Rule], trajectory: Trajectory, protocol: Protocol)
 
 
 def _bare(tag: str) -> str:
-    """``begin_of_query`` of its tag; ``<search>`` as it is, since "search" may be an answer."""
+    """`begin_of_query` of its tag; `<search>` as it is, since "search" may be an answer."""
     return tag[2:-2] if tag.startswith("<|") and tag.endswith("|>") else tag

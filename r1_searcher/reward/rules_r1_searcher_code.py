@@ -1,8 +1,8 @@
 """Parts and rules of R1-Searcher's three published reward servers, as their code has them, bugs included.
 
 They look at everything behind the prompt, retrieved documents included: an innocent passage can cost the
-policy, and documents that the policy forged count as retrieved.  They exist to reproduce published runs and
-numbers; to train, take the rewards on model-written text.  Not mirrored: how the servers find completion
+policy, and documents that the policy forged count as retrieved. They exist to reproduce published runs and
+numbers; to train, take the rewards on model-written text. Not mirrored: how the servers find completion
 and question in the query text (by literal strings of their own prompts), and the EOS they put behind it.
 """
 
@@ -93,15 +93,15 @@ BASE_RULES: Mapping[str, Rule] = {
         no_cjk,
     )
 }
-"""``reward_server_qwen_zero.py``."""
+"""`reward_server_qwen_zero.py`."""
 
 LLAMA_STAGE1_TAG_RULES: Mapping[str, Rule] = {rule.__name__: rule for rule in (one_think_close, one_answer_pair)}
-"""What ``reward_server_llama_stage1.py`` gives its half point of format for."""
+"""What `reward_server_llama_stage1.py` gives its half point of format for."""
 
 LLAMA_STAGE2_RULES: Mapping[str, Rule] = {
     rule.__name__: rule for rule in (documents_match_queries, one_think_close, one_answer_pair, no_cjk)
 }
-"""``reward_server_llama_stage2.py``."""
+"""`reward_server_llama_stage2.py`."""
 
 
 def _seen(trajectory: Trajectory) -> str:

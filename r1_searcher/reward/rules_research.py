@@ -1,4 +1,4 @@
-"""ReSearch's format check and outcome (``re_search.py``), on who wrote what.
+"""ReSearch's format check and outcome (`re_search.py`), on who wrote what.
 
 Published, the completion is found by a marker that a retrieved passage can contain, and blocks of documents are
 counted in the text; here they are spans.
@@ -55,14 +55,14 @@ RULES: Mapping[str, Rule] = {
 
 
 def code_outcome(judged: Judged) -> float:
-    """0 where a rule is broken, else F1, else :data:`FLOOR`."""
+    """0 where a rule is broken, else F1, else `FLOOR`."""
     if not all(judged.rules.values()):
         return 0.0
     return _f1(judged.trajectory) or FLOOR
 
 
 def paper_outcome(judged: Judged) -> float:
-    """F1 where it is above 0, whatever the format; else :data:`FLOOR` for a good format, and 0 for a bad one."""
+    """F1 where it is above 0, whatever the format; else `FLOOR` for a good format, and 0 for a bad one."""
     return _f1(judged.trajectory) or (FLOOR if all(judged.rules.values()) else 0.0)
 
 

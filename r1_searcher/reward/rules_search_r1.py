@@ -1,6 +1,6 @@
-"""Search-R1's structured format (``qa_em_format.py``), on who wrote what.
+"""Search-R1's structured format (`qa_em_format.py`), on who wrote what.
 
-Published, a state machine runs over the text behind a Qwen marker, retrieved passages included.  Here documents are
+Published, a state machine runs over the text behind a Qwen marker, retrieved passages included. Here documents are
 spans, so that no passage can break a rule, and the marker plays no part.
 """
 
@@ -48,8 +48,8 @@ RULES: Mapping[str, Rule] = {rule.__name__: rule for rule in (tags_balanced, tur
 def outcome(*, structure: float, final: float, retrieval: float) -> Part:
     """The four values of the format reward, where a correct answer is worth 1.
 
-    A correct answer in a sequence that is not well-formed is worth ``1 - structure``; a wrong one ``structure`` in a
-    well-formed sequence and ``final`` otherwise; a missing one ``structure`` or 0.  ``retrieval`` is added where the
+    A correct answer in a sequence that is not well-formed is worth `1 - structure`; a wrong one `structure` in a
+    well-formed sequence and `final` otherwise; a missing one `structure` or 0. `retrieval` is added where the
     sequence is well-formed, the answer wrong or missing, and a gold answer stands in a document block.
     """
 

@@ -13,7 +13,7 @@ _PREFIX = "global_step"
 def kept_steps(folder: RunFolder) -> list[int]:
     """Global steps of the whole checkpoints, ascending.
 
-    DeepSpeed names a checkpoint in ``latest`` once all of it is written, so a later one is not whole.
+    DeepSpeed names a checkpoint in `latest` once all of it is written, so a later one is not whole.
     """
     names = [path.name.removeprefix(_PREFIX) for path in _actor(folder).glob(f"{_PREFIX}*") if path.is_dir()]
     return sorted(int(name) for name in names if name.isdecimal() and int(name) <= folder.last_step)

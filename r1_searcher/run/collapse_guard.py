@@ -1,9 +1,9 @@
 """Watches a run for the known signs of a collapse, from the numbers of its steps alone.
 
 Reward is a late witness: the reasoning degenerates first, groups lose their variance, or the policy finds a way
-around the task that pays.  Each sign is a row of :data:`SIGNS`.  All compare a mean over some steps with a fixed
+around the task that pays. Each sign is a row of `SIGNS`. All compare a mean over some steps with a fixed
 limit or with what the same run did before, because healthy runs differ far more from each other than from
-themselves.  Limits are set by argument, given with each row, and not fitted to a run.
+themselves. Limits are set by argument, given with each row, and not fitted to a run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sign:
 
     name: str
     metric: str
-    """What is measured: a key of a step's values (``metrics.jsonl``, and :mod:`r1_searcher.run.episode_signals`)."""
+    """What is measured: a key of a step's values (`metrics.jsonl`, and `r1_searcher.run.episode_signals`)."""
     kind: Kind
     threshold: float
     window: int
@@ -49,7 +49,7 @@ class Sign:
     """What it says about the run, in words for the log."""
     floor: float = 0.0
     error: str = ""
-    """Metric with the standard error of a step's value, for ``DROPPED``."""
+    """Metric with the standard error of a step's value, for `DROPPED`."""
 
 
 SIGNS = (
@@ -128,7 +128,7 @@ class CollapseGuard:
         """The signs that were not there at the step before.
 
         Args:
-            values: metrics by name.  One that is missing is not measured in this run, None (how ``metrics.jsonl``
+            values: metrics by name. One that is missing is not measured in this run, None (how `metrics.jsonl`
                 writes them) or NaN is a value that is not a number.
         """
         stage = values.get(STAGE)

@@ -15,14 +15,14 @@ from r1_searcher.reward.rewards import RewardResult
 
 
 class EpisodeLog:
-    """Appends episodes; see :class:`~foundation.storage.JsonLines` for what a kill or a full disk leaves."""
+    """Appends episodes; see `JsonLines` for what a kill or a full disk leaves."""
 
     def __init__(self, path: str | Path) -> None:
         self._lines = JsonLines(path)
         self.path = self._lines.path
 
     def write(self, trajectory: Trajectory, reward: RewardResult | None, **extra: Any) -> None:
-        """Add one episode; ``extra`` are further keys of its line (step, attempt, …).
+        """Add one episode; `extra` are further keys of its line (step, attempt, …).
 
         Raises:
             RunAborted: the disk is full.

@@ -13,7 +13,7 @@ NOISY_PASSAGE = "simulated/noisy/"
 def episode_metrics(
     trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0, reward_seconds: float = 0.0
 ) -> dict[str, float]:
-    """``group/name`` to value; the same keys for every episode of a run, so that a step's mean is defined.
+    """`group/name` to value; the same keys for every episode of a run, so that a step's mean is defined.
 
     Args:
         failed_attempts: times that this episode was thrown away because its search failed.

@@ -1,7 +1,7 @@
 """What a step's episodes tell beyond their mean metrics: variance within groups, thinking, repetition, entropy.
 
-A group is all samples of one question in one step.  Everything is a view of the logged episodes
-(:mod:`r1_searcher.run.episode_log`), so a finished run can be looked at again.
+A group is all samples of one question in one step. Everything is a view of the logged episodes
+(`r1_searcher.run.episode_log`), so a finished run can be looked at again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Group:
 
 @dataclass
 class StepSignals:
-    """Grows by one episode at a time; :meth:`values` gives what is known so far."""
+    """Grows by one episode at a time; `values` gives what is known so far."""
 
     protocol: Protocol
     groups: dict[str, _Group] = field(default_factory=lambda: defaultdict(_Group))
@@ -55,7 +55,7 @@ class StepSignals:
     """Searches whose query was asked before in the same episode."""
 
     def add(self, episode: Mapping[str, Any]) -> None:
-        """Count one line of an episode log.  One that its search service failed says nothing about the policy."""
+        """Count one line of an episode log. One that its search service failed says nothing about the policy."""
         if episode["stop_reason"] == StopReason.RETRIEVER_ERROR.value:
             return
         group = self.groups[episode["row"]["id"]]
@@ -74,10 +74,10 @@ class StepSignals:
                 group.surprise -= sum(logprobs[start:end])
 
     def values(self, best_reward: float) -> dict[str, float]:
-        """``episodes/<name>`` to value; what cannot be told is left out.
+        """`episodes/<name>` to value; what cannot be told is left out.
 
         Args:
-            best_reward: the highest reward of an episode in the run so far.  A question that is always answered
+            best_reward: the highest reward of an episode in the run so far. A question that is always answered
                 with that one is solved: that its group gives no gradient, and no surprise, is no sign of anything.
         """
         groups = list(self.groups.values())

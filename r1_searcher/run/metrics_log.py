@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: the host's TensorBoard scalars, one JSON line per step.
+"""`metrics.jsonl`: the host's TensorBoard scalars, one JSON line per step.
 
 The event files are OpenRLHF's own record and are flushed as they grow; the JSON lines are a view of them that is
 made anew each time, so a killed run loses none and a resumed one (which repeats the steps after its checkpoint)
@@ -19,7 +19,7 @@ PREFIX = "train/"
 
 
 class MetricsLog:
-    """Turns a TensorBoard folder into ``metrics.jsonl``."""
+    """Turns a TensorBoard folder into `metrics.jsonl`."""
 
     def __init__(self, tensorboard_dir: Path, metrics_file: Path) -> None:
         self._events = tensorboard_dir
@@ -56,5 +56,5 @@ def _read_scalars(path: Path) -> dict[int, dict[str, Any]]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``, by step."""
+    """The lines of a `metrics.jsonl`, by step."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

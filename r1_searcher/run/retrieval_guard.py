@@ -1,9 +1,9 @@
 """What the trainer does when the search service fails: wait, play the episode again, give up in time.
 
 An episode whose search failed past the client's retries is thrown away, logged, counted, and played again once the
-service answers.  Nothing of it is trained on.  A question that fails :data:`ATTEMPTS` times while others succeed is
-handed on with an all-zero action mask.  Whole steps of failed episodes cannot happen: a service that stays down for
-``outage_seconds``, or that calls itself healthy but fails every search, ends the run instead.  (In a step whose
+service answers. Nothing of it is trained on. A question that fails `ATTEMPTS` times while others succeed is
+handed on with an all-zero action mask. Whole steps of failed episodes cannot happen: a service that stays down for
+`outage_seconds`, or that calls itself healthy but fails every search, ends the run instead. (In a step whose
 every mask is zero the host would divide by the zero number of action tokens, and NaN would reach the weights.)
 """
 
@@ -25,7 +25,7 @@ ATTEMPTS = 4
 FRUITLESS_REOPENINGS = 3
 """Times in a row that the service may call itself healthy and then fail every search of several questions.
 
-Below :data:`ATTEMPTS`: such a service ends the run before any episode has used up its attempts.
+Below `ATTEMPTS`: such a service ends the run before any episode has used up its attempts.
 """
 
 
@@ -33,7 +33,7 @@ Below :data:`ATTEMPTS`: such a service ends the run before any episode has used 
 class RetrievalGuard:
     """Shared by the concurrent episodes of one engine.
 
-    The guard is a gate.  The first failed search closes it; it opens again when the service is healthy.  The time
+    The guard is a gate. The first failed search closes it; it opens again when the service is healthy. The time
     between two openings is an epoch, and a failure counts only against the epoch that its attempt began in:
     requests that hung during an outage fail late.
     """

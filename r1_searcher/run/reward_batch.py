@@ -1,6 +1,6 @@
-"""Rewards in OpenRLHF's terms: queries, prompts, labels in; ``rewards``, ``scores``, ``extra_logs`` out.
+"""Rewards in OpenRLHF's terms: queries, prompts, labels in; `rewards`, `scores`, `extra_logs` out.
 
-One copy for the ``reward_func`` file and for the reward server.
+One copy for the `reward_func` file and for the reward server.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def score_batch(
     Args:
         queries: Prompt and completion as text, special tokens included.
         prompts: The prompts alone.
-        labels: JSON.  Either a trajectory as :func:`~r1_searcher.episode.trajectory_json.to_mapping` writes it;
-            the query text is then not looked at.  Or a dataset row; then the completion, what follows the
-            prompt in the query text, is imported (:mod:`r1_searcher.episode.transcript_import`).
+        labels: JSON. Either a trajectory as `to_mapping` writes it;
+            the query text is then not looked at. Or a dataset row; then the completion, what follows the
+            prompt in the query text, is imported (`r1_searcher.episode.transcript_import`).
 
     Returns:
-        ``rewards`` and ``scores``: the totals; ``extra_logs``: :meth:`RewardResult.logs`.  Floats for one
+        `rewards` and `scores`: the totals; `extra_logs`: `RewardResult.logs`. Floats for one
         query, lists of floats for more: OpenRLHF asks for one query at a time and makes
-        ``torch.tensor([value])`` of each value, which must have one dimension.
+        `torch.tensor([value])` of each value, which must have one dimension.
 
     Raises:
         InputError: the three lists differ in length or are empty, or a label or query cannot be read.

@@ -1,6 +1,6 @@
-"""Where an episode's reward comes from: this process, an OpenRLHF ``reward_func`` file, or a reward server.
+"""Where an episode's reward comes from: this process, an OpenRLHF `reward_func` file, or a reward server.
 
-All three run the functions of :mod:`r1_searcher.reward.rewards`; the remote two are sent the trajectory itself (as the
+All three run the functions of `r1_searcher.reward.rewards`; the remote two are sent the trajectory itself (as the
 label), so that they too see who wrote what.
 """
 
@@ -40,7 +40,7 @@ class RewardSource(Protocol):
 
 
 def reward_source(run: RunConfig) -> RewardSource:
-    """In-process without a URL, a file for one that ends in ``.py``, HTTP for the rest."""
+    """In-process without a URL, a file for one that ends in `.py`, HTTP for the rest."""
     if not run.reward_url:
         return InProcessReward(run.recipe, _judge_of(run))
     return FileReward(run.reward_url) if run.reward_url.endswith(".py") else HttpReward(run.reward_url)
@@ -87,7 +87,7 @@ class InProcessReward:
 
 
 class FileReward:
-    """``reward_func(queries, prompts, labels)`` of a Python file, loaded and called as OpenRLHF does."""
+    """`reward_func(queries, prompts, labels)` of a Python file, loaded and called as OpenRLHF does."""
 
     def __init__(self, path: str) -> None:
         spec = importlib.util.spec_from_file_location("reward_func", path)
@@ -146,7 +146,7 @@ def _request(trajectory: Trajectory) -> tuple[str, str, str]:
 
 
 def _result(reply: Any) -> RewardResult:
-    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its ``extra_logs``.
+    """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its `extra_logs`.
 
     Raises:
         ValueError: the reply has no finite reward.

@@ -23,7 +23,7 @@ class RetrieverConfig:
     """How episodes reach the search service."""
 
     url: str
-    """As :func:`retriever.sources.open_retriever` reads it; a plain URL is a search service over HTTP."""
+    """As `retriever.sources.open_retriever` reads it; a plain URL is a search service over HTTP."""
     browse: str = ""
     """The same for reading pages, for protocols that can; empty: none."""
     read_timeout: float = 30.0
@@ -33,7 +33,7 @@ class RetrieverConfig:
     deadline: float = 60.0
     """Seconds for one search, all tries together."""
     outage_seconds: float = 600.0
-    """Longest outage that training waits out before the run ends; see :mod:`r1_searcher.run.retrieval_guard`."""
+    """Longest outage that training waits out before the run ends; see `r1_searcher.run.retrieval_guard`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class JudgeConfig:
     """The language model that judges answers, for rewards that ask one."""
 
     url: str
-    """Address of an OpenAI-compatible endpoint; its key comes from the environment (``OPENAI_API_KEY``)."""
+    """Address of an OpenAI-compatible endpoint; its key comes from the environment (`OPENAI_API_KEY`)."""
     model: str
     timeout: float = 30.0
     """Seconds of one attempt."""
@@ -55,7 +55,7 @@ class RunConfig:
     recipe: Recipe
     retriever: RetrieverConfig
     reward_url: str = ""
-    """Empty: rewards in the rollout process.  Else a ``reward_func`` file or the URL of a reward server."""
+    """Empty: rewards in the rollout process. Else a `reward_func` file or the URL of a reward server."""
     first_step: int = 0
     """Global step of the checkpoint that this attempt starts from."""
     episodes_per_step: int = 0
@@ -65,7 +65,7 @@ class RunConfig:
     """Global steps of the whole run."""
     judge: JudgeConfig | None = None
     plugin: str = ""
-    """File with rows of the user's own; see :mod:`r1_searcher.recipe.plugins`."""
+    """File with rows of the user's own; see `r1_searcher.recipe.plugins`."""
 
     @property
     def counts_progress(self) -> bool:
@@ -73,7 +73,7 @@ class RunConfig:
         return bool(self.recipe.switch) or self.retriever.url.startswith("simulate:")
 
     def write(self, path: Path) -> None:
-        """Write the file that :meth:`read` reads."""
+        """Write the file that `read` reads."""
         path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -83,7 +83,7 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunConfig:
-        """The configuration from its JSON object.  Loads its plugin, whose rows the recipe may name."""
+        """The configuration from its JSON object. Loads its plugin, whose rows the recipe may name."""
         if mapping.get("plugin"):
             load_plugin(mapping["plugin"])
         return cls(
@@ -97,7 +97,7 @@ class RunConfig:
 
     @classmethod
     def of_this_process(cls) -> RunConfig:
-        """The run that this process belongs to.  Raises ``InputError`` outside a run."""
+        """The run that this process belongs to. Raises `InputError` outside a run."""
         path = os.environ.get(ENVIRONMENT_VARIABLE)
         if not path:
             raise InputError(f"{ENVIRONMENT_VARIABLE} is not set; start training with python -m r1_searcher.train")

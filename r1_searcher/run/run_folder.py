@@ -1,18 +1,16 @@
 """A run's folder: whose it is, whether it can be continued, and the dataset file that OpenRLHF reads.
 
-::
-
-    run.json              identity and configuration (read by every process of the run)
-    data/train.jsonl      the questions in OpenRLHF's form
-    trajectories/*.jsonl  every episode
-    metrics.jsonl         one line per step
-    tensorboard/          the host's own event files
-    checkpoints/          DeepSpeed checkpoints (resume)
-    model/                the final Hugging Face model
-    complete              exists once all of the above is final
-    train.log             output of OpenRLHF, Ray and vLLM
-    progress.jsonl        one line per step, of runs with two stages or a curriculum
-    guard.jsonl           signs of collapse
+run.json              identity and configuration (read by every process of the run)
+data/train.jsonl      the questions in OpenRLHF's form
+trajectories/*.jsonl  every episode
+metrics.jsonl         one line per step
+tensorboard/          the host's own event files
+checkpoints/          DeepSpeed checkpoints (resume)
+model/                the final Hugging Face model
+complete              exists once all of the above is final
+train.log             output of OpenRLHF, Ray and vLLM
+progress.jsonl        one line per step, of runs with two stages or a curriculum
+guard.jsonl           signs of collapse
 """
 
 from __future__ import annotations
@@ -123,7 +121,7 @@ def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """``name: was …, now …`` of every value that differs."""
+    """`name: was …, now …` of every value that differs."""
     found: list[str] = []
     for key in sorted({*was, *now}):
         old, new = was.get(key), now.get(key)

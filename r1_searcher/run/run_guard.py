@@ -1,10 +1,10 @@
 """The collapse guard at work: reads a run's steps and episodes as they come, writes alarms, and ends the run if asked.
 
-What can be kept: OpenRLHF saves a checkpoint every ``--ckpt.save_steps`` steps and keeps the newest
-``--ckpt.max_num``; nothing outside it can make it save.  So a stopped run has the checkpoints that were there, and
-going back means pointing DeepSpeed's ``latest`` to the best of these.  The same command then goes on from that step.
+What can be kept: OpenRLHF saves a checkpoint every `--ckpt.save_steps` steps and keeps the newest
+`--ckpt.max_num`; nothing outside it can make it save. So a stopped run has the checkpoints that were there, and
+going back means pointing DeepSpeed's `latest` to the best of these. The same command then goes on from that step.
 Other settings (a lower learning rate) are another run; it can start from a checkpoint only as a Hugging Face model,
-which ``--ckpt.save_hf`` writes beside each one.
+which `--ckpt.save_hf` writes beside each one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GuardAction(str, Enum):
 
     OFF = "off"
     WARN = "warn"
-    """A line in the log and in ``guard.jsonl``; the run goes on."""
+    """A line in the log and in `guard.jsonl`; the run goes on."""
     STOP = "stop"
     """The run ends; its newest checkpoint is where the same command goes on."""
     BEST = "best"
@@ -75,7 +75,7 @@ class EpisodeTail:
         return signals.values(self.best_reward) if signals else {}
 
     def _begin(self, path: Path) -> None:
-        """A new file is of a new attempt where its name (see ``AgentExecutor.log``) begins with another step."""
+        """A new file is of a new attempt where its name (see `AgentExecutor.log`) begins with another step."""
         self._offsets[path] = 0
         start = path.name.partition("-")[0]
         if start.isdecimal() and int(start) != self._resumed_at:
@@ -100,7 +100,7 @@ class RunGuard:
     """Watches one attempt at a run."""
 
     def __init__(self, folder: RunFolder, action: GuardAction, protocol: Protocol, update_size: float | None) -> None:
-        """``update_size``: the learning rate after warm-up, as a share of the model's weights; None: not known."""
+        """`update_size`: the learning rate after warm-up, as a share of the model's weights; None: not known."""
         self.action = action
         self._folder = folder
         self._update_size = update_size
@@ -159,7 +159,7 @@ class RunGuard:
         self._alarms += alarms
 
     def conclude(self, steps: Mapping[int, Mapping[str, Any]]) -> str:
-        """What became of the run that :meth:`look` ended, in one line; goes back where that was asked for."""
+        """What became of the run that `look` ended, in one line; goes back where that was asked for."""
         first = self._alarms[0]
         kept = self._folder.last_step
         if self.action is GuardAction.BEST and kept:
@@ -177,7 +177,7 @@ class RunGuard:
 
 
 def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[str, Any]]:
-    """Each step's metrics with what the guard saw in it (``RunFolder.signals_file``), as it was last played."""
+    """Each step's metrics with what the guard saw in it (`RunFolder.signals_file`), as it was last played."""
     seen = {row["step"]: row for row in read_json_lines(file)} if file.is_file() else {}
     return [{**seen.get(line["step"], {}), **line} for line in lines]
 
@@ -185,7 +185,7 @@ def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[st
 def best_checkpoint(checkpoints: list[int], steps: Mapping[int, Mapping[str, Any]], trouble: int) -> int:
     """The checkpoint with the highest mean reward around it, of those from before the trouble began.
 
-    The rollout of step N + 1 is played by the weights that are saved at step N.  Where every checkpoint is from
+    The rollout of step N + 1 is played by the weights that are saved at step N. Where every checkpoint is from
     after the beginning of the trouble, the oldest one.
     """
 

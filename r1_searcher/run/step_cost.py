@@ -1,8 +1,8 @@
 """Where the time of a training step went: the host's own timings, taken further apart with what the episodes measured.
 
-The host times generation, experience (log-probs, advantages), update and weight sync of each step.  Generation is
+The host times generation, experience (log-probs, advantages), update and weight sync of each step. Generation is
 split by the wall time that its episodes spent waiting for the engine, for documents and for the reward; they run
-concurrently, so their sums give shares, not seconds.  What lies between two steps is saving and logging.
+concurrently, so their sums give shares, not seconds. What lies between two steps is saving and logging.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StepCost:
 
 
 def step_cost(steps: Sequence[Mapping[str, Any]]) -> StepCost | None:
-    """The cost of a run's steps (lines of ``metrics.jsonl``); None where the host logged no timings.
+    """The cost of a run's steps (lines of `metrics.jsonl`); None where the host logged no timings.
 
     The first step of an attempt also warms up and is left out where there are others.
     """

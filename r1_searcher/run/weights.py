@@ -38,7 +38,7 @@ def update_size(model: str, learning_rate: float) -> float | None:
     """Adam's step (up to the learning rate, for each weight) as a share of the weights; None where they are not here.
 
     Raises:
-        InputError: as :func:`weight_scale`.
+        InputError: as `weight_scale`.
     """
     scale = weight_scale(model)
     return learning_rate / scale if scale else None

@@ -1,7 +1,7 @@
 """A model's forward passes on a CPU: several at once, each on few processors.
 
 One pass over eight short queries cannot keep many processors busy: they wait for each other after every small matrix
-product.  Passes side by side do not (MiniLM on two processors: a quarter more texts per second).
+product. Passes side by side do not (MiniLM on two processors: a quarter more texts per second).
 """
 
 from __future__ import annotations

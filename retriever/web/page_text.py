@@ -31,7 +31,7 @@ class PageText:
 
 
 def read_text(page: RawPage) -> PageText:
-    """The page's text.  Takes some seconds of one core for the largest pages.
+    """The page's text. Takes some seconds of one core for the largest pages.
 
     Raises:
         RetrieverBadResponse: there is none.

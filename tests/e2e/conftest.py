@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests; what they are made of stands in ``e2e_stack.py``."""
+"""Fixtures of the end-to-end tests; what they are made of stands in `e2e_stack.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training that joins a Ray cluster which ``ray_start.sh`` made, as on several machines."""
+"""Training that joins a Ray cluster which `ray_start.sh` made, as on several machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESOURCES = ("--num-gpus", "2", "--num-cpus", "8", "--include-dashboard", "false
 def cluster():
     """A cluster of one node in a folder of its own, by which its processes are found.
 
-    ``ray stop`` would end every Ray of this machine, a training run beside this test included.
+    `ray stop` would end every Ray of this machine, a training run beside this test included.
     """
     folder = tempfile.mkdtemp(prefix="r1ray")  # short: Ray's sockets are below it
     command = ["bash", str(REPO / "train_scripts" / "ray_start.sh"), "head", "--temp-dir", folder, *RESOURCES]

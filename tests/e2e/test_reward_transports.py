@@ -1,4 +1,4 @@
-"""The same reward from a ``reward_func`` file and from a reward server, each in a real run."""
+"""The same reward from a `reward_func` file and from a reward server, each in a real run."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def family(pid: int) -> list[int]:
 
 
 def supervisor_of(pid: int) -> int:
-    """The ``r1_searcher.train`` process under a stage script."""
+    """The `r1_searcher.train` process under a stage script."""
     for child in psutil.Process(pid).children(recursive=True):
         if "r1_searcher.train" in child.cmdline():
             return child.pid

@@ -50,7 +50,7 @@ class ScriptedEnd:
 
 
 def log_probs(ids, start, scale):
-    """[len(ids) - start] log-probs of ``ids[start:]`` under the model with its final norm scaled."""
+    """[len(ids) - start] log-probs of `ids[start:]` under the model with its final norm scaled."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(folder: Path, n: int) -> Path:
-    """Questions ``Q0?``…; the odd ones are answered with the gold, the even ones wrongly."""
+    """Questions `Q0?`…; the odd ones are answered with the gold, the even ones wrongly."""
     file = folder / "run.jsonl"
     rows = [
         {"question": f"Q{i}?", "answer": f"gold{i}", "pred_ans": f"gold{i}" if i % 2 else "other"} for i in range(n)

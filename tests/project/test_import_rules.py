@@ -36,7 +36,7 @@ ALLOWED = {
     "faiss": set(),
     "deepspeed": set(),
 }
-"""Modules of the core (``r1_searcher`` but ``host``) that name these; ``eval/play/engine.py`` names vllm too."""
+"""Modules of the core (`r1_searcher` but `host`) that name these; `eval/play/engine.py` names vllm too."""
 
 SEAM = (
     "r1_searcher/host/",
@@ -78,7 +78,7 @@ def test_packages_import_downwards_only(package):
 
 
 def test_the_core_does_not_know_the_host_seam():
-    """Only the trainer, its two ends in the host, and what checks or evaluates them look into ``r1_searcher.host``."""
+    """Only the trainer, its two ends in the host, and what checks or evaluates them look into `r1_searcher.host`."""
     for package in ("retriever", "r1_searcher"):
         for path in sources(package):
             name = path.relative_to(ROOT).as_posix()

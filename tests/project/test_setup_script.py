@@ -63,7 +63,7 @@ esac
 
 @dataclass
 class Machine:
-    """A machine with the commands of ``bin`` only, and a copy of what setup.sh needs in ``project``."""
+    """A machine with the commands of `bin` only, and a copy of what setup.sh needs in `project`."""
 
     bin: Path
     project: Path

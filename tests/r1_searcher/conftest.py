@@ -62,7 +62,7 @@ def run() -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., Finished]:
-    """Runs ``python -m r1_searcher.train`` with these arguments."""
+    """Runs `python -m r1_searcher.train` with these arguments."""
 
     def start(*arguments: object, **options: object) -> Finished:
         return run_process([sys.executable, "-m", "r1_searcher.train", *arguments], **options)

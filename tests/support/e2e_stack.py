@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until ``condition()`` is true; fail the test with ``what`` after ``seconds``."""
+    """Poll until `condition()` is true; fail the test with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -36,7 +36,7 @@ def belongs_to(process: psutil.Process, folder: str) -> bool:
 
 
 def check_engine_follows_trainer(metrics: Sequence[dict]) -> None:
-    """``vllm_kl``, the mean difference of engine's and trainer's log-probs, is at most 1e-3 at every step.
+    """`vllm_kl`, the mean difference of engine's and trainer's log-probs, is at most 1e-3 at every step.
 
     One step may be an exception, up to 3e-3: about one step in a hundred holds a token whose context the tiny model has
     hardly seen, where bf16 rounding alone moves its log-prob by one or two nats.
@@ -47,7 +47,7 @@ def check_engine_follows_trainer(metrics: Sequence[dict]) -> None:
 
 @dataclasses.dataclass
 class RetrieverProcess:
-    """``python -m retriever.server`` on a fixed port, which can be killed and started again."""
+    """`python -m retriever.server` on a fixed port, which can be killed and started again."""
 
     corpus: Path
     port: int

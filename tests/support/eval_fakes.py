@@ -24,7 +24,7 @@ Script = Sequence[str | Turn]
 
 
 def rows(count: int) -> list[QARow]:
-    """Questions ``Q0?``, ``Q1?``, … with answers ``a0``, ``a1``, …, one hop and two hops in turn."""
+    """Questions `Q0?`, `Q1?`, … with answers `a0`, `a1`, …, one hop and two hops in turn."""
     return [QARow(f"id{n}", f"Q{n}?", (f"a{n}",), "toy", 1 + n % 2) for n in range(count)]
 
 
@@ -70,7 +70,7 @@ def retriever_of(*results: Result) -> FakeRetriever:
 
 @dataclass
 class Run:
-    """One attempt at an evaluation in ``folder``."""
+    """One attempt at an evaluation in `folder`."""
 
     folder: Path
     questions: Sequence[QARow]

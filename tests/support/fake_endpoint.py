@@ -50,7 +50,7 @@ def stream(*texts: str, finish: str | None = "stop") -> Answer:
 
 
 Script = Callable[[Mapping[str, Any], int], Answer]
-"""``(request, times that an equal request was seen before) -> answer``."""
+"""`(request, times that an equal request was seen before) -> answer`."""
 
 
 @dataclass

@@ -36,7 +36,7 @@ CHATML = (
 
 
 class ByteTokenizer:
-    """One token per UTF-8 byte (id = byte), and one per piece: EOS is 256, ``pieces`` follow in order.
+    """One token per UTF-8 byte (id = byte), and one per piece: EOS is 256, `pieces` follow in order.
 
     Args:
         pieces: longer tokens; where several match, the longest.
@@ -154,7 +154,7 @@ class ScriptedPolicy:
 
 
 def logprob_of(token: int, turn: int) -> float:
-    """The log-prob that :class:`ScriptedPolicy` gives a token in its n-th turn (from 1)."""
+    """The log-prob that `ScriptedPolicy` gives a token in its n-th turn (from 1)."""
     return -float(token % 1000 + 1) / 1000 - turn
 
 
@@ -184,7 +184,7 @@ class FakeRetriever:
 
 
 def passages(*texts: str) -> list[Passage]:
-    """Passages ``p1``, ``p2``, … with titles ``T1``, ``T2``, …"""
+    """Passages `p1`, `p2`, … with titles `T1`, `T2`, …"""
     return [Passage(f"p{n}", f"T{n}", text) for n, text in enumerate(texts, start=1)]
 
 

@@ -71,7 +71,7 @@ def write_run(
 
 
 def write_evaluation(folder: Path, episodes: Sequence[Trajectory], *, model: str = "org/base") -> Path:
-    """An evaluation in progress: without ``scores.json``."""
+    """An evaluation in progress: without `scores.json`."""
     log = EpisodeLog(folder / "predictions.jsonl")
     for trajectory in episodes:
         reward = score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec)

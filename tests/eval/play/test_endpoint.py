@@ -24,7 +24,7 @@ Act = Callable[[EndpointSource], Coroutine[Any, Any, Any]]
 
 
 def ask(endpoint: FakeEndpoint, act: Act, *, text_only: bool = False, timeout: float = 5.0) -> Any:
-    """``act`` on a source at the endpoint, with two quick attempts."""
+    """`act` on a source at the endpoint, with two quick attempts."""
 
     async def run() -> Any:
         retry = RetryPolicy(attempts=2, backoff=0.01)

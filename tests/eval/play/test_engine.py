@@ -25,7 +25,7 @@ class Output:
 
 @dataclass
 class CountingEngine:
-    """Gives every request one token per step, ``params`` of them in all."""
+    """Gives every request one token per step, `params` of them in all."""
 
     broken: bool = False
     running: dict[str, list[int]] = field(default_factory=dict)

@@ -258,7 +258,7 @@ def test_the_prompts_of_the_recipes_are_in_order(good, name):
 
 
 def foreign_server(answer) -> ThreadingHTTPServer:
-    """A server that answers a POST with ``answer(path, body)``: None is 404."""
+    """A server that answers a POST with `answer(path, body)`: None is 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""What the episode loop promises.  Breaking one of these is a decision, not a test to fix.
+"""What the episode loop promises. Breaking one of these is a decision, not a test to fix.
 
  1. A search is followed by its documents, and the policy goes on behind them.
  2. Several searches follow each other; each gets its own documents.
@@ -174,7 +174,7 @@ def test_06_a_prompt_that_fills_the_episode_never_reaches_the_policy(over):
 
 
 def _room_behind_query(tokens: int, answer_tokens: int = 10):
-    """Limits with exactly this many tokens free for documents after ``ask("q")``."""
+    """Limits with exactly this many tokens free for documents after `ask("q")`."""
     used = len(play([ask("q"), say("x")]).policy.asked[1].ids) - len(tag_tokenizer().encode(BLOCK.format("None")))
     return replace(ROOMY, max_length=used + tokens + answer_tokens, answer_tokens=answer_tokens)
 

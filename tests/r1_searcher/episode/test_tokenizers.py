@@ -139,7 +139,7 @@ def test_every_tag_survives_encoding_and_decoding(tokenizer):
 
 
 def test_a_lossy_tokenizer_that_does_not_know_the_tags_searches_for_nothing():
-    """Its text of a tag is ``< | end _ of ...``: no query can be read.  Such a model needs the tags added."""
+    """Its text of a tag is `< | end _ of ...`: no query can be read. Such a model needs the tags added."""
     tokenizer = wrapped(word_piece())
     assert "<|end_of_query|>" not in tokenizer.decode(tokenizer.encode(ask("tower")))
     played = play([ask("tower") + say("Paris")], tokenizer=tokenizer, limits=ROOMY)

@@ -1,4 +1,4 @@
-"""Tool calls over a real ``transformers`` tokenizer whose chat template shows tools as Qwen2.5's does."""
+"""Tool calls over a real `transformers` tokenizer whose chat template shows tools as Qwen2.5's does."""
 
 from __future__ import annotations
 

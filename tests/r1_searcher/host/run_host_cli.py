@@ -1,7 +1,7 @@
-"""A program, not a test: runs OpenRLHF's own command-line module up to the first statement of its ``train``.
+"""A program, not a test: runs OpenRLHF's own command-line module up to the first statement of its `train`.
 
 Reads a JSON list of argument lists on stdin; writes, for each, the flags of the module's parser and either
-the arguments that ``train`` was called with or what was raised before.
+the arguments that `train` was called with or what was raised before.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def openrlhf():
 
 
 class FlakyIndex:
-    """A BM25 index that fails for queries holding a word of ``broken``."""
+    """A BM25 index that fails for queries holding a word of `broken`."""
 
     name = "flaky"
 

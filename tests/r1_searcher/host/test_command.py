@@ -140,7 +140,7 @@ def test_asynchronous_training_corrects_for_older_weights(flags, level):
 
 @pytest.fixture
 def dry_run(arguments_of_script, capsys):
-    """The words that ``stageS.sh --preset P --dry-run`` prints; the trainer runs in this process."""
+    """The words that `stageS.sh --preset P --dry-run` prints; the trainer runs in this process."""
 
     def words(preset: str, stage: int, *arguments: str) -> list[str]:
         dash_m, module, *argv = arguments_of_script(f"stage{stage}.sh", "--preset", preset, "--dry-run", *arguments)
@@ -218,7 +218,7 @@ def test_flags_that_would_cut_the_run_from_its_folder_are_refused(flags):
 
 @pytest.mark.parametrize("name", ["a,b", "a@b"])
 def test_a_folder_name_that_the_host_would_split_is_refused(name):
-    """OpenRLHF reads its dataset argument as ``path,path`` and ``path@folder``."""
+    """OpenRLHF reads its dataset argument as `path,path` and `path@folder`."""
     with pytest.raises(InputError, match="--run-dir"):
         build_command(RECIPE, Path("/runs") / name, (), Device.CUDA)
 

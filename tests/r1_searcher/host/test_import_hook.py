@@ -1,4 +1,4 @@
-"""``after_import``: once, after the import, and the module is as if nobody had been there."""
+"""`after_import`: once, after the import, and the module is as if nobody had been there."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_module_that_is_never_imported_or_missing_costs_nothing(modules):
 
 
 def test_asking_whether_a_module_exists_does_not_lose_its_patch(modules):
-    """Libraries ask ``find_spec("torch")`` long before they import it."""
+    """Libraries ask `find_spec("torch")` long before they import it."""
     seen = []
     after_import("hooked_plain", seen.append)
     assert importlib.util.find_spec("hooked_plain") is not None

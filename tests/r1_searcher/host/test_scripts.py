@@ -88,7 +88,7 @@ def wait_for(condition, seconds: float = 40.0) -> None:
 
 @pytest.fixture
 def user(tmp_path, scripts, environment, world):
-    """Starts a script that uses services.sh with the real retriever and then does ``last``."""
+    """Starts a script that uses services.sh with the real retriever and then does `last`."""
     started: list[subprocess.Popen] = []
     program = """
 set -euo pipefail
@@ -153,7 +153,7 @@ def test_a_service_that_dies_ends_the_script_with_its_message(user, tmp_path):
 
 
 def test_a_signal_to_the_stage_script_alone_reaches_the_trainer(scripts, environment, tmp_path):
-    """``kill PID``, ``docker stop`` and job systems signal the script, not its children."""
+    """`kill PID`, `docker stop` and job systems signal the script, not its children."""
     python = tmp_path / "trainer"
     note = tmp_path / "note"
     python.write_text(f"#!/usr/bin/env bash\ntrap 'exit 143' TERM\necho $$ >{note}\nsleep 15 & wait\n")

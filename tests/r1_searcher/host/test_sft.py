@@ -94,7 +94,7 @@ def test_a_training_that_fails_says_where_the_reason_stands(data, capsys, caplog
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_openrlhf_trains_the_rows_here(data, tmp_path):
-    """Stock ``openrlhf.cli.train_sft`` on this machine: a loss that falls, and a model that loads."""
+    """Stock `openrlhf.cli.train_sft` on this machine: a loss that falls, and a model that loads."""
     from pathlib import Path
 
     from transformers import AutoModelForCausalLM

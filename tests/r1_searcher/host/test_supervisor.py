@@ -221,7 +221,7 @@ def test_the_drivers_exit_statuses(tmp_path, run, environment, raises, status, l
     ],
 )
 def test_a_run_joins_a_ray_cluster_only_when_told_to(monkeypatch, device, address, expected):
-    """Without an address ``ray.init`` joins any cluster that ``ray start`` left on the machine."""
+    """Without an address `ray.init` joins any cluster that `ray start` left on the machine."""
     import ray
 
     calls = []

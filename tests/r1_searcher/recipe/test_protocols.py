@@ -1,4 +1,4 @@
-"""Golden bytes: whole exchanges of each protocol, texts and ids, written down by hand in ``tests/golden``."""
+"""Golden bytes: whole exchanges of each protocol, texts and ids, written down by hand in `tests/golden`."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_the_fraction_is_the_step_over_all_steps(tmp_path):
 
 @given(done=st.integers(0, 6), good=st.lists(st.booleans(), min_size=8, max_size=8))
 def test_a_resumed_run_goes_on_with_the_same_stage_and_fraction(tmp_path_factory, done, good):
-    """Killed after step 7 and resumed from the checkpoint of step ``done``: as if it had never been killed."""
+    """Killed after step 7 and resumed from the checkpoint of step `done`: as if it had never been killed."""
     folder = tmp_path_factory.mktemp("run")
     whole = play_steps(new(folder, "held:2"), good)
     resumed = new(folder, "held:2", first_step=done)

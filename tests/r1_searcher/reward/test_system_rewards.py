@@ -1,6 +1,6 @@
 """Rewards of Search-R1, ReSearch, ZeroSearch and DeepResearcher against values derived by hand.
 
-A vector is an episode and what each reward of its system gives for it; R1-Searcher's stand in ``test_rewards.py``.
+A vector is an episode and what each reward of its system gives for it; R1-Searcher's stand in `test_rewards.py`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Canned:
 
 
 def noisy_searches(progress: Progress, first: int, last: int) -> list[tuple[int, float, bool]]:
-    """(step, progress, whether noisy) of one search per episode, of the steps from ``first`` to ``last``."""
+    """(step, progress, whether noisy) of one search per episode, of the steps from `first` to `last`."""
 
     async def play():
         retriever = SimulatedRetriever(ChatEndpoint("http://x", model="m", transport=Canned()), noise=NOISE)

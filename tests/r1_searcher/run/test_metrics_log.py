@@ -1,4 +1,4 @@
-"""``metrics.jsonl`` from real TensorBoard event files."""
+"""`metrics.jsonl` from real TensorBoard event files."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def trajectory(*, failed: bool = False, searches: int = 1, question: object = "q
 
 
 class Service:
-    """A search service that is down until its health was asked for ``down_for`` times (for ever: None)."""
+    """A search service that is down until its health was asked for `down_for` times (for ever: None)."""
 
     def __init__(self, down_for: int | None = 0) -> None:
         self.down_for = down_for

@@ -78,7 +78,7 @@ def test_a_file_that_raises_is_a_bug_and_raises(tmp_path):
 
 @contextlib.asynccontextmanager
 async def server(answer):
-    """A real HTTP server; ``answer(body)`` gives (status, text of the reply)."""
+    """A real HTTP server; `answer(body)` gives (status, text of the reply)."""
     bodies: list[dict] = []
 
     async def handle(request: web.Request) -> web.Response:
