@@ -17,8 +17,8 @@ from foundation.storage import JsonLines, write_whole
 # A limit on the size of files behaves as a disk of that size: writes are short first, then fail.
 LIMITED = """
 import resource, signal, sys
-from r1_searcher.errors import RunAborted
-from r1_searcher.storage import JsonLines
+from foundation.errors import RunAborted
+from foundation.storage import JsonLines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 log = JsonLines(sys.argv[1])

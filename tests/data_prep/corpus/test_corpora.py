@@ -194,7 +194,7 @@ def test_wrong_input_is_one_line(tmp_path, capsys, arguments, said):
 
 
 def test_repeated_ids_over_units(monkeypatch):
-    monkeypatch.setattr("data_prep.corpus._IDS_AT_ONCE", 10)
+    monkeypatch.setattr("data_prep.corpus.__main__._IDS_AT_ONCE", 10)
     draw = np.random.default_rng(0)
     units = [np.sort(draw.integers(0, 2**64 - 1, 40, dtype=np.uint64)) for _ in range(3)]
     units[2][:5] = units[0][:5]

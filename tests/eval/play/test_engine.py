@@ -79,7 +79,7 @@ def test_what_libraries_print_goes_to_the_log(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from eval.engine import console_apart
+from eval.play.engine import console_apart
 with console_apart(Path(sys.argv[1])) as console:
     print("noise")
     os.write(2, b"noise of compiled code\\n")

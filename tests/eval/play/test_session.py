@@ -92,7 +92,7 @@ FULL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from eval.cli import run_command
+from foundation.cli import run_command
 from support.eval_fakes import Run, policy_of, rows
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # behaves as a disk of that size

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.gloo_part import take_part
 
-from r1_searcher.host.cpu import PATCHES, GlooWeights
+from r1_searcher.host.cpu import PATCHES
 from r1_searcher.host.device import Device, worker_environment
 
 STATE = """
@@ -105,24 +106,13 @@ def test_a_workers_environment(monkeypatch):
     assert worker_environment(Device.CPU)["OMP_NUM_THREADS"] == "7", "what the user has set wins"
 
 
-def _take_part(rank: int, port: int, results: multiprocessing.Queue) -> None:
-    import torch
-
-    group = GlooWeights("127.0.0.1", port, rank, 2)
-    for dtype in (torch.float32, torch.bfloat16):
-        sent = torch.arange(12, dtype=torch.float32).reshape(3, 4).div(8).to(dtype)
-        tensor = sent.clone() if rank == 0 else torch.empty(3, 4, dtype=dtype)
-        group.broadcast(tensor, src=0, stream=None)
-        results.put((rank, str(dtype), torch.equal(tensor, sent)))
-
-
 def test_weights_cross_from_process_to_process():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=_take_part, args=(rank, port, results)) for rank in range(2)]
+    processes = [context.Process(target=take_part, args=(rank, port, results)) for rank in range(2)]
     for process in processes:
         process.start()
     found = {results.get(timeout=60) for _ in range(4)}

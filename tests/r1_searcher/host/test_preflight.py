@@ -56,7 +56,7 @@ def answering():
 def test_a_model_folder_and_a_hub_name_pass(model, monkeypatch):
     preflight.check_model_path(str(model))
     preflight.check_model_path("Qwen/Qwen2.5-7B")
-    monkeypatch.chdir(model.parent.parent)
+    monkeypatch.chdir(model.parents[2])
     preflight.check_model_path("data_prep/tiny/model")
 
 

@@ -250,11 +250,8 @@ def test_tags_come_from_the_protocol() -> None:
 
 
 def test_the_core_imports_without_the_training_stack() -> None:
-    modules = "metrics, format_rules, rewards, published_rewards, transcript_import, reward_batch, reward_func"
+    modules = ["reward.rewards", "episode.transcript_import", "run.reward_batch", "reward_func", "reward_server"]
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch','ray','vllm','openrlhf','flask','waitress')))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{blocked}\nfrom r1_searcher import {modules}, reward_server"],
-        capture_output=True,
-        text=True,
-    )
+    program = "\n".join([blocked, *(f"import r1_searcher.{module}" for module in modules)])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

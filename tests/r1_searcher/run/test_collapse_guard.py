@@ -358,9 +358,9 @@ SUPERVISED = """
     from pathlib import Path
     from r1_searcher.host import supervisor
     from r1_searcher.host.device import Device
-    from r1_searcher.host.run_folder import RunFolder
-    from r1_searcher.host.run_guard import GuardAction, RunGuard
-    from r1_searcher.protocols import R1_SEARCHER_TINY
+    from r1_searcher.run.run_folder import RunFolder
+    from r1_searcher.run.run_guard import GuardAction, RunGuard
+    from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 
     supervisor.POLL_SECONDS, supervisor.STOP_SECONDS = 0.05, 1.0
 

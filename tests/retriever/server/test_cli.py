@@ -92,7 +92,7 @@ def test_a_saved_dense_index(passages, tmp_path):
 
 def test_bad_arguments_are_one_line_and_code_2(corpus, tmp_path, bm25, capsys, monkeypatch):
     # In this process, for speed: it must keep its own signal handlers.
-    monkeypatch.setattr("retriever.server.StopSignal", lambda: None)
+    monkeypatch.setattr("retriever.server.__main__.StopSignal", lambda: None)
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     bm25.save(tmp_path / "index")
     (tmp_path / "bad-token").write_text("s3cret token\n")
