@@ -1,6 +1,6 @@
-"""Synchronous, asynchronous and partial rollout: a section of `docs/results.md`.
+"""Synchronous, asynchronous and partial rollout: a section of `docs/results/async.md`.
 
-`python -m benchmarks.async_report runs/async --markdown docs/results.md`, from what `benchmarks/async_runs.sh`
+`python -m benchmarks.async_report runs/async --markdown docs/results/async.md`, from what `benchmarks/async_runs.sh`
 left.
 """
 

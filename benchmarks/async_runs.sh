@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Synchronous, asynchronous and partial rollout on the tiny world, at equal episodes; then a section of docs/results.md.
+# Synchronous, asynchronous and partial rollout on the tiny world, at equal episodes; then a section of docs/results/async.md.
 #
 #   bash benchmarks/async_runs.sh [SEEDS [WAYS]]
 #
@@ -41,4 +41,4 @@ for seed in $SEEDS; do
         (run_one "$way" "$seed")
     done
 done
-"$ROOT/.venv/bin/python" -m benchmarks.async_report "$OUT" --markdown "$ROOT/docs/results.md"
+"$ROOT/.venv/bin/python" -m benchmarks.async_report "$OUT" --markdown "$ROOT/docs/results/async.md"

@@ -1,6 +1,6 @@
-"""The noise that a simulated search engine really made, against the curriculum's formula: `docs/curriculum.png`.
+"""The noise that a simulated search engine made, against the curriculum's formula: `docs/results/curriculum.png`.
 
-`python -m benchmarks.curriculum_report runs/recipes/zerosearch_seed0/run … --png docs/curriculum.png`
+`python -m benchmarks.curriculum_report runs/recipes/zerosearch_seed0/run … --png docs/results/curriculum.png`
 """
 
 from __future__ import annotations

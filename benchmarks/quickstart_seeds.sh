@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Three seeds of the quickstart, and the same three without the document mask; then docs/results.md and its picture.
+# Three seeds of the quickstart, and the same three without the document mask; then docs/results/quickstart.md and its picture.
 # Six runs of about six minutes each on two cores. A finished run is not repeated.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -12,4 +12,4 @@ for seed in 0 1 2; do
     bash "$ROOT/train_scripts/quickstart.sh" --seed "$seed" --out "$OUT/nomask$seed" --no-document-mask \
         --algo.advantage.is_correction_level off
 done
-"$ROOT/.venv/bin/python" -m benchmarks.seeds_report "$OUT" --markdown "$ROOT/docs/results.md" --picture "$ROOT/docs/mask.png"
+"$ROOT/.venv/bin/python" -m benchmarks.seeds_report "$OUT" --markdown "$ROOT/docs/results/quickstart.md" --picture "$ROOT/docs/results/mask.png"

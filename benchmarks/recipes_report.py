@@ -1,7 +1,7 @@
-"""Every recipe before and after its training in the tiny world: a section of `docs/results.md`.
+"""Every recipe before and after its training in the tiny world: a section of `docs/results/recipes.md`.
 
-`python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md`, from what `benchmarks/recipe_runs.sh`
-left.
+`python -m benchmarks.recipes_report runs/recipes --markdown docs/results/recipes.md`, from the runs of
+`benchmarks/recipe_runs.sh`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ training; 250 held-out questions about entities that the base has never seen. Th
 
 ```bash
 bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch deep_researcher" "0 1"
-.venv/bin/python -m benchmarks.recipes_report runs/recipes --markdown docs/results.md
+.venv/bin/python -m benchmarks.recipes_report runs/recipes --markdown docs/results/recipes.md
 ```
 """
 

@@ -1,7 +1,7 @@
 """Where the executor's Python time goes, from py-spy's samples of its event loop.
 
 `py-spy record --threads --format raw --rate 200 --output FILE -- python -m benchmarks.rollout_overhead ...`
-`python -m benchmarks.rollout_profile NAME=FILE [NAME=FILE ...] [--markdown docs/results.md]`
+`python -m benchmarks.rollout_profile NAME=FILE [NAME=FILE ...] [--markdown docs/results/rollout.md]`
 
 A sample belongs to the innermost of our modules, vLLM or the event loop on its stack: a tokenizer called by
 `r1_searcher/episode/rollout.py` is that module's time. Samples outside the event loop (imports, starting the

@@ -44,7 +44,7 @@ def read_quickstart(folder: Path, arm: str) -> Quickstart:
 
 
 def markdown(runs: Sequence[Quickstart], picture: str) -> str:
-    """The section of `docs/results.md`."""
+    """The section of `docs/results/quickstart.md`."""
     parts = [_TITLE, _INTRODUCTION, f"![Training curves with and without the document mask]({picture})\n"]
     for arm, meaning in ARMS.items():
         chosen = [run for run in runs if run.arm == arm]

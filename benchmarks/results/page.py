@@ -1,4 +1,4 @@
-"""The page of measured figures, `docs/results.md`: one section per benchmark, each written by that benchmark."""
+"""The pages of measured figures, `docs/results/*.md`: each section is written by its own benchmark."""
 
 from __future__ import annotations
 

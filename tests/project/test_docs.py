@@ -1,0 +1,52 @@
+"""The documentation agrees with itself: links, measured figures, and the README's length."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+README = (REPO / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md")])
+QUICKSTART = (REPO / "docs/results/quickstart.md").read_text(encoding="utf-8")
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of every table line of a Markdown text, without the lines of dashes."""
+    lines = [line.strip("|") for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip().strip("*") for cell in line.split("|")] for line in lines]
+
+
+def masked_rows() -> dict[tuple[str, str, str], list[str]]:
+    """Model, decoding and seed to the figures measured with the document mask."""
+    masked = QUICKSTART.split("### Documents in the loss")[0]
+    return {(row[0], row[1], row[2]): row[3:] for row in table_rows(masked)[1:]}
+
+
+def test_the_readme_fits_three_screens():
+    assert len(README.splitlines()) <= 120
+    text = [line for line in README.splitlines() if not line.startswith("|") and "](" not in line]
+    assert [line for line in text if len(line) > 120] == []
+
+
+def test_the_readmes_table_is_seed_0_of_the_measured_quickstart():
+    rows = [row for row in table_rows(README) if row[0] in {"base", "stage1", "stage2"}]
+    assert len(rows) == 6
+    for model, decoding, *figures in rows:
+        assert figures == masked_rows()[model, decoding, "0"], (model, decoding)
+
+
+@pytest.mark.parametrize(("decoding", "line"), [("greedy", "F1, greedy"), ("sampled", "sampled at temperature 1")])
+def test_the_summary_of_results_repeats_the_means(decoding, line):
+    summary = (REPO / "docs/results.md").read_text(encoding="utf-8")
+    stated = next(row[2] for row in table_rows(summary) if line in row[0])
+    means = [masked_rows()[model, decoding, "mean"][3] for model in ("base", "stage1", "stage2")]
+    assert re.findall(r"\d\.\d\d", stated)[:3] == means
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(((?!https?:)[^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).is_file()] == []
