@@ -17,6 +17,7 @@ from pathlib import Path
 from foundation.errors import InputError, R1SearcherError
 from foundation.process import OneLineParser
 from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.host.combinations import check_combinations
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
 from r1_searcher.host.flags import TRAINER_MODULE, split_flags
@@ -132,6 +133,7 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     here, devices = detect()
     device = here if options.device is None else Device(options.device)
     command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
+    check_combinations(recipe, command, options.reward_url)
     return Plan(with_length_of(recipe, command), command, device, devices if device is here else 0)
 
 
@@ -212,6 +214,7 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         reward_url=options.reward_url,
         first_step=folder.last_step,
         episodes_per_step=command.episodes_per_engine_and_step,
+        samples_per_question=command.number("rollout.n_samples_per_prompt"),
         engines=command.number("vllm.num_engines"),
         total_steps=steps,
         judge=JudgeConfig(options.judge_url, options.judge_model) if options.judge_url else None,

@@ -21,6 +21,7 @@ from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.host.progress_actor import SharedProgress
+from r1_searcher.host.sample_group import SampleGroup, SampleGroups, on_grid
 from r1_searcher.recipe.schedule import Ticket
 from r1_searcher.reward.rewards import RewardResult, neutral
 from r1_searcher.run.episode_log import EpisodeLog
@@ -41,6 +42,7 @@ class AgentExecutor(AgentExecutorBase):
         self.run = RunConfig.of_this_process()
         self.recipe = self.run.recipe
         self.reward = reward_source(self.run)
+        self.groups = SampleGroups(self.run.samples_per_question)
         self._episodes = 0
         self._environment: Environment | None = None
 
@@ -108,24 +110,39 @@ class AgentExecutor(AgentExecutorBase):
         uses it as a key.
         """
         row = QARow.from_json(label)
-        environment = self.environment(hf_tokenizer)
         policy = EnginePolicy(llm_engine.generate, sampling_params)
+        group = self.groups.of(sampling_params)
+        earned: float | None = None
+        try:
+            trajectory, reward, metrics = await self._play(row, policy, self.environment(hf_tokenizer), group)
+            if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
+                earned = on_grid(reward.total)
+        finally:
+            self.groups.end(group, earned)
+        handed = await group.mean_reward() if earned is None else earned
+        return self._response(trajectory, handed, metrics, prompt=prompt, label=label, images=images)
+
+    async def _play(
+        self, row: QARow, policy: EnginePolicy, environment: Environment, group: SampleGroup
+    ) -> tuple[Trajectory, RewardResult, dict[str, float]]:
+        """One episode, played again while its searches fail; every attempt is logged."""
         ticket = await self._ticket()
+        stage = group.begin(ticket.stage)
         failed = -1
         play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
         async for trajectory in self.guard.attempts(play):
             failed += 1
             started = time.perf_counter()
-            reward = await self._reward(trajectory, ticket.stage)
+            reward = await self._reward(trajectory, stage)
             reward_seconds = time.perf_counter() - started
-            self.log.write(trajectory, reward, step=ticket.step, stage=ticket.stage, attempt=failed)
+            self.log.write(trajectory, reward, step=ticket.step, stage=stage, attempt=failed)
         failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
         metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
         if self.progress is not None:
-            metrics |= {"schedule/stage": float(ticket.stage), "schedule/progress": ticket.fraction}
+            metrics |= {"schedule/stage": float(stage), "schedule/progress": ticket.fraction}
             retrieved, in_format = bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])
             self.progress.finish(ticket, retrieved=retrieved, in_format=in_format)
-        return self._response(trajectory, reward, metrics, prompt=prompt, label=label, images=images)
+        return trajectory, reward, metrics
 
     async def _ticket(self) -> Ticket:
         """Where the next episode stands in the run; its step is exact in synchronous training."""
@@ -140,7 +157,7 @@ class AgentExecutor(AgentExecutorBase):
         return neutral(reward) if trajectory.stop_reason is StopReason.RETRIEVER_ERROR else reward
 
     def _response(
-        self, trajectory: Trajectory, reward: RewardResult, metrics: dict[str, float], **echo: Any
+        self, trajectory: Trajectory, handed: float, metrics: dict[str, float], **echo: Any
     ) -> dict[str, Any]:
         logprobs = trajectory.logprobs
         return {
@@ -150,8 +167,8 @@ class AgentExecutor(AgentExecutorBase):
             "action_ranges": trained_ranges(trajectory, train_on_documents=self.recipe.train_on_documents),
             "rollout_log_probs": None if logprobs is None else list(logprobs),
             "truncated": trajectory.stop_reason is StopReason.LENGTH,
-            "reward": reward.total,
-            "scores": reward.total,
+            "reward": handed,
+            "scores": handed,
             "extra_logs": metrics,
         }
 

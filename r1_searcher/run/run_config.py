@@ -60,6 +60,8 @@ class RunConfig:
     """Global step of the checkpoint that this attempt starts from."""
     episodes_per_step: int = 0
     """Episodes that one engine plays per step."""
+    samples_per_question: int = 1
+    """Episodes of one question that are compared with each other (`--rollout.n_samples_per_prompt`)."""
     engines: int = 1
     total_steps: int = 0
     """Global steps of the whole run."""

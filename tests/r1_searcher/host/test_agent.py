@@ -168,10 +168,14 @@ def row(n: object = 1) -> QARow:
     return QARow(f"row {n}", f"Question {n}?", ("Paris",))
 
 
-async def execute(executor, turns, n: object = 1, *, logprobs=1, engine=None):
+def sampling(logprobs: int | None = 1):
     from vllm import SamplingParams
 
-    params = SamplingParams(temperature=1.0, max_tokens=None, min_tokens=1, logprobs=logprobs)
+    return SamplingParams(temperature=1.0, max_tokens=None, min_tokens=1, logprobs=logprobs)
+
+
+async def execute(executor, turns, n: object = 1, *, logprobs=1, engine=None, params=None):
+    params = params or sampling(logprobs)
     return await executor.execute(
         prompt=f"prompt {n}",
         label=row(n).to_json(),
@@ -308,6 +312,33 @@ def test_a_question_that_cannot_be_searched_is_handed_on_masked(make_executor, s
     assert tuple(response["extra_logs"]) == tuple(fine["extra_logs"])
     attempts = [line["attempt"] for line in logged(tmp_path) if line["row"]["id"] == "row bad"]
     assert attempts == list(range(ATTEMPTS))
+
+
+def test_a_failed_sample_is_handed_the_mean_of_its_siblings(make_executor, service, tmp_path):
+    executor = make_executor(samples_per_question=3)
+    service.index.broken = {"poison"}
+
+    async def question():
+        params = sampling()  # one object for all samples of a question, as the host passes it
+        scripts = [ask("poison")], EPISODES["answered"], [ask("tower"), say("London")]
+        found = await asyncio.gather(*(execute(executor, script, params=params) for script in scripts))
+        await executor.retriever.close()
+        return found
+
+    failed, right, wrong = asyncio.run(question())
+    assert (right["reward"], wrong["reward"]) == (1.0, 0.0)
+    assert failed["reward"] == failed["scores"] == 0.5 and failed["action_ranges"] == []
+    assert len(executor.groups) == 0
+    (line,) = [line for line in logged(tmp_path) if line["attempt"] == ATTEMPTS - 1]
+    assert line["reward"]["total"] == 0.0, "the log has the episode's own reward"
+
+
+def test_rewards_are_handed_on_the_grid(make_executor):
+    executor = make_executor(dataclasses.replace(RECIPE, reward="f1=1"))
+    (response,) = run(executor, [ask("tower"), say("Paris in France")])
+    assert response["reward"] == response["scores"] == 512 / 1024
+    (response,) = run(make_executor(dataclasses.replace(RECIPE, reward="f1=0.7")), [ask("tower"), say("Paris, France")])
+    assert response["reward"] == round(0.7 * 2 / 3 * 1024) / 1024
 
 
 def test_a_search_that_fails_once_is_played_again_and_counted(make_executor, service, tmp_path):
