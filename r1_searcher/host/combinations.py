@@ -1,4 +1,4 @@
-"""Combinations of flags that OpenRLHF takes and that would silently train something else; each is refused in one line."""
+"""Combinations of flags that OpenRLHF takes and that would train something else in silence; one line refuses each."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ COMBINATIONS = (
     ),
     Combination(
         _filters_by_a_range_of_another_reward,
-        "dynamic filtering needs --algo.dynamic_filtering_range LOW HIGH with a reward that leaves 0..1: OpenRLHF drops "
-        "a question whose mean reward is outside of the range, by default 0 to 1, whether or not its samples differ",
+        "dynamic filtering needs --algo.dynamic_filtering_range LOW HIGH with a reward that leaves 0..1: OpenRLHF "
+        "drops a question whose mean reward is outside of the range, by default 0 to 1, whether or not its samples differ",
     ),
     Combination(
         _corrects_documents,
@@ -106,7 +106,7 @@ COMBINATIONS = (
     Combination(
         lambda setting: setting.flag("algo.kl.target") is not None,
         "--algo.kl.target cannot be used: one episode without trained tokens, which is what a failed search leaves, "
-        "makes OpenRLHF's mean KL NaN and with it the coefficient for the rest of the run; give --algo.kl.init_coef alone",
+        "makes OpenRLHF's mean KL NaN and with it the coefficient for the rest of the run; give --algo.kl.init_coef",
     ),
 )
 """In the order in which they are looked for."""
