@@ -90,8 +90,8 @@ COMBINATIONS = (
     ),
     Combination(
         _filters_by_a_range_of_another_reward,
-        "dynamic filtering needs --algo.dynamic_filtering_range LOW HIGH with a reward that leaves 0..1: OpenRLHF "
-        "drops a question whose mean reward is outside of the range, by default 0 to 1, whether or not its samples differ",
+        "filtering needs --algo.dynamic_filtering_range LOW HIGH with a reward that leaves 0..1: OpenRLHF drops "
+        "a question whose mean reward is outside of it (default: 0 to 1), whether or not its samples differ",
     ),
     Combination(
         _corrects_documents,
