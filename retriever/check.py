@@ -3,8 +3,9 @@
     python -m retriever.check --index DIR --k 5
     python -m retriever.check --index DIR --queries questions.jsonl --k 5 --json report.json
 
-Questions are JSONL with `question` (or `query`) and, where known, `gold_titles`. Without a file, titles of random
-passages are the queries. Exact search needs the vectors that the build kept (DIR/embeddings, or `--embeddings`).
+Questions are JSONL with `question` (or `query`) and, where known, `titles` (or `gold_titles`), as `data_prep.questions`
+writes it. Without a file, titles of random passages are the queries. Exact search needs the vectors that the build kept
+(DIR/embeddings, or `--embeddings`).
 Exit codes: 0 done; 2 for bad input, with one line on stderr.
 """
 
@@ -73,16 +74,22 @@ def read_questions(path: Path) -> list[Question]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            text = row["question"] if "question" in row else row["query"]
-            found.append(Question(text, frozenset(row.get("gold_titles", ()))))
-            if not isinstance(text, str):
-                raise TypeError(f"the question is {text!r:.40}")
+            found.append(_question(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: expected JSON with question or query ({error})") from error
     if not found:
         raise ValueError(f"{path} holds no questions")
     return found
+
+
+def _question(row: dict[str, Any]) -> Question:
+    text = row["question"] if "question" in row else row["query"]
+    titles = row["titles"] if "titles" in row else row.get("gold_titles", ())
+    if not isinstance(text, str):
+        raise TypeError(f"the question is {text!r:.40}")
+    if isinstance(titles, str):
+        raise TypeError(f"its titles must be a list, got {titles!r:.40}")
+    return Question(text, frozenset(titles))
 
 
 def titles_as_questions(index: DenseIndex | HybridIndex | Any, size: int, seed: int = 0) -> list[Question]:
@@ -183,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m retriever.check", description="Recall of a saved index.", allow_abbrev=False)
     add = parser.add_argument
     add("--index", type=Path, required=True, metavar="DIR")
-    add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and gold_titles")
+    add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and titles (or gold_titles)")
     add("--k", type=int, default=5, help="passages wanted (%(default)s)")
     add("--sample", type=int, default=200, help="without --queries: titles that are asked for (%(default)s)")
     add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")

@@ -46,7 +46,11 @@ class Scheme:
     shape: str
     """How its spec is written."""
     open: Callable[[str, Patience], Source]
-    """From what stands behind the colon (of addresses: from all of it). Raises ValueError."""
+    """From what follows the colon (of addresses: from all of it). Raises ValueError."""
+    inner: Callable[[str], tuple[str, ...]] = lambda rest: ()
+    """The specs that a spec of this scheme is made of. Raises ValueError."""
+    follows_progress: bool = False
+    """Whether its answers change with the progress of training, as a curriculum's do."""
 
 
 def open_retriever(spec: str, *, read_timeout: float = 30.0, attempts: int = 4, deadline: float = 60.0) -> Source:
@@ -63,12 +67,27 @@ def open_retriever(spec: str, *, read_timeout: float = 30.0, attempts: int = 4, 
     """
     if read_timeout <= 0:
         raise ValueError(f"read_timeout must be above 0 seconds, got {read_timeout:g}")
-    scheme, colon, rest = spec.strip().partition(":")
-    if not colon or scheme not in SCHEMES:
+    scheme, rest = _parse(spec)
+    return scheme.open(rest, Patience(read_timeout, RetryPolicy(attempts=attempts, deadline=deadline)))
+
+
+def follows_progress(spec: str) -> bool:
+    """Whether answers change with the progress of training: a simulated engine's do, recorded or not.
+
+    Raises:
+        ValueError: an unknown scheme, in the spec or inside it.
+    """
+    scheme, rest = _parse(spec)
+    return scheme.follows_progress or any(map(follows_progress, scheme.inner(rest)))
+
+
+def _parse(spec: str) -> tuple[Scheme, str]:
+    """The scheme, and what it opens: the text after the colon, or the whole of an address. Raises ValueError."""
+    name, colon, rest = spec.strip().partition(":")
+    if not colon or name not in SCHEMES:
         shapes = ", ".join(each.shape for each in SCHEMES.values())
-        raise ValueError(f"a retriever is written as one of {shapes}; got the scheme {scheme!r}")
-    patience = Patience(read_timeout, RetryPolicy(attempts=attempts, deadline=deadline))
-    return SCHEMES[scheme].open(spec.strip() if scheme.startswith("http") else rest, patience)
+        raise ValueError(f"a retriever is written as one of {shapes}; got the scheme {name!r}")
+    return SCHEMES[name], spec.strip() if name.startswith("http") else rest
 
 
 def _http(urls: str, patience: Patience) -> Source:
@@ -140,7 +159,7 @@ def _simulate(rest: str, patience: Patience) -> Source:
 def _record(rest: str, patience: Patience) -> Source:
     from retriever.record import RecordingRetriever
 
-    path, inner = _pair("record", rest, "FILE|SPEC")
+    path, inner = _recorded(rest)
     return RecordingRetriever(_open_inner(inner, patience), path)
 
 
@@ -153,8 +172,16 @@ def _replay(path: str, patience: Patience) -> Source:
 def _read(rest: str, patience: Patience) -> Source:
     from retriever.web.online import SearchAndRead
 
-    search, pages = _pair("read", rest, "SPEC|SPEC")
+    search, pages = _searched_and_read(rest)
     return SearchAndRead(_open_inner(search, patience), _open_inner(pages, patience))
+
+
+def _recorded(rest: str) -> tuple[str, str]:
+    return _pair("record", rest, "FILE|SPEC")
+
+
+def _searched_and_read(rest: str) -> tuple[str, str]:
+    return _pair("read", rest, "SPEC|SPEC")
 
 
 def _open_inner(spec: str, patience: Patience) -> Source:
@@ -186,7 +213,7 @@ def _cache(options: Options) -> DiskCache | None:
 
 
 def _split(scheme: str, rest: str, known: Converters) -> tuple[str, Options]:
-    """What stands before the question mark, and the options behind it. Raises ValueError."""
+    """What stands before the question mark, and the options after it. Raises ValueError."""
     name, _, written = rest.partition("?")
     options: dict[str, Any] = {}
     for key, value in parse_qsl(written, keep_blank_values=True):
@@ -238,9 +265,9 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "https": Scheme("https://HOST[,...]", _http),
         "web": Scheme("web:SERVICE[?options]", _web),
         "pages": Scheme("pages:[?options]", _pages),
-        "read": Scheme("read:SPEC|SPEC", _read),
-        "simulate": Scheme("simulate:http://HOST:PORT/v1[?options]", _simulate),
-        "record": Scheme("record:FILE|SPEC", _record),
+        "read": Scheme("read:SPEC|SPEC", _read, _searched_and_read),
+        "simulate": Scheme("simulate:http://HOST:PORT/v1[?options]", _simulate, follows_progress=True),
+        "record": Scheme("record:FILE|SPEC", _record, lambda rest: _recorded(rest)[1:]),
         "replay": Scheme("replay:FILE", _replay),
     }
 )

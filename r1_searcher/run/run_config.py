@@ -13,6 +13,7 @@ from typing import Any
 from foundation.errors import InputError
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.recipe import Recipe
+from retriever.sources import follows_progress
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
 """Names the file of the run's configuration to processes that the host starts without arguments of ours."""
@@ -72,7 +73,7 @@ class RunConfig:
     @property
     def counts_progress(self) -> bool:
         """Whether episodes depend on how far the run is: a switch of rewards, or a curriculum of the search engine."""
-        return bool(self.recipe.switch) or self.retriever.url.startswith("simulate:")
+        return bool(self.recipe.switch) or follows_progress(self.retriever.url)
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""

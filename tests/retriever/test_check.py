@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.questions.__main__ import main as questions_main
 from retriever import Passage, check, plan
 from retriever.build import costs
 from retriever.build.__main__ import main as build_main
@@ -81,6 +82,7 @@ def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many,
         ("{", "line 1"),
         ('{"question": 3}', "line 1"),
         ('{"q": "x"}', "line 1: expected JSON"),
+        ('{"question": "x", "titles": "Paris"}', "titles must be a list"),
     ],
 )
 def test_wrong_questions_are_one_line(tmp_path, content, said, capsys):
@@ -186,5 +188,20 @@ def test_recall_on_real_passages_with_a_real_model(wiki_mini, wiki_passages, tmp
 
 
 def test_questions_of_both_names(tmp_path: Path) -> None:
-    (tmp_path / "q").write_text('{"query": "a"}\n{"question": "b", "gold_titles": ["t"]}\n')
-    assert read_questions(tmp_path / "q") == [Question("a"), Question("b", frozenset({"t"}))]
+    lines = ('{"query": "a"}', '{"question": "b", "gold_titles": ["t"]}', '{"question": "c", "titles": ["u"]}')
+    (tmp_path / "q").write_text("\n".join(lines))
+    expected = [Question("a"), Question("b", frozenset({"t"})), Question("c", frozenset({"u"}))]
+    assert read_questions(tmp_path / "q") == expected
+
+
+def test_the_titles_of_a_file_of_data_prep_are_measured(many, tmp_path):
+    facts = [[many[3].title, 0], [many[7].title, 1], ["nowhere", 0]]
+    raw = {"_id": "1", "question": many[3].text, "answer": "a", "supporting_facts": facts}
+    (tmp_path / "raw.json").write_text(json.dumps([raw]))
+    questions, report = tmp_path / "questions.jsonl", tmp_path / "report.json"
+    written = ["--dataset", "hotpotqa", "--input", str(tmp_path / "raw.json"), "--out", str(questions)]
+    assert questions_main(written) == 0
+    Bm25Index.build(many).save(tmp_path / "index")
+    command = ["--index", str(tmp_path / "index"), "--queries", str(questions), "--k", str(len(many))]
+    assert check.main([*command, "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["recall_of_gold"] == pytest.approx(2 / 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ from retriever import RetrieverError, SearchRequest
 from retriever.client.http_retriever import HttpRetriever
 from retriever.record import RecordingRetriever, ReplayRetriever
 from retriever.simulated.engine import SimulatedRetriever
-from retriever.sources import SCHEMES, open_retriever
+from retriever.sources import SCHEMES, follows_progress, open_retriever
 from retriever.web.online import SearchAndRead
 from retriever.web.pages import PageRetriever
 from retriever.web.search import WebRetriever
@@ -51,6 +52,25 @@ SPECS = [
     ("record:deep/run.jsonl|read:web:serper|pages:", RecordingRetriever),
     ("replay:run.jsonl", ReplayRetriever),
 ]
+
+
+@pytest.mark.parametrize("spec", [spec for spec, _ in SPECS])
+def test_a_simulated_engine_follows_training_wherever_it_stands_in_a_spec(spec):
+    assert follows_progress(spec) == spec.startswith("simulate:")
+    assert follows_progress(f"record:run.jsonl|{spec}") == spec.startswith("simulate:")
+    if "|" not in spec:  # the first bar ends what is searched
+        assert follows_progress(f"read:{spec}|pages:") == spec.startswith("simulate:")
+
+
+def test_progress_of_an_unknown_source():
+    with pytest.raises(ValueError, match="got the scheme 'simulated'"):
+        follows_progress("record:run.jsonl|simulated:http://127.0.0.1:6001")
+
+
+def test_the_docs_list_every_scheme():
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "retriever.md").read_text(encoding="utf-8")
+    written = docs[docs.index("## Where an episode's searches go") :]
+    assert [name for name in SCHEMES if f"`{name}:" not in written] == ["https"]  # an address is an address
 
 
 @pytest.mark.parametrize(("spec", "kind"), SPECS)

@@ -1,0 +1,22 @@
+"""What a run's configuration says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.run.run_config import RetrieverConfig, RunConfig
+
+
+@pytest.mark.parametrize(
+    ("source", "counts"),
+    [
+        ("http://127.0.0.1:8000", False),
+        ("simulate:http://127.0.0.1:6001/v1?noise=0:0.5", True),
+        ("record:searches.jsonl|simulate:http://127.0.0.1:6001/v1", True),
+        ("record:searches.jsonl|http://127.0.0.1:8000", False),
+    ],
+)
+def test_a_curriculum_of_the_search_engine_counts_progress(source, counts):
+    run = RunConfig("run", find_recipe("tiny.stage2"), RetrieverConfig(source))
+    assert run.counts_progress == counts
