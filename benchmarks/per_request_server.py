@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foundation.process import bind, stop_with_parent, url_of, write_ready_file
-from retriever.index.backends import load_index
+from retriever.index.backends import Opening, load_index
 from retriever.interface import Index
 from retriever.wire.bodies import Ask, as_object, load
 from retriever.wire.formats import FORMATS
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args(argv)
     stop_with_parent(None)
-    serve(load_index(options.index, encoder_path=options.encoder_path), options.ready_file, options.threads)
+    serve(load_index(options.index, Opening(encoder_path=options.encoder_path)), options.ready_file, options.threads)
     return 0
 
 

@@ -165,8 +165,8 @@ def _run(args: argparse.Namespace) -> Report:
     defaults = SearchSettings()
     given = args.nprobe is not None or args.ef_search is not None
     chosen = SearchSettings(args.nprobe or defaults.nprobe, args.ef_search or defaults.ef_search)
-    opening = Opening(settings=chosen if given else None, corpus=args.corpus)
-    index: Any = load_index(args.index, encoder_path=args.encoder_path, opening=opening)
+    settings = chosen if given else None
+    index: Any = load_index(args.index, Opening(encoder_path=args.encoder_path, settings=settings, corpus=args.corpus))
     if args.verify_corpus and isinstance(index.passages, PassageStore):
         index.passages.verify()
     questions = read_questions(args.queries) if args.queries else titles_as_questions(index, args.sample)

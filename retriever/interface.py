@@ -1,4 +1,4 @@
-"""The two interfaces: what an episode talks to (`Retriever`) and what a service holds (`Index`)."""
+"""The interfaces: what an episode talks to (`Retriever`, `Source`) and what a service holds (`Index`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ from retriever.passage import Hit, Hits, Passage, SearchRequest
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+READY = "ready"
+"""The status of a service that answers searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a service says of itself."""
+
+    status: str
+    """`ready`, `loading` or `stopping`."""
+    index: str
+    """The index's name; empty while it loads."""
+    passages: int
+    """Passages in the index; 0 while it loads, and of a service that does not say."""
 
 
 @runtime_checkable
@@ -33,6 +49,19 @@ class Retriever(Protocol):
 
     async def close(self) -> None:
         """Release connections of the running event loop. Calling it twice is fine."""
+        ...
+
+
+class Source(Retriever, Protocol):
+    """A `Retriever` that can say whether it works, without a search that costs anything: what a spec opens."""
+
+    async def health(self) -> Health:
+        """What is ready.
+
+        Raises:
+            RetrieverError: nothing is: the service is down, or its key is missing.
+            ImportError: the library that it needs is; the message says how to install it.
+        """
         ...
 
 

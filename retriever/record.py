@@ -27,12 +27,12 @@ from retriever.errors import (
     RetrieverTimeout,
     RetrieverUnavailable,
 )
+from retriever.interface import READY, Health, Source
 from retriever.passage import Hits, SearchRequest
 from retriever.row_facts import RowFacts
-from retriever.source import Source
-from retriever.wire import bodies as wire
+from retriever.wire import bodies
 from retriever.wire.answers import decode_own, encode_own
-from retriever.wire.bodies import READY, Ask, Health
+from retriever.wire.bodies import Ask
 
 _KINDS: dict[str, type[RetrieverError]] = {
     leaf.kind: leaf for leaf in (RetrieverUnavailable, RetrieverTimeout, RetrieverBadResponse, RetrieverRejected)
@@ -154,8 +154,8 @@ class ReplayRetriever:
         key = RequestKey.of(request)
         outcomes = self._outcomes.get(key)
         if outcomes is None:
-            about = f" about the question {wire.show(key.question)}" if key.question else ""
-            reason = f"no search for {wire.show(key.query)} with top_k {key.top_k}{about}"
+            about = f" about the question {bodies.show(key.question)}" if key.question else ""
+            reason = f"no search for {bodies.show(key.query)} with top_k {key.top_k}{about}"
             raise RetrieverRejected(f"{self._path}: {reason} was recorded", status=404, reason=reason)
         outcome = outcomes[self._turns[key] % len(outcomes)]
         self._turns[key] += 1
@@ -176,7 +176,7 @@ def _row(key: RequestKey, turn: int, outcome: Outcome) -> dict[str, object]:
     row: dict[str, object] = {"query": key.query, "top_k": key.top_k, "question": key.question, "turn": turn}
     if isinstance(outcome, RetrieverError):
         return row | {"error": _error_row(outcome)}
-    return row | wire.as_object(encode_own(Ask((key.query,), key.top_k), [outcome]))
+    return row | bodies.as_object(encode_own(Ask((key.query,), key.top_k), [outcome]))
 
 
 def _error_row(error: RetrieverError) -> dict[str, object]:
@@ -201,14 +201,14 @@ def _read(path: Path) -> Iterator[tuple[RequestKey, int, Outcome]]:
             if not line.endswith(b"\n") and (line.startswith(_START) or _START.startswith(line)):
                 return  # half of a line
             try:
-                row = wire.as_object(json.loads(line.decode("utf-8", "surrogatepass")))
+                row = bodies.as_object(json.loads(line.decode("utf-8", "surrogatepass")))
                 query, top_k, question, turn = (row.get(name) for name in ("query", "top_k", "question", "turn"))
                 if not isinstance(query, str) or not isinstance(question, str):
-                    raise wire.WireError("expected a query and a question")
+                    raise bodies.WireError("expected a query and a question")
                 if not isinstance(top_k, int) or not isinstance(turn, int):
-                    raise wire.WireError("expected a top_k and a turn")
+                    raise bodies.WireError("expected a top_k and a turn")
                 error = row.get("error")
-                outcome = _error(wire.as_object(error)) if error is not None else tuple(decode_own(row)[0])
+                outcome = _error(bodies.as_object(error)) if error is not None else tuple(decode_own(row)[0])
             except (ValueError, IndexError) as error:
                 raise ValueError(f"{path}, line {number}: not a recorded search ({error})") from error
             yield RequestKey(query, top_k, question), turn, outcome

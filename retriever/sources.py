@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 
 from foundation.retry import RetryPolicy
 from retriever.client.chat import KEY_VARIABLE, ChatEndpoint
-from retriever.source import Source
+from retriever.interface import Source
 from retriever.web.disk_cache import DAY_S, DEFAULT_DAYS, DiskCache, default_folder
 from retriever.web.rate_limit import Rate
 
@@ -118,7 +118,7 @@ def _web(rest: str, patience: Patience) -> Source:
 
 
 def _pages(rest: str, patience: Patience) -> Source:
-    from retriever.web.page_summary import PageSummarizer
+    from retriever.web.page_text import PageSummarizer
     from retriever.web.pages import PROBES, PageBudget, PageRetriever
 
     name, options = _split("pages", rest, _PAGES_OPTIONS)
@@ -170,7 +170,7 @@ def _replay(path: str, patience: Patience) -> Source:
 
 
 def _read(rest: str, patience: Patience) -> Source:
-    from retriever.web.online import SearchAndRead
+    from retriever.web.pages import SearchAndRead
 
     search, pages = _searched_and_read(rest)
     return SearchAndRead(_open_inner(search, patience), _open_inner(pages, patience))

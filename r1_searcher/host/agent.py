@@ -30,8 +30,7 @@ from r1_searcher.run.retrieval_guard import RetrievalGuard
 from r1_searcher.run.reward_source import reward_source
 from r1_searcher.run.run_config import RunConfig
 from retriever.errors import RetrieverError
-from retriever.interface import Retriever
-from retriever.source import Source
+from retriever.interface import Retriever, Source
 from retriever.sources import open_retriever
 
 

@@ -15,9 +15,10 @@ from retriever.client.replicas import BreakerPolicy, Endpoint, EndpointPool
 from retriever.client.replies import checked
 from retriever.client.transport import AiohttpTransport, Transport, display_url
 from retriever.errors import RetrieverBadResponse, RetrieverError, RetrieverRejected, RetrieverUnavailable, gave_up
+from retriever.interface import READY, Health
 from retriever.passage import Hits, SearchRequest
 from retriever.wire import bodies as wire
-from retriever.wire.bodies import Ask, Health
+from retriever.wire.bodies import Ask
 from retriever.wire.formats import find_format
 
 logger = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ class HttpRetriever:
         if not self._format.tells_health:
             ask = Ask(("health",), 1)
             await self._attempt(endpoint, ask, self._format.encode_request(ask), timeout)
-            return Health(wire.READY, self._format.name, 0)
+            return Health(READY, self._format.name, 0)
         url = self._addresses[endpoint].health
         reply = await self._transport.send("GET", url, None, timeout)
         try:

@@ -27,6 +27,12 @@ SAVED_BACKENDS = (*BACKENDS, "milvus")
 class Opening:
     """How a saved index is opened; what is left out is as the manifest says."""
 
+    backend: str | None = None
+    """What it must be: of another backend, it is refused."""
+    encoder: str | None = None
+    """What it must have been built with."""
+    encoder_path: str | Path | None = None
+    """Folder with the encoder's weights."""
     device: str | None = None
     """Torch device of the encoder."""
     dtype: str = "auto"
@@ -70,19 +76,8 @@ def build_index(
     return dense if backend == "dense" else HybridIndex(_bm25().build(passages), dense)
 
 
-def load_index(
-    folder: str | Path,
-    backend: str | None = None,
-    encoder: str | None = None,
-    encoder_path: str | Path | None = None,
-    opening: Opening | None = None,
-) -> Index:
+def load_index(folder: str | Path, opening: Opening | None = None) -> Index:
     """Open a saved index of any backend, memory-mapped.
-
-    Args:
-        backend, encoder: default to what it was built with.
-        encoder_path: folder with the encoder's weights.
-        opening: everything else that can be chosen.
 
     Raises:
         IndexMismatch: it was built with another backend or encoder than asked for, or is damaged.
@@ -90,46 +85,38 @@ def load_index(
     opening = opening or Opening()
     saved = read_manifest(folder)
     found = saved.get("backend")
-    if found not in SAVED_BACKENDS or (backend is not None and backend != found):
-        wanted = repr(backend) if backend else " or ".join(SAVED_BACKENDS)
+    if found not in SAVED_BACKENDS or opening.backend not in (None, found):
+        wanted = repr(opening.backend) if opening.backend else " or ".join(SAVED_BACKENDS)
         raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {wanted}")
     if found == "bm25":
-        _refuse_encoder(encoder or encoder_path)
+        _refuse_encoder(opening.encoder or opening.encoder_path)
         return _bm25().load(folder, opening.corpus)
     if found == "dense":
-        return _load_dense(folder, saved, encoder, encoder_path, opening)
+        return _load_dense(folder, saved, opening)
     if found == "hybrid":
         from retriever.index.hybrid import PARTS, HybridIndex
 
         lexical_folder, dense_folder = (Path(folder) / name for name in PARTS)
-        dense = _load_dense(dense_folder, read_manifest(dense_folder), encoder, encoder_path, opening)
+        dense = _load_dense(dense_folder, read_manifest(dense_folder), opening)
         return HybridIndex.join(Path(folder), _bm25().load(lexical_folder, opening.corpus), dense)
     from retriever.index.milvus import MilvusIndex
 
-    return MilvusIndex.load(folder, _encoder_of(saved, encoder, encoder_path, opening))
+    return MilvusIndex.load(folder, _encoder_of(saved, opening))
 
 
-def _load_dense(
-    folder: str | Path,
-    saved: Mapping[str, object],
-    encoder: str | None,
-    encoder_path: str | Path | None,
-    opening: Opening,
-) -> DenseIndex:
+def _load_dense(folder: str | Path, saved: Mapping[str, object], opening: Opening) -> DenseIndex:
     from retriever.index.dense import DenseIndex
 
-    chosen = _encoder_of(saved, encoder, encoder_path, opening)
+    chosen = _encoder_of(saved, opening)
     return DenseIndex.load(folder, chosen, settings=opening.settings, gpu=opening.gpu, corpus=opening.corpus)
 
 
-def _encoder_of(
-    saved: Mapping[str, object], encoder: str | None, encoder_path: str | Path | None, opening: Opening
-) -> Encoder:
+def _encoder_of(saved: Mapping[str, object], opening: Opening) -> Encoder:
     from retriever.index.encoder import HASHING, load_encoder
 
-    name, dim = encoder or str(saved.get("encoder")), saved.get("dim")
+    name, dim = opening.encoder or str(saved.get("encoder")), saved.get("dim")
     size = dim if name == HASHING and isinstance(dim, int) else None
-    return load_encoder(name, encoder_path, device=opening.device, dtype=opening.dtype, dim=size)
+    return load_encoder(name, opening.encoder_path, device=opening.device, dtype=opening.dtype, dim=size)
 
 
 def _bm25() -> type[Bm25Index]:

@@ -176,7 +176,7 @@ def _open_index(args: argparse.Namespace) -> Index:
         backend, factory = args.backend or "bm25", args.factory or "Flat"
         index = build_index(open_corpus(args.corpus), backend, args.encoder, args.encoder_path, factory)
     else:
-        index = load_index(args.index, args.backend, args.encoder, args.encoder_path, _opening(args))
+        index = load_index(args.index, _opening(args))
     seconds = time.monotonic() - started
     logger.info("%s index of %d passages opened in %.1f s", index.name, len(index), seconds)
     return index
@@ -189,7 +189,16 @@ def _opening(args: argparse.Namespace) -> Opening:
 
         given = {"nprobe": args.nprobe, "ef_search": args.ef_search}
         settings = SearchSettings(**{name: value for name, value in given.items() if value is not None})
-    return Opening(args.device, args.dtype or "auto", settings, bool(args.faiss_gpu), args.store)
+    return Opening(
+        backend=args.backend,
+        encoder=args.encoder,
+        encoder_path=args.encoder_path,
+        device=args.device,
+        dtype=args.dtype or "auto",
+        settings=settings,
+        gpu=bool(args.faiss_gpu),
+        corpus=args.store,
+    )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from retriever.errors import RetrieverError
-from retriever.interface import Index
+from retriever.interface import READY, Index
 from retriever.server.batching import NotReady, Overloaded, SearchFailed
 from retriever.server.search_service import SearchService
-from retriever.wire import bodies as wire
+from retriever.wire import bodies
 from retriever.wire.formats import FORMATS, WireFormat, format_of_request, formats_at
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIMITS = wire.RequestLimits()
+DEFAULT_LIMITS = bodies.RequestLimits()
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _OPEN_PATH = "/health"
 """Answered without a token: what watches over a service asks nothing secret."""
@@ -64,7 +64,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     if token is not None:
         _demand_token(app, token)
-    _answer_searches(app, service, wire.RequestLimits(max_top_k, max_queries, max_query_chars))
+    _answer_searches(app, service, bodies.RequestLimits(max_top_k, max_queries, max_query_chars))
     _answer_health_and_metrics(app, service)
     _answer_errors(app, max_body_bytes)
     app.wsgi_app = _Timed(app, service)  # type: ignore[method-assign]
@@ -78,12 +78,12 @@ def check_token(token: str) -> str:
     return token
 
 
-def _answer_searches(app: Flask, service: SearchService, limits: wire.RequestLimits) -> None:
+def _answer_searches(app: Flask, service: SearchService, limits: bodies.RequestLimits) -> None:
     from flask import Response, request
 
     def view_of(formats: Sequence[WireFormat]) -> Callable[[], Response]:
         def view() -> Response:
-            row = wire.as_object(wire.load(request.get_data(cache=False)))
+            row = bodies.as_object(bodies.load(request.get_data(cache=False)))
             spoken = format_of_request(row, formats)
             ask = spoken.decode_request(row, limits)
             body = spoken.encode_answer(ask, service.search(ask.queries, ask.top_k))
@@ -101,8 +101,8 @@ def _answer_health_and_metrics(app: Flask, service: SearchService) -> None:
     @app.get("/health")
     def health() -> Response:
         now = service.health
-        status = 200 if now.status == wire.READY else 503
-        return Response(wire.encode_health(now), status=status, content_type="application/json")
+        status = 200 if now.status == READY else 503
+        return Response(bodies.encode_health(now), status=status, content_type="application/json")
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -128,10 +128,10 @@ def _answer_errors(app: Flask, max_body_bytes: int) -> None:
     from werkzeug.exceptions import HTTPException
 
     def answer(message: str, status: int, headers: dict[str, str] | None = None) -> Response:
-        return Response(wire.encode_error(message), status, headers, content_type="application/json")
+        return Response(bodies.encode_error(message), status, headers, content_type="application/json")
 
-    @app.errorhandler(wire.WireError)
-    def wrong_request(error: wire.WireError) -> Response:
+    @app.errorhandler(bodies.WireError)
+    def wrong_request(error: bodies.WireError) -> Response:
         return answer(str(error), 400)
 
     @app.errorhandler(HTTPException)

@@ -13,10 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from retriever.errors import RetrieverError
 from retriever.passage import Hits
-from retriever.server.result_cache import CacheKey, ResultCache
+from retriever.server.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +59,11 @@ class BatchLimits:
             raise ValueError(f"expected max_batch, max_waiting and workers of at least 1, got {self}")
 
 
-class BatchObserver:
-    """Hears what a batcher does; this one does nothing with it. Called with the batcher's lock held."""
+class _Key(NamedTuple):
+    """What an answer depends on."""
 
-    def asked(self, searched: int, shared: int, cached: int) -> None:
-        """A caller's queries: to be searched, joined to an equal one under way, answered from the cache."""
-
-    def batch(self, queries: int, seconds: float) -> None:
-        """A search of the index is over, well or not."""
-
-    def waiting(self, queries: int) -> None:
-        """So many queries wait now."""
+    query: str
+    top_k: int
 
 
 class _Caller:
@@ -84,7 +81,7 @@ class _Caller:
 class _Job:
     """One query under way, however many callers asked for it."""
 
-    key: CacheKey
+    key: _Key
     callers: list[_Caller] = field(default_factory=list)
     hits: Hits | None = None
     error: Exception | None = None
@@ -102,26 +99,29 @@ class QueryBatcher:
     def __init__(
         self,
         search: Search,
-        identity: str,
         *,
         limits: BatchLimits | None = None,
         cache_size: int = 0,
-        observer: BatchObserver | None = None,
+        metrics: ServerMetrics | None = None,
     ) -> None:
         """Start the worker threads.
 
         Args:
             search: must be safe in `limits.workers` threads at once.
-            identity: tells this index from every other in the cache's keys.
-            cache_size: answers kept, 0 for none.
+            cache_size: answers kept, the least recently used one dropped first; 0 for none.
+            metrics: counts queries and batches.
+
+        Raises:
+            ValueError: a cache size below 0.
         """
-        self._search, self._identity = search, identity
-        self._limits = limits or BatchLimits()
-        self._cache = ResultCache(cache_size) if cache_size else None
-        self._observer = observer or BatchObserver()
+        if cache_size < 0:
+            raise ValueError(f"a cache holds 0 answers or more, got a size of {cache_size}")
+        self._search, self._limits = search, limits or BatchLimits()
+        self._cache: LRUCache[_Key, Hits] | None = LRUCache(cache_size) if cache_size else None
+        self._metrics = metrics or ServerMetrics()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._jobs: dict[CacheKey, _Job] = {}
+        self._jobs: dict[_Key, _Job] = {}
         self._queues: dict[int, deque[_Job]] = {}
         self._waiting = 0
         self._closed = False
@@ -137,8 +137,8 @@ class QueryBatcher:
             Overloaded: too many queries wait; none of these was taken.
             NotReady: after `close`.
         """
-        keys = [CacheKey(self._identity, query, top_k) for query in queries]
-        found: dict[CacheKey, Hits] = {}
+        keys = [_Key(query, top_k) for query in queries]
+        found: dict[_Key, Hits] = {}
         with self._lock:
             if self._closed:
                 raise NotReady("the service is stopping")
@@ -149,7 +149,7 @@ class QueryBatcher:
             if self._waiting + len(new) > self._limits.max_waiting:
                 raise Overloaded(f"{self._waiting} queries wait already, of at most {self._limits.max_waiting}")
             cached = sum(key in found for key in keys)
-            self._observer.asked(len(new), len(keys) - cached - len(new), cached)
+            self._metrics.asked(len(new), len(keys) - cached - len(new), cached)
             self._enqueue(new, top_k)
             jobs = [self._jobs[key] for key in wanted]
             caller = _Caller(len(jobs))
@@ -170,12 +170,12 @@ class QueryBatcher:
             self._closed = True
             self._changed.notify_all()
 
-    def _enqueue(self, keys: Sequence[CacheKey], top_k: int) -> None:
+    def _enqueue(self, keys: Sequence[_Key], top_k: int) -> None:
         for key in keys:
             self._jobs[key] = job = _Job(key)
             self._queues.setdefault(top_k, deque()).append(job)
         self._waiting += len(keys)
-        self._observer.waiting(self._waiting)
+        self._metrics.waiting(self._waiting)
         self._changed.notify(len(keys))
 
     def _work(self) -> None:
@@ -197,9 +197,9 @@ class QueryBatcher:
             share = max(_SMALL_BATCH, -(-len(self._jobs) // self._limits.workers))
             batch = [queue.popleft() for _ in range(min(len(queue), share, self._limits.max_batch))]
             if queue:
-                self._queues[top_k] = queue  # behind the others: every top_k gets its turn
+                self._queues[top_k] = queue  # after the others: every top_k gets its turn
             self._waiting -= len(batch)
-            self._observer.waiting(self._waiting)
+            self._metrics.waiting(self._waiting)
             return batch
 
     def _is_worthwhile(self) -> bool:
@@ -232,11 +232,11 @@ class QueryBatcher:
 
     def _finish(self, batch: Sequence[_Job], seconds: float) -> None:
         with self._lock:
-            self._observer.batch(len(batch), seconds)
+            self._metrics.batch(len(batch), seconds)
             for job in batch:
                 del self._jobs[job.key]
                 if self._cache is not None and job.hits is not None:
-                    self._cache.put(job.key, job.hits)
+                    self._cache[job.key] = job.hits
                 for caller in job.callers:
                     caller.missing -= 1
                     if not caller.missing:

@@ -1,14 +1,13 @@
-"""What a server holds: an index that may still be loading, behind a batcher."""
+"""What a server holds: an index that may still be loading, and its batcher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retriever.interface import Index
+from retriever.interface import READY, Health, Index
 from retriever.passage import Hits
 from retriever.server.batching import BatchLimits, NotReady, QueryBatcher
 from retriever.server.metrics import ServerMetrics
-from retriever.wire.bodies import READY, Health
 
 LOADING, STOPPING = "loading", "stopping"
 
@@ -31,7 +30,7 @@ class SearchService:
     def open(self, index: Index) -> None:
         """Answer searches from this index from now on."""
         self._batcher = QueryBatcher(
-            index.search, identity_of(index), limits=self._limits, cache_size=self._cache_size, observer=self.metrics
+            index.search, limits=self._limits, cache_size=self._cache_size, metrics=self.metrics
         )
         self.health = Health(READY, index.name, len(index))
         self.metrics.ready(True)
@@ -53,8 +52,3 @@ class SearchService:
         if self._batcher is None:
             raise NotReady(f"the service is {self.health.status}")
         return self._batcher.search(queries, top_k)
-
-
-def identity_of(index: Index) -> str:
-    """What tells this index from others in a cache: name, size, and which object of this process it is."""
-    return f"{index.name}/{len(index)}/{id(index):x}"

@@ -10,10 +10,11 @@ from foundation.retry import RetryPolicy
 from retriever.client.attempts import Attempts
 from retriever.client.chat import ChatEndpoint
 from retriever.errors import RetrieverBadResponse
+from retriever.interface import READY, Health
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.row_facts import RowFacts
 from retriever.simulated.prompts import MODES, SimulatedSearch, kind_name, parse_documents, simulator_messages
-from retriever.wire.bodies import READY, Health, show
+from retriever.wire.bodies import show
 
 TEMPERATURE = 0.8
 MAX_TOKENS = 600

@@ -1,4 +1,7 @@
-"""Page reading as a retriever: the query is an address, the hits are parts of the page."""
+"""Page reading as a retriever: the query is an address, the hits are parts of the page.
+
+`SearchAndRead` puts a search before it: the online search of R1-Searcher's evaluation.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from foundation.retry import RetryPolicy
 from retriever.client.attempts import Attempts
@@ -19,21 +22,22 @@ from retriever.errors import (
     RetrieverTimeout,
     RetrieverUnavailable,
 )
+from retriever.interface import READY, Health, Source
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.row_facts import RowFacts
 from retriever.web.disk_cache import DiskCache, cache_key
 from retriever.web.page_fetch import MAX_PAGE_BYTES, PageFetcher, page_host
-from retriever.web.page_summary import PageSummarizer
-from retriever.web.page_text import PageText, check_library, choose_parts, read_text
+from retriever.web.page_text import PageSummarizer, PageText, check_library, choose_parts, read_text
 from retriever.web.rate_limit import Rate, RateLimits
-from retriever.wire import bodies as wire
-from retriever.wire.bodies import READY, Health
+from retriever.wire import bodies
 
 logger = logging.getLogger(__name__)
 
 PROBES = ("https://www.wikipedia.org/", "https://example.com/")
 """Pages that are there whenever the network is."""
 RATE = Rate(5, 5)
+TRIED_PAGES = 3
+"""Pages of a search that are tried in turn, as published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ class PageRetriever:
             lambda _, limit_s: self._read(url, limit_s), turn=lambda: self._limits.turn(host)
         )
         if self._cache is not None:
-            await self._cache.put(key, wire.dump(astuple(page)))
+            await self._cache.put(key, bodies.dump(astuple(page)))
         return page
 
     async def _known(self, key: str) -> PageText | None:
@@ -155,7 +159,7 @@ class PageRetriever:
         if kept is None:
             return None
         try:
-            url, title, text = map(str, wire.as_list(wire.load(kept), "of a page's fields"))
+            url, title, text = map(str, bodies.as_list(bodies.load(kept), "of a page's fields"))
         except ValueError:  # kept by another version
             return None
         return PageText(url, title, text)
@@ -191,3 +195,34 @@ class PageRetriever:
                 self._network_seen_at = time.monotonic()
         if failures and self._network_seen_at < since:
             raise RetrieverUnavailable(f"no web page can be reached: the network is out ({'; '.join(failures)})")
+
+
+class SearchAndRead:
+    """Searches the web, and answers with what the best readable page says.
+
+    Published: the first three links are tried in turn, the first page that loads is cut to 35,000 characters and
+    summarized (`pages:?summary=...`), and a summary that finds nothing is shown as the word None. Here a page without
+    anything to show makes room for the next one.
+    """
+
+    def __init__(self, search: Source, pages: Source) -> None:
+        """Prepare: `search` gives passages whose ids are addresses, `pages` reads one."""
+        self._search, self._pages = search, pages
+
+    async def search(self, request: SearchRequest) -> Hits:
+        """Parts of one page; empty where none of those found can be read. Raises RetrieverError as the two do."""
+        for hit in await self._search.search(replace(request, top_k=TRIED_PAGES)):
+            parts = await self._pages.search(replace(request, query=hit.passage.id))
+            if parts:
+                return parts
+        return ()
+
+    async def health(self) -> Health:
+        """Whether both are ready. Raises RetrieverError."""
+        searched, read = await self._search.health(), await self._pages.health()
+        return Health(READY, f"{searched.index}+{read.index}", 0)
+
+    async def close(self) -> None:
+        """Close both."""
+        await self._search.close()
+        await self._pages.close()

@@ -14,12 +14,13 @@ from retriever.client.replies import checked
 from retriever.client.transport import Transport, display_url
 from retriever.client.web_transport import web_transport
 from retriever.errors import RetrieverBadResponse, RetrieverUnavailable
+from retriever.interface import READY, Health
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.web.disk_cache import DiskCache, cache_key
 from retriever.web.engines import WebEngine, WebQuery
 from retriever.web.rate_limit import Rate, RateLimits
-from retriever.wire import bodies as wire
-from retriever.wire.bodies import READY, Ask, Health
+from retriever.wire import bodies
+from retriever.wire.bodies import Ask
 from retriever.wire.formats import OWN
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -94,8 +95,8 @@ class JsonService:
         body = reply.body.replace(key.encode(), b"***") if key else reply.body
         shown = display_url(self._url)
         try:
-            return self._engine.parse(wire.as_object(wire.load(checked(replace(reply, body=body), shown))))
-        except wire.WireError as error:
+            return self._engine.parse(bodies.as_object(bodies.load(checked(replace(reply, body=body), shown))))
+        except bodies.WireError as error:
             raise RetrieverBadResponse(f"{shown}: {error}; is this the address of {self.name}?") from error
 
     async def check(self, limit_s: float) -> None:
@@ -210,5 +211,5 @@ class WebRetriever:
             return None
         try:
             return OWN.decode_answer(answer, ask)[0]
-        except wire.WireError:  # kept by another version
+        except bodies.WireError:  # kept by another version
             return None

@@ -1,4 +1,4 @@
-"""What all HTTP bodies share: the nouns of a request, its limits, health and error answers, strict JSON.
+"""What all HTTP bodies share: the nouns of a request, its limits, answers of health and errors, strict JSON.
 
     GET /health    200 {"status": "ready", "index": "bm25", "passages": 9002, ...}     503 while loading or stopping
     4xx and 5xx    {"error": "one line"}
@@ -13,7 +13,7 @@ import json
 import math
 from dataclasses import dataclass
 
-READY = "ready"
+from retriever.interface import READY, Health
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -40,18 +40,6 @@ class Ask:
     """Most hits wanted per query."""
     scores: bool = True
     """Whether the asker wants scores; formats that always or never carry them do not look."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a service says of itself."""
-
-    status: str
-    """`ready`, `loading` or `stopping`."""
-    index: str
-    """The index's name; empty while it loads."""
-    passages: int
-    """Passages in the index; 0 while it loads, and of a service that does not say."""
 
 
 def encode_health(health: Health) -> bytes:

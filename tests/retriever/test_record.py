@@ -21,8 +21,8 @@ from retriever import (
     RetrieverUnavailable,
     SearchRequest,
 )
+from retriever.interface import Health
 from retriever.record import RecordingRetriever, ReplayRetriever
-from retriever.wire.bodies import Health
 
 FAILURES = [
     RetrieverUnavailable("down", retry_after_s=3),

@@ -21,8 +21,7 @@ from retriever.client.http_retriever import HttpRetriever
 from retriever.record import RecordingRetriever, ReplayRetriever
 from retriever.simulated.engine import SimulatedRetriever
 from retriever.sources import SCHEMES, follows_progress, open_retriever
-from retriever.web.online import SearchAndRead
-from retriever.web.pages import PageRetriever
+from retriever.web.pages import PageRetriever, SearchAndRead
 from retriever.web.search import WebRetriever
 
 

@@ -106,7 +106,7 @@ def test_a_backend_is_not_taken_for_the_other(dense, bm25, tmp_path):
     dense.save(tmp_path / "dense")
     bm25.save(tmp_path / "bm25")
     with pytest.raises(IndexMismatch, match="'dense'"):
-        load_index(tmp_path / "dense", backend="bm25")
+        load_index(tmp_path / "dense", Opening(backend="bm25"))
     with pytest.raises(IndexMismatch, match="backend: index has 'bm25'"):
         DenseIndex.load(tmp_path / "bm25", HashingEncoder())
 
@@ -117,7 +117,7 @@ def test_how_to_search_is_saved_and_can_be_chosen_anew(passages, tmp_path):
     assert json.loads((tmp_path / "manifest.json").read_text())["nprobe"] == 1
     all_lists = Opening(settings=SearchSettings(nprobe=4))
     assert len(load_index(tmp_path).search(["paris"], 99)[0]) < len(passages)
-    assert len(load_index(tmp_path, opening=all_lists).search(["paris"], 99)[0]) == len(passages)
+    assert len(load_index(tmp_path, all_lists).search(["paris"], 99)[0]) == len(passages)
     with pytest.raises(ValueError, match="nprobe must be at least 1, got 0"):
         SearchSettings(nprobe=0)
 
@@ -144,7 +144,7 @@ def test_gpus_that_are_not_there_are_named(dense, tmp_path):
         pytest.skip("this machine has a GPU for faiss")
     dense.save(tmp_path)
     with pytest.raises(ValueError, match="pip install faiss-gpu-cu12"):
-        load_index(tmp_path, opening=Opening(gpu=True))
+        load_index(tmp_path, Opening(gpu=True))
 
 
 def test_a_truncated_vector_file_is_refused(dense, tmp_path):

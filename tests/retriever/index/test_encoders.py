@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retriever import Passage
-from retriever.index.backends import build_index, load_index
+from retriever.index.backends import Opening, build_index, load_index
 from retriever.index.encoder import ENCODER_NAMES, ENCODERS, load_encoder, on_every_gpu
 from retriever.index.manifest import IndexMismatch
 from retriever.index.sentence_encoder import EncoderSpec, SentenceTransformerEncoder
@@ -84,9 +84,10 @@ def test_any_model_by_path_brings_its_own_prompts(weights, minilm, tmp_path):
     assert (mine.facts["encoder"], mine.facts["passage_prefix"]) == ("mine", "d: ")
     passages = [Passage(str(n), "", text) for n, text in enumerate(TEXTS)]
     build_index(passages, "dense", "mine", str(tmp_path / "mine")).save(tmp_path / "index")
-    assert load_index(tmp_path / "index", encoder_path=tmp_path / "mine").search(["spirit"], 1)[0][0].passage.id == "1"
+    opened = load_index(tmp_path / "index", Opening(encoder_path=tmp_path / "mine"))
+    assert opened.search(["spirit"], 1)[0][0].passage.id == "1"
     with pytest.raises(IndexMismatch, match="encoder: index has 'mine', here is 'all-MiniLM-L6-v2'"):
-        load_index(tmp_path / "index", encoder="all-MiniLM-L6-v2", encoder_path=weights)
+        load_index(tmp_path / "index", Opening(encoder="all-MiniLM-L6-v2", encoder_path=weights))
     with pytest.raises(ValueError, match="give the folder of its model"):
         load_index(tmp_path / "index")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retriever.index.backends import build_index, load_index
+from retriever.index.backends import Opening, build_index, load_index
 from retriever.index.bm25 import Bm25Index
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import HashingEncoder
@@ -52,7 +52,7 @@ def test_save_and_load(passages, tmp_path):
     built = build_index(passages, "hybrid", "hashing")
     assert isinstance(built, HybridIndex)
     built.save(tmp_path)
-    loaded = load_index(tmp_path, backend="hybrid")
+    loaded = load_index(tmp_path, Opening(backend="hybrid"))
     assert loaded.search(["akkadian spirit", "twin"], 4) == built.search(["akkadian spirit", "twin"], 4)
     assert (loaded.name, len(loaded)) == ("hybrid:bm25+dense:hashing", len(passages))
 

@@ -109,10 +109,10 @@ def test_a_moved_store_is_found_beside_the_index_or_where_one_says(tmp_path):
     (tmp_path / "b" / "s").rename(tmp_path / "elsewhere")
     with pytest.raises(IndexMismatch, match="say where it is"):
         load_index(tmp_path / "b" / "index")
-    assert len(load_index(tmp_path / "b" / "index", opening=Opening(corpus=tmp_path / "elsewhere"))) == 20
+    assert len(load_index(tmp_path / "b" / "index", Opening(corpus=tmp_path / "elsewhere"))) == 20
     write(tmp_path / "other", MANY[:19], [Passage("x", "", "")])
     with pytest.raises(IndexMismatch, match="corpus_sha256: index has"):
-        load_index(tmp_path / "b" / "index", opening=Opening(corpus=tmp_path / "other"))
+        load_index(tmp_path / "b" / "index", Opening(corpus=tmp_path / "other"))
 
 
 def test_a_draft_that_fails_leaves_nothing(tmp_path):

@@ -21,8 +21,7 @@ from retriever import RetrieverBadResponse, RetrieverTimeout, RetrieverUnavailab
 from retriever.client.chat import ChatEndpoint
 from retriever.web.disk_cache import DiskCache
 from retriever.web.page_fetch import MAX_PAGE_BYTES, RawPage
-from retriever.web.page_summary import PageSummarizer
-from retriever.web.page_text import PageText, choose_parts, read_text, split_parts
+from retriever.web.page_text import PageSummarizer, PageText, choose_parts, read_text, split_parts
 from retriever.web.pages import PageBudget, PageRetriever
 from retriever.web.rate_limit import Rate
 
