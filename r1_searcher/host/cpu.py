@@ -20,7 +20,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from r1_searcher.host.import_hook import after_import
+from wrapt import register_post_import_hook
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_CPU"
 """`1` in every process of a run on a machine without CUDA."""
@@ -47,7 +47,7 @@ def install() -> None:
     if importlib.util.find_spec("flash_attn") is None:
         _stand_in_for_flash_attn()
     for patch in PATCHES:
-        after_import(patch.module, _without_cuda(patch.apply))
+        register_post_import_hook(_without_cuda(patch.apply), patch.module)
 
 
 def _cuda_is_here() -> bool:
