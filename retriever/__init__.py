@@ -1,7 +1,9 @@
-"""Search for agents: passages, indexes, a server and a client.
+"""Search for agents: passages, indexes, a server, a client, and every other place that a search may go to.
 
-This package exports the light nouns. What needs a library is imported from its room: `retriever.client` (aiohttp),
-`retriever.index` (bm25s, faiss, encoders), `retriever.server` (Flask).
+Open first: `interface` (what a retriever and an index are) and `sources` (the string that names where searches go).
+This level holds the light nouns, exported below, and the commands `plan` and `check`. What needs a library is
+imported from its room: `wire` < `client` < `web`, `simulated`; `index` < `build`, `server`.
+Imports `foundation` only; nothing of language-model training is known here.
 """
 
 from retriever.errors import (
