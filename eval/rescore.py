@@ -45,6 +45,7 @@ class Rescored:
 
     @property
     def total(self) -> float:
+        """The reward, rounded for comparison with published files."""
         return round(self.result.total, DECIMALS)
 
     @property

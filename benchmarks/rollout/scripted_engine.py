@@ -155,6 +155,7 @@ class ScriptReader(HFTokenizer):
         self.next_text = ""
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The scripted turn, whatever the ids; decoding is still paid for."""
         super().decode(ids)
         return self.next_text
 
@@ -180,6 +181,7 @@ class ScriptedPolicy:
         return final
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        """A turn of the scripted length on the real engine, with the scripted text."""
         turn = self._script.turns[self._turn]
         done = await self._policy.generate(ids, stops=stops, max_tokens=turn.tokens)
         self._known = len(ids) + len(done.ids)
@@ -204,6 +206,7 @@ class ScriptedRetriever:
         self.waited = 0.0
 
     async def search(self, request: Any) -> Any:
+        """The scripted passages, after the latency drawn for this search."""
         row, number = request.context["row"], int(request.query)
         seconds = self._latency(row.id, number)
         if seconds:

@@ -39,18 +39,22 @@ class SelectionFolder:
 
     @property
     def settings_file(self) -> Path:
+        """Flags and fingerprints that the folder belongs to."""
         return self.path / "selection.json"
 
     @property
     def rollouts_file(self) -> Path:
+        """One line per finished rollout."""
         return self.path / "rollouts.jsonl"
 
     @property
     def manifest_file(self) -> Path:
+        """What the sets were made of, and how to make them again."""
         return self.path / "manifest.json"
 
     @property
     def log_file(self) -> Path:
+        """Output of the engine."""
         return self.path / "engine.log"
 
     def check_empty_or_ours(self) -> None:

@@ -159,6 +159,7 @@ class DemoEncoder:
         self._name_weight = name_weight
 
     def __call__(self, question: Question, written: Script, inserted: Sequence[str]) -> Encoded:
+        """Ids of the whole episode, and the weight of each in the loss: 0 where the policy does not write."""
         ids: list[int] = []
         weights: list[float] = []
         for kind, text in pieces(self._protocol, question, written, inserted, self._tokenizer):

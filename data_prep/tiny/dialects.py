@@ -65,6 +65,7 @@ class Dialect:
 
     @property
     def name(self) -> str:
+        """The protocol's name."""
         return self.protocol.name
 
     def corrects(self, turn: str) -> bool:

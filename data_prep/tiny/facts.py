@@ -59,6 +59,7 @@ class Question:
 
     @property
     def answer(self) -> str:
+        """The value of the last fact of the chain."""
         return self.facts[-1].value
 
     def row(self, row_id: str) -> QARow:

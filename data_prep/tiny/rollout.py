@@ -35,6 +35,7 @@ class InlineRetriever:
         self._index = index
 
     async def search(self, request: SearchRequest) -> Hits:
+        """Hits of the index in memory."""
         return self._index.search([request.query], request.top_k)[0]
 
     async def close(self) -> None:
@@ -108,6 +109,7 @@ class ForcedFirstSearch:
         self._first_turns = first_turns
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        """The forced first turn for a known prompt, else the policy's own."""
         forced = self._first_turns.get(tuple(ids))
         if forced is None:
             return await self._policy.generate(ids, stops=stops, max_tokens=max_tokens)

@@ -34,18 +34,22 @@ class EvaluationFolder:
 
     @property
     def settings_file(self) -> Path:
+        """Settings of the evaluation that the folder belongs to."""
         return self.path / SETTINGS_FILE
 
     @property
     def predictions_file(self) -> Path:
+        """One line per answered question."""
         return self.path / "predictions.jsonl"
 
     @property
     def scores_file(self) -> Path:
+        """Summary of the predictions."""
         return self.path / SCORES_FILE
 
     @property
     def log_file(self) -> Path:
+        """Output of the engine."""
         return self.path / "engine.log"
 
     def check_owner(self, settings: Mapping[str, Any]) -> None:

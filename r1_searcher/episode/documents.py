@@ -163,7 +163,7 @@ def _without_longer(found: Found, characters: int) -> Found:
 
 
 def _by_rank(results: Sequence[Found]) -> Iterator[tuple[int, Passage]]:
-    """(index of the result, passage): the best of every result, then the second best of every one …"""
+    """Index of the result, and passage: the best of every result, then the second best of each, and so on."""
     for rank in range(max((len(found.passages) for found in results), default=0)):
         for place, found in enumerate(results):
             if rank < len(found.passages):

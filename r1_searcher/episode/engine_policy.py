@@ -35,6 +35,7 @@ class EnginePolicy:
         self._params.min_tokens = 0
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
+        """Sample one turn; see `Policy.generate`."""
         params = copy.copy(self._params)
         params.stop = list(stops)
         params.max_tokens = max_tokens

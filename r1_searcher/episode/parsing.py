@@ -144,7 +144,7 @@ def first_between(text: str, tags: Tags) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    """Stripped text of the last `\\boxed{…}` with balanced braces, or None."""
+    r"""Stripped text of the last `\boxed{…}` with balanced braces, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None

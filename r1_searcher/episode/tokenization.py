@@ -46,12 +46,19 @@ class HFTokenizer:
         self._encode = lru_cache(maxsize=_CACHED_TEXTS)(encode)
 
     def encode(self, text: str) -> list[int]:
+        """Ids of the text, without additions."""
         return list(self._encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens included."""
         return self._decode(list(ids))
 
     def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
+        """A conversation in the tokenizer's own template, up to where the assistant writes.
+
+        Raises:
+            InputError: the template refuses the conversation.
+        """
         import jinja2
 
         try:
@@ -64,15 +71,18 @@ class HFTokenizer:
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
+        """Ids of the EOS tokens that the tokenizer names."""
         found = self.hf.eos_token_id
         return frozenset(found if isinstance(found, list) else [] if found is None else [found])
 
     @cached_property
     def eos_texts(self) -> frozenset[str]:
+        """Texts of the EOS tokens."""
         return frozenset(self.decode([token]) for token in self.eos_ids)
 
     @cached_property
     def special_texts(self) -> frozenset[str]:
+        """Texts that the tokenizer reads as one special or added token."""
         added = getattr(self.hf, "added_tokens_decoder", {}).values()
         return frozenset(self.hf.all_special_tokens) | {token.content for token in added if token.content.strip()}
 

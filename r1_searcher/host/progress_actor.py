@@ -35,6 +35,7 @@ class SharedProgress:
         self._actor = ray.get_actor(_NAME)
 
     async def begin(self) -> Ticket:
+        """The stage and progress at which an episode begins."""
         return await self._actor.begin.remote()
 
     def finish(self, ticket: Ticket, *, retrieved: bool, in_format: bool) -> None:

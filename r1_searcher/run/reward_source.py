@@ -69,6 +69,7 @@ class InProcessReward:
         self._rules = {name: True for reward in self._stages for name in reward.rules}
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        """Score in this process, with the judge's verdict where the reward asks for one."""
         reward = self._stages[stage - 1]
         verdict = await self._verdict(trajectory) if reward.asks_judge else None
         result = score(reward, trajectory, self._protocol, verdict)
@@ -98,6 +99,7 @@ class FileReward:
         self._reward_func: Callable[..., Mapping[str, Any]] = module.reward_func
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
+        """Score with the user's function, in a thread."""
         query, prompt, label = _request(trajectory)
         return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]))
 

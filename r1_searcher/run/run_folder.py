@@ -39,10 +39,12 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
+        """Configuration of the present attempt (`run.json`)."""
         return self.path / CONFIG_FILE
 
     @property
     def metrics_file(self) -> Path:
+        """One line per step."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -57,10 +59,12 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
+        """Output of OpenRLHF, Ray and vLLM."""
         return self.path / "train.log"
 
     @property
     def session_file(self) -> Path:
+        """The Ray session of the present attempt."""
         return self.path / "session.json"
 
     @property

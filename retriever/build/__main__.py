@@ -1,8 +1,8 @@
-"""Build a saved index for `python -m retriever.server --index`.
+r"""Build a saved index for `python -m retriever.server --index`.
 
     python -m retriever.build --corpus STORE_OR_JSONL --backend bm25 --out DIR
     python -m retriever.build --corpus STORE --backend dense --encoder e5-base-v2 --factory IVF4096,PQ64 --out DIR
-    python -m retriever.build --corpus STORE --backend milvus --encoder e5-base-v2 --milvus-uri http://host:19530 \\
+    python -m retriever.build --corpus STORE --backend milvus --encoder e5-base-v2 --milvus-uri http://host:19530 \
         --collection wiki --out DIR
 
 Killed at any moment, the same command goes on where it stopped and gives the same index. `python -m retriever.plan`
