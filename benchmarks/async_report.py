@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.page import section_from_runs
+from benchmarks.results.page import section_from_runs, section_parser
+from foundation.cli import run_command
 from foundation.storage import read_json_lines
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import RunFolder
@@ -110,7 +111,8 @@ gains little: the table shows that learning stays the same, not how much a clust
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    return section_from_runs("async", Run.read, markdown, __doc__ or "", argv)
+    options = section_parser("benchmarks.async_report", __doc__).parse_args(argv)
+    return run_command("benchmarks.async_report", lambda: section_from_runs("async", Run.read, markdown, options))
 
 
 if __name__ == "__main__":

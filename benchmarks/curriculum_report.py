@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -15,8 +16,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from data_prep.simulator.pairs import find_episodes, read_trajectories
-from foundation.errors import InputError, R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 from r1_searcher.run.episode_metrics import NOISY_PASSAGE
 from retriever.simulated.engine import Noise
 
@@ -123,20 +124,19 @@ def plot(runs: Sequence[CurriculumRun], file: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m benchmarks.curriculum_report", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="benchmarks.curriculum_report", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs against a simulated engine")
     parser.add_argument("--png", type=Path, help="where the plot goes; default: the table alone")
     options = parser.parse_args(argv)
-    try:
-        runs = [CurriculumRun.read(folder) for folder in options.runs]
-    except R1SearcherError as error:
-        print(f"curriculum_report: {error}", file=sys.stderr)
-        return 2
+    return run_command("benchmarks.curriculum_report", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    runs = [CurriculumRun.read(folder) for folder in options.runs]
     print(table(runs))
     if options.png is not None:
         plot(runs, options.png)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from foundation.cli import OneLineParser, run_command
 from foundation.workers import cores
 from retriever.build.costs import measure_index, sample_vectors
 from retriever.build.embeddings import SHARD_SIZE
@@ -198,7 +199,7 @@ def compare(factory: str, vectors: np.ndarray, work: Path, budget_s: float) -> C
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.index_scale", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="some 4 GB at a million passages")
     parser.add_argument("--passages", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=384)
@@ -207,6 +208,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip-bm25", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.index_scale", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     result: dict[str, object] = {"passages": options.passages, "dim": options.dim}
     store = synthetic_store(options.work / "store", options.passages)
     result["store_gb"], result["open_s"] = store.bytes / 1e9, opening_seconds(store.folder)
@@ -226,7 +231,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["indexes"] = [asdict(row) for row in rows]
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.cli import OneLineParser, run_command
 from foundation.process import bind, stop_with_parent, url_of, write_ready_file
 from retriever.index.backends import Opening, load_index
 from retriever.interface import Index
@@ -43,15 +44,18 @@ def serve(index: Index, ready_file: Path, threads: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.per_request_server", description=__doc__)
     parser.add_argument("--index", required=True, type=Path)
     parser.add_argument("--encoder-path")
     parser.add_argument("--ready-file", required=True, type=Path)
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.per_request_server", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     stop_with_parent(None)
     serve(load_index(options.index, Opening(encoder_path=options.encoder_path)), options.ready_file, options.threads)
-    return 0
 
 
 if __name__ == "__main__":

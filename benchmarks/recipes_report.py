@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.page import section_from_runs
+from benchmarks.results.page import section_from_runs, section_parser
+from foundation.cli import run_command
 from r1_searcher.run.metrics_log import read_metrics
 
 ORDER = ("r1_searcher_auto", "search_r1", "research", "zerosearch", "deep_researcher")
@@ -75,7 +76,10 @@ bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    return section_from_runs("recipes", RecipeRun.read, markdown, __doc__ or "", argv)
+    options = section_parser("benchmarks.recipes_report", __doc__).parse_args(argv)
+    return run_command(
+        "benchmarks.recipes_report", lambda: section_from_runs("recipes", RecipeRun.read, markdown, options)
+    )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import psutil
 from tqdm import tqdm
 
 from benchmarks.retriever.server_process import ServerProcess
+from foundation.cli import OneLineParser, run_command
 from foundation.process import bind
 from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
@@ -166,7 +167,7 @@ def queries_of(passages: Sequence[Passage]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.retriever_soak", description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id, title, text")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=64)
@@ -175,6 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--down", type=float, default=3.0, metavar="S", help="between a kill and the next start")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.retriever_soak", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     queries = queries_of(read_corpus(options.corpus))
     replicas = []
     for _ in range(2):

@@ -31,6 +31,8 @@ from tqdm import tqdm
 
 from benchmarks.rollout.stopwatch import Stopwatch
 from eval.play.engine import prepare_environment
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 from r1_searcher.episode.engine_policy import EnginePolicy
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -171,7 +173,7 @@ def measure_published(size: str, *, concurrency: int, episodes: int, repeats: in
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.rollout_overhead", description=__doc__)
     parser.add_argument("--size", default="cpu", help="of the random model")
     parser.add_argument("--model", help="a model of the tiny world instead")
     parser.add_argument("--world", type=Path, help="folder made by data_prep.tiny.world")
@@ -180,8 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.rollout_overhead", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     if bool(options.model) != bool(options.world):
-        parser.error("--model and --world belong together")
+        raise InputError("--model and --world belong together")
     if options.model:
         result = measure(
             options.model,
@@ -202,7 +208,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results.page import replace_section
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 
 _LOOP = re.compile(r"_run \(asyncio/events\.py|run_once \(uvloop|run \(asyncio/runners\.py|run \(uvloop")
 _STARTING = re.compile(r"Engine\.(__init__|start)|from_engine_args|draw_scripts|make_model")
@@ -74,22 +76,25 @@ def _line(name: str, values: Sequence[float]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.rollout_profile", description=__doc__)
     parser.add_argument("profiles", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.rollout_profile", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     profiles = {}
     for each in options.profiles:
         name, _, file = each.partition("=")
         try:
             profiles[name] = shares(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            parser.error(f"{each}: {error}")
+            raise InputError(f"{each}: {error}") from error
     text = table(profiles)
     print(text)
     if options.markdown:
         replace_section(options.markdown, "rollout profile", f"### Where the executor's Python time goes\n\n{text}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.page import replace_section
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 from r1_searcher.run.metrics_log import read_metrics
 
 MODELS = ("base", "stage1", "stage2")
@@ -130,11 +132,15 @@ Greedy is temperature 0, sampled temperature 1.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.seeds_report", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--markdown", type=Path, required=True)
     parser.add_argument("--picture", type=Path, required=True)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.seeds_report", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     runs = [
         read_quickstart(folder, arm)
         for arm in ARMS
@@ -142,11 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (folder / "stage2" / "scores.json").is_file()
     ]
     if not runs:
-        print(f"seeds_report: no finished quickstart in {options.folder}", file=sys.stderr)
-        return 2
+        raise InputError(f"no finished quickstart in {options.folder}")
     draw(runs, options.picture)
     replace_section(options.markdown, "seeds", markdown(runs, options.picture.name))
-    return 0
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ from tqdm import tqdm
 
 from data_prep.questions.near_duplicates import Match, TestIndex, TestQuestion, Thresholds
 from data_prep.questions.sampling import lines_of
-from foundation.cli import check_output, run_command
+from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from foundation.storage import write_whole
 from r1_searcher.episode.question import QARow, read_rows
 

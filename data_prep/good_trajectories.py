@@ -23,8 +23,8 @@ from random import Random
 from typing import Any
 
 from data_prep.simulator.pairs import find_episodes, read_trajectories
-from foundation.errors import InputError, R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, positive, run_command
+from foundation.errors import InputError
 from foundation.storage import write_whole
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import StopReason, Trajectory
@@ -100,8 +100,6 @@ def _reward(line: Mapping[str, Any], source: Path) -> float:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.per_question < 1 or (options.episodes is not None and options.episodes < 1):
-        raise InputError("--per-question and --episodes must be at least 1")
     choice = Choice(options.min_reward, options.per_question, options.episodes)
     chosen = choose(read_good(options.sources), choice, Random(options.seed))
     if not chosen:
@@ -117,23 +115,23 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sources", type=Path, nargs="+", help="folders of training runs")
-    parser.add_argument("--model", required=True, help="model to be trained; its tokenizer must be the runs' own")
-    parser.add_argument("--min-reward", type=float, required=True, help="an episode's total reward must reach it")
-    parser.add_argument("--per-question", type=int, default=4, help="different episodes of a question (default 4)")
-    parser.add_argument("--episodes", type=int, help="episodes in all, drawn by chance (default: every good one)")
-    parser.add_argument("--out", type=Path, required=True, help="JSONL for python -m r1_searcher.sft")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw and the order (default 0)")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _run(options)
-    except R1SearcherError as error:
-        print(f"good_trajectories: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("good_trajectories", lambda: _run(options))
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=__doc__)
+    add = parser.add_argument
+    add("sources", type=Path, nargs="+", help="folders of training runs")
+    add("--model", required=True, help="model to be trained; its tokenizer must be the runs' own")
+    add("--min-reward", type=float, required=True, help="an episode's total reward must reach it")
+    add("--per-question", type=positive, default=4, help="different episodes of a question (default 4)")
+    add("--episodes", type=positive, help="episodes in all, drawn by chance (default: every good one)")
+    add("--out", type=Path, required=True, help="JSONL for python -m r1_searcher.sft")
+    add("--seed", type=int, default=0, help="of the draw and the order (default 0)")
+    return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

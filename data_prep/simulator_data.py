@@ -20,8 +20,8 @@ from typing import Any
 from data_prep.simulator.labels import by_model, by_rule
 from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
 from data_prep.simulator.rows import sft_rows
-from foundation.errors import InputError, R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 from foundation.storage import write_whole
 from r1_searcher.openai_endpoint import EndpointConfig
 from retriever.simulated.prompts import MODES
@@ -81,23 +81,23 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.simulator_data", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real")
-    parser.add_argument("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
-    parser.add_argument("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
-    parser.add_argument("--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query")
-    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
-    parser.add_argument("--judge-model", default="", help="its model")
-    parser.add_argument("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _run(options)
-    except R1SearcherError as error:
-        print(f"simulator_data: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("simulator_data", lambda: _run(options))
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="python -m data_prep.simulator_data", description=__doc__)
+    add = parser.add_argument
+    add("sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real")
+    add("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
+    add("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
+    add("--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query")
+    add("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
+    add("--judge-model", default="", help="its model")
+    add("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")
+    return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

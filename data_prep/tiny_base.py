@@ -1,6 +1,8 @@
 """`python -m data_prep.tiny_base`: the command; what it does stands in `data_prep.tiny.base`."""
 
+import sys
+
 from data_prep.tiny.base import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,6 +1,8 @@
 """`python -m data_prep.tiny_simulator`: the command; what it does stands in `data_prep.tiny.simulator`."""
 
+import sys
+
 from data_prep.tiny.simulator import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -22,9 +22,8 @@ from eval.results.bootstrap import intervals
 from eval.results.folder import provenance_beside, write_json
 from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.table import format_table, percent, percent_with_interval
-from foundation.cli import check_output, run_command
+from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from foundation.retry import RetryPolicy
 from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
@@ -126,13 +125,10 @@ def _different(judged: Sequence[Judged]) -> list[Verdict]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a full disk status 3."""
     options = _parser().parse_args(argv)
-    return run_command("eval.judge", lambda: _run(options))
+    return run_command("eval.judge", lambda: _run(options), resumable=True)
 
 
 def _run(options: argparse.Namespace) -> None:
-    for name in ("concurrency", "attempts", "max_tokens"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
     file = predictions_file(options.file)
     cache_file = options.cache or verdicts_file(file)
     check_output(options.json)
@@ -224,10 +220,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, metavar="FILE", help="verdicts (default: beside the predictions)")
     parser.add_argument("--retry-unjudged", action="store_true", help="ask again where there was no verdict")
     parser.add_argument("--temperature", type=float, default=Sampling.temperature, help="of the judge (default 0)")
-    parser.add_argument("--max-tokens", type=int, default=Sampling.max_tokens, help="of a reply")
+    parser.add_argument("--max-tokens", type=positive, default=Sampling.max_tokens, help="of a reply")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds of one attempt")
-    parser.add_argument("--attempts", type=int, default=4, help="requests per question at most")
-    parser.add_argument("--concurrency", type=int, default=16, help="questions at a time")
+    parser.add_argument("--attempts", type=positive, default=4, help="requests per question at most")
+    parser.add_argument("--concurrency", type=positive, default=16, help="questions at a time")
     parser.add_argument("--price-in", type=float, default=0.0, help="of a million prompt tokens, for the cost")
     parser.add_argument("--price-out", type=float, default=0.0, help="of a million completion tokens")
     return parser

@@ -18,8 +18,8 @@ from typing import Any
 from eval.results.folder import write_json
 from eval.results.summary import SCORES
 from eval.results.table import format_table, percent, scores_table
+from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 
 MODELS = ("base", "stage1", "stage2")
 
@@ -29,14 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="eval.quickstart_report", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the quickstart")
     folder: Path = parser.parse_args(argv).folder
-    try:
-        summary = summarize_quickstart(folder)
-    except InputError as error:
-        print(f"eval.quickstart_report: {error}", file=sys.stderr)
-        return 2
+    return run_command("eval.quickstart_report", lambda: _run(folder))
+
+
+def _run(folder: Path) -> None:
+    summary = summarize_quickstart(folder)
     write_json(folder / "summary.json", summary)
     print(report(summary))
-    return 0
 
 
 def summarize_quickstart(folder: Path) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from typing import Any
 from eval.results.folder import write_json
 from eval.results.table import format_table
 from eval.results.transcripts import read_trajectories, trajectory_files
-from foundation.cli import check_output, run_command
+from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
@@ -150,14 +149,14 @@ def comparison(reward: str, rows: Sequence[Rescored], found: Sequence[Difference
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    if options.list:
-        width = max(map(len, REWARDS))
-        print("\n".join(f"{name.ljust(width)}  {reward.source}" for name, reward in REWARDS.items()))
-        return 0
     return run_command("eval.rescore", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.list:
+        width = max(map(len, REWARDS))
+        print("\n".join(f"{name.ljust(width)}  {reward.source}" for name, reward in REWARDS.items()))
+        return
     if not options.trajectories or not options.reward:
         raise InputError("expected trajectories and --reward NAME (--list names the rewards)")
     check_output(options.json)

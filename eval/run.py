@@ -30,7 +30,7 @@ from r1_searcher.host.device import Device
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
     options = given.parser(__doc__).parse_args(argv)
-    return run_command("eval", lambda: _run(options))
+    return run_command("eval", lambda: _run(options), resumable=True)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -19,9 +19,8 @@ from eval.results.folder import provenance_beside, write_json
 from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions
 from eval.results.table import format_table, percent, percent_with_interval
 from eval.results.variants import VARIANTS
-from foundation.cli import check_output, run_command
+from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 
 DEFAULT_METRICS = {"em": "r1_searcher.em", "cover_em": "r1_searcher.cover_em", "f1": "r1_searcher.f1"}
 """Short key -> metric: R1-Searcher's definitions, which a number without a definition means."""

@@ -1,35 +1,127 @@
-"""What the commands of this package share: statuses, and one line per error."""
+"""What every command shares: the parser, types of arguments, exit statuses, and one line per expected error.
+
+A `main` parses its flags with `OneLineParser` and returns `run_command(name, run)`. The statuses are a promise to
+scripts; `docs/architecture.md` lists them.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from foundation.errors import InputError, RunAborted
+from foundation.storage import is_disk_failure, storage_error
 
+DONE = 0
+"""Exit status of a finished command, also after a signal that ends a server."""
+FAILED = 1
+"""Exit status where a program that the command started failed (its log says why), or after a bug's traceback."""
 BAD_INPUT = 2
 """Exit status where what the user gave cannot work."""
 ABORTED = 3
 """Exit status where an outside service, or the disk, ended the run."""
+GUARDED = 4
+"""Exit status where the collapse guard ended the training."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
-def run_command(name: str, run: Callable[[], None]) -> int:
-    """Exit status of `run()`; an expected error is one line on stderr, a bug raises."""
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose error is one line on stderr, and whose description keeps its lines."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line instead of the whole usage text."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {_one_line(message)} (see --help)\n")
+
+
+def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = False) -> int:
+    """Exit status of `run()`; an expected error is one line on stderr, a bug raises.
+
+    Args:
+        name: of the command, which its lines on stderr begin with.
+        run: the work; returns a status of its own, or None when it is done.
+        resumable: whether the same command goes on after Ctrl-C where it stopped.
+    """
     try:
-        run()
+        return run() or DONE
     except (InputError, RunAborted) as error:
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: {_one_line(str(error))}", file=sys.stderr, flush=True)
         return BAD_INPUT if isinstance(error, InputError) else ABORTED
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
+        hint = "; the same command goes on from here" if resumable else ""
+        print(f"{name}: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
-    return 0
+
+
+@contextlib.contextmanager
+def expected(*bad_input: type[Exception], outside: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Report errors of a library's own kinds as the user's.
+
+    Args:
+        bad_input: kinds that mean an argument cannot work; an `OSError` of a full or broken disk is none of them.
+        outside: kinds that mean an outside service failed.
+
+    Raises:
+        InputError: for one of `bad_input`.
+        RunAborted: for one of `outside`, and for a disk that is full or broken.
+    """
+    try:
+        yield
+    except outside as error:
+        raise RunAborted(str(error)) from error
+    except bad_input as error:
+        if isinstance(error, OSError) and is_disk_failure(error):
+            raise storage_error(Path(error.filename or "a file"), error) from error
+        raise InputError(str(error)) from error
 
 
 def check_output(path: Path | None) -> None:
     """Refuse an output file whose folder is missing, before any work is done. Raises `InputError`."""
     if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
         raise InputError(f"cannot write {path}: expected a file in an existing folder")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _integer(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    return _integer(text, 0)
+
+
+def port(text: str) -> int:
+    """A TCP port; 0 asks the system for a free one."""
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, found {text!r}")
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if value > 0 and math.isfinite(value):
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0, found {text!r}")
+
+
+def _integer(text: str, least: int) -> int:
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= least:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, found {text!r}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

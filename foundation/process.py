@@ -1,8 +1,7 @@
-"""The server as a process: usage errors in one line, signals, the parent's end, the port, the ready file."""
+"""The server as a process: signals, the parent's end, the port, the ready file."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +19,6 @@ TOKEN_VARIABLE = "RETRIEVER_TOKEN"
 """Environment variable with the bearer token, for servers and clients alike."""
 _POLL_S = 0.3
 _STUCK_S = 15.0
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose error is one line on stderr, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with one line instead of the whole usage text."""
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
 
 
 class StopSignal:

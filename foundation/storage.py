@@ -14,13 +14,18 @@ import msgspec
 
 from foundation.errors import InputError, R1SearcherError, RunAborted
 
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DISK_FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def is_disk_failure(error: OSError) -> bool:
+    """Whether the disk is full or broken, rather than the path wrong."""
+    return error.errno in _DISK_FAILURES
 
 
 def storage_error(path: Path, error: OSError) -> R1SearcherError:
-    """What a failed write means to the user: a full disk can be mended, a wrong path was a wrong argument."""
+    """What a failed write means to the user: a full disk ends the run, a wrong path was a wrong argument."""
     reason = error.strerror or str(error)
-    if error.errno in _OUT_OF_SPACE or error.errno == errno.EIO:
+    if is_disk_failure(error):
         return RunAborted(
             f"cannot write {path}: {reason}. Free some space and run the same command again: what is finished is kept."
         )

@@ -9,13 +9,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from foundation.errors import RunAborted
 from foundation.process import stop_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(RunAborted):
     """A worker process ended without a result, most often for want of memory."""
 
 

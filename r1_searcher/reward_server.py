@@ -5,8 +5,8 @@
 `POST /get_reward` (or `/`) takes `{"query": [...], "prompts": [...], "labels": [...]}` and answers
 `{"rewards": ..., "scores": ..., "extra_logs": {...}}` as `score_batch`
 makes it; what is wrong with a request comes back as `{"error": ...}` on one line with status 400.
-`GET /health` names reward and protocol. Exit codes: 0 after SIGTERM, SIGINT or the parent's end; 2 for
-anything wrong at the start, with one line on stderr.
+`GET /health` names reward and protocol. Exit statuses: 0 after SIGTERM, SIGINT or the parent's end; 2 for
+bad input, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundation.cli import OneLineParser, expected, port, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser, StopSignal, bind, stop_with_parent, url_of, write_ready_file
+from foundation.process import StopSignal, bind, stop_with_parent, url_of, write_ready_file
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
@@ -85,22 +86,21 @@ def _strings(body: dict[str, Any], name: str) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    return run_command("reward_server", lambda: _serve(options))
+
+
+def _serve(args: argparse.Namespace) -> None:
     StopSignal()
-    try:
+    with expected(ValueError, OSError, ImportError):
         if args.exit_with_parent is not None:
             stop_with_parent(args.exit_with_parent or None)
         if args.ready_file is not None:
             args.ready_file.unlink(missing_ok=True)
-        if not 0 <= args.port <= 65535:
-            raise InputError(f"--port must be from 0 to 65535, found {args.port}")
         app = create_app(find_reward(args.reward), find_protocol(args.protocol))
         listener = bind(args.host, args.port)
         server = _waitress(app, listener)
-    except (InputError, ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
     url = url_of(args.host, listener)
     logger.info("%s under %s ready at %s/get_reward", args.reward, args.protocol, url)
     try:
@@ -110,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if args.ready_file is not None:
             args.ready_file.unlink(missing_ok=True)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reward", required=True, metavar="NAME", help=", ".join(REWARDS))
     parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one (%(default)s)")
+    parser.add_argument("--port", type=port, default=0, help="0 picks a free one (%(default)s)")
     parser.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the URL when ready")
     parser.add_argument(
         "--exit-with-parent",

@@ -6,6 +6,7 @@ that says when it answers, and an end with its parent. Options that are not ours
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
@@ -16,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from foundation.process import OneLineParser, bind, stop_with_parent, url_of, write_ready_file
+from foundation.cli import OneLineParser, expected, port, run_command
+from foundation.process import bind, stop_with_parent, url_of, write_ready_file
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.processes import Session
 
@@ -31,22 +33,29 @@ POLL_SECONDS = 0.5
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; the status is vLLM's own, 0 after a signal."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    parser = OneLineParser(prog="r1_searcher.serve", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--model", required=True, help="folder or hub name; it needs a chat template")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one (default)")
-    parser.add_argument("--ready-file", type=Path, help="file to write the URL to, once the server answers")
-    parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
-    options, server_flags = parser.parse_known_args(argv)
-    try:
+    options, server_flags = _parser().parse_known_args(argv)
+    return run_command("r1_searcher.serve", lambda: _run(options, server_flags))
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="r1_searcher.serve", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", required=True, help="folder or hub name; it needs a chat template")
+    add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    add("--port", type=port, default=0, help="0: a free one (default)")
+    add("--ready-file", type=Path, help="file to write the URL to, once the server answers")
+    add("--exit-with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    return parser
+
+
+def _run(options: argparse.Namespace, server_flags: Sequence[str]) -> int:
+    with expected(OSError, ValueError):
         if options.exit_with_parent is not None:
             stop_with_parent(options.exit_with_parent)
         with bind(options.host, options.port) as listener:  # free again by the time that vLLM takes it
-            port, url = listener.getsockname()[1], url_of(options.host, listener)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+            number, url = listener.getsockname()[1], url_of(options.host, listener)
     device, _ = detect()
-    flags = ["--model", options.model, "--host", options.host, "--port", str(port)]
+    flags = ["--model", options.model, "--host", options.host, "--port", str(number)]
     flags += [*(CPU_FLAGS if device is Device.CPU else ()), *server_flags]
     return _serve([sys.executable, "-m", SERVER_MODULE, *flags], device, url, options.ready_file)
 

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.errors import InputError, R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import DONE, FAILED, OneLineParser, run_command
+from foundation.errors import InputError
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.flags import SFT_MODULE, merge_flags, parse_flags
 from r1_searcher.host.processes import Session
@@ -40,29 +40,34 @@ SHAPES: dict[frozenset[str], tuple[str, ...]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; bad input is one line on stderr and status 2."""
+    """Command line; the exit status is one of `foundation.cli`."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    parser = OneLineParser(prog="r1_searcher.sft", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--model", required=True, help="model to start from: a folder or a hub name")
-    parser.add_argument("--data", required=True, type=Path, help="JSONL of rows")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the model; a finished one is left alone")
-    parser.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
-    parser.add_argument("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
-    options, host_flags = parser.parse_known_args(argv)
-    try:
-        here, devices = detect()
-        device = here if options.device is None else Device(options.device)
-        command = _command(options, host_flags, device, devices if device is Device.CUDA else 1)
-        if options.dry_run:
-            print(shlex.join(command))
-            return 0
-        if (options.out / COMPLETE).is_file():
-            logger.info("%s is complete; nothing to do", options.out)
-            return 0
-        return _run(command, options.out, device)
-    except R1SearcherError as error:
-        print(f"r1_searcher.sft: {error}", file=sys.stderr)
-        return 2
+    options, host_flags = _parser().parse_known_args(argv)
+    return run_command("r1_searcher.sft", lambda: _run(options, host_flags))
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="r1_searcher.sft", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", required=True, help="model to start from: a folder or a hub name")
+    add("--data", required=True, type=Path, help="JSONL of rows")
+    add("--out", required=True, type=Path, help="folder for the model; a finished one is left alone")
+    add("--device", choices=[device.value for device in Device], help="default: what is there")
+    add("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
+    return parser
+
+
+def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
+    here, devices = detect()
+    device = here if options.device is None else Device(options.device)
+    command = _command(options, host_flags, device, devices if device is Device.CUDA else 1)
+    if options.dry_run:
+        print(shlex.join(command))
+        return DONE
+    if (options.out / COMPLETE).is_file():
+        logger.info("%s is complete; nothing to do", options.out)
+        return DONE
+    return _train(command, options.out, device)
 
 
 def _command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
@@ -105,7 +110,7 @@ def _shape(data: Path) -> tuple[str, ...]:
     raise InputError(f"{data}: the first row has the keys {sorted(keys)}; expected 'messages', or 'input' and 'output'")
 
 
-def _run(command: Sequence[str], out: Path, device: Device) -> int:
+def _train(command: Sequence[str], out: Path, device: Device) -> int:
     """Train; no process of it outlives this call."""
     out.mkdir(parents=True, exist_ok=True)
     log = out / "train.log"
@@ -123,9 +128,9 @@ def _run(command: Sequence[str], out: Path, device: Device) -> int:
     if status == 0:
         (out / COMPLETE).touch()
         logger.info("model: %s", out)
-        return 0
+        return DONE
     logger.error("OpenRLHF ended with status %d; the reason stands in %s", status, log)
-    return 1
+    return FAILED
 
 
 if __name__ == "__main__":

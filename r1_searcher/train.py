@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundation.errors import InputError, R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, above_zero, positive, run_command
+from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host.combinations import check_combinations
 from r1_searcher.host.command import Command, build_command, with_length_of
@@ -45,17 +45,21 @@ def _parser() -> argparse.ArgumentParser:
         help="search service, e.g. http://127.0.0.1:8000; or another source of retriever.sources, e.g. web:serper",
     )
     parser.add_argument("--browse", default="", help="source that reads pages (pages:), for protocols that browse")
-    parser.add_argument("--retriever-timeout", type=float, default=RetrieverConfig.read_timeout, help="s per request")
-    parser.add_argument("--retriever-attempts", type=int, default=RetrieverConfig.attempts, help="tries per search")
+    parser.add_argument(
+        "--retriever-timeout", type=above_zero, default=RetrieverConfig.read_timeout, help="s per request"
+    )
+    parser.add_argument(
+        "--retriever-attempts", type=positive, default=RetrieverConfig.attempts, help="tries per search"
+    )
     parser.add_argument(
         "--retriever-deadline",
-        type=float,
+        type=above_zero,
         default=RetrieverConfig.deadline,
         help="s per search, all tries together",
     )
     parser.add_argument(
         "--outage-seconds",
-        type=float,
+        type=above_zero,
         default=RetrieverConfig.outage_seconds,
         help="longest outage of the search service that is waited out",
     )
@@ -95,31 +99,22 @@ class Plan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; bad input is one line on stderr and status 2."""
+    """Command line; the exit status is one of `foundation.cli`."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options, host_flags = _parser().parse_known_args(argv)
-    try:
-        _check_options(options)
-        if options.plugin is not None:
-            load_plugin(options.plugin)
-        plan = _plan(options, _hide_wandb_key(host_flags))
-        if options.dry_run:
-            print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
-            return 0
-        return _train(options, plan)
-    except R1SearcherError as error:
-        print(f"r1_searcher: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run_command("r1_searcher", lambda: _run(options, host_flags), resumable=True)
 
 
-def _check_options(options: argparse.Namespace) -> None:
-    for name in ("retriever_timeout", "retriever_attempts", "retriever_deadline", "outage_seconds"):
-        if getattr(options, name) <= 0:
-            raise InputError(f"--{name.replace('_', '-')} must be above 0, found {getattr(options, name):g}")
+def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
     if options.reward_url.endswith(".py"):
         options.reward_url = str(Path(options.reward_url).resolve())
+    if options.plugin is not None:
+        load_plugin(options.plugin)
+    plan = _plan(options, _hide_wandb_key(host_flags))
+    if options.dry_run:
+        print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
+        return None
+    return _train(options, plan)
 
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:

@@ -6,7 +6,7 @@
 Questions are JSONL with `question` (or `query`) and, where known, `titles` (or `gold_titles`), as `data_prep.questions`
 writes it. Without a file, titles of random passages are the queries. Exact search needs the vectors that the build kept
 (DIR/embeddings, or `--embeddings`).
-Exit codes: 0 done; 2 for bad input, with one line on stderr.
+Exit statuses: 0 done; 2 bad input, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.drafts import write_json
-from foundation.process import OneLineParser
 from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
 from retriever.build.stages import EMBEDDINGS_FOLDER
+from retriever.errors import RetrieverError
 from retriever.index.backends import Opening, load_index
 from retriever.index.dense import DenseIndex
 from retriever.index.faiss_vectors import SearchSettings
@@ -146,22 +147,19 @@ def check(index: Index, questions: Sequence[Question], k: int, embeddings: Embed
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        for name in ("k", "sample"):
-            if getattr(args, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-        report = _run(args)
+    options = _parser().parse_args(argv)
+    return run_command("retriever.check", lambda: _run(options))
+
+
+def _run(args: argparse.Namespace) -> None:
+    with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
+        report = _report(args)
         if args.json is not None:
             write_json(args.json, asdict(report))
-    except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
     print(_table(report))
-    return 0
 
 
-def _run(args: argparse.Namespace) -> Report:
+def _report(args: argparse.Namespace) -> Report:
     defaults = SearchSettings()
     given = args.nprobe is not None or args.ef_search is not None
     chosen = SearchSettings(args.nprobe or defaults.nprobe, args.ef_search or defaults.ef_search)
@@ -191,13 +189,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--index", type=Path, required=True, metavar="DIR")
     add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and titles (or gold_titles)")
-    add("--k", type=int, default=5, help="passages wanted (%(default)s)")
-    add("--sample", type=int, default=200, help="without --queries: titles that are asked for (%(default)s)")
+    add("--k", type=positive, default=5, help="passages wanted (%(default)s)")
+    add("--sample", type=positive, default=200, help="without --queries: titles that are asked for (%(default)s)")
     add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
     add("--embeddings", type=Path, metavar="DIR", help="the vectors, if not in the index's folder")
     add("--corpus", type=Path, metavar="DIR", help="the passage store, if it has moved")
-    add("--nprobe", type=int, help="IVF: instead of the index's own")
-    add("--ef-search", type=int, help="HNSW: instead of the index's own")
+    add("--nprobe", type=positive, help="IVF: instead of the index's own")
+    add("--ef-search", type=positive, help="HNSW: instead of the index's own")
     add("--verify-corpus", action="store_true", help="read the whole passage store and compare its hashes first")
     add("--json", type=Path, metavar="FILE", help="write the report there, too")
     return parser

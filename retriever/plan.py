@@ -4,8 +4,8 @@
     python -m retriever.plan --corpus STORE --encoder e5-base-v2 --index IVF4096,PQ64
 
 Small samples are built on this machine, as busy as it is now, and extrapolated. Time to encode comes from `--rate`
-(passages per second), or from encoding a few passages where an encoder is named; else it is left out. Exit codes: 0
-done; 2 for bad input, with one line on stderr.
+(passages per second), or from encoding a few passages where an encoder is named; else it is left out. Exit statuses: 0
+done; 2 bad input, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from foundation.cli import OneLineParser, above_zero, expected, positive, run_command
 from foundation.drafts import write_json
-from foundation.process import OneLineParser
 from retriever.build.costs import Costs, measure_index
 from retriever.index.encoder import load_encoder
 from retriever.index.store import PassageStore, open_corpus
@@ -76,25 +76,21 @@ def encoding_rate(name: str, path: str | None, device: str | None) -> tuple[floa
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
+    options = _parser().parse_args(argv)
+    return run_command("retriever.plan", lambda: _run(options))
+
+
+def _run(args: argparse.Namespace) -> None:
+    with expected(ValueError, OSError, ImportError):
         found = _estimates(args)
         if args.json is not None:
             write_json(args.json, {"estimates": [asdict(each) for each in found]})
-    except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
     print(_table(found))
-    return 0
 
 
 def _estimates(args: argparse.Namespace) -> list[Estimate]:
     if (args.passages is None) == (args.corpus is None):
         raise ValueError("give either --passages or --corpus")
-    for name in ("passages", "dim", "rate", "budget"):
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise ValueError(f"--{name} must be above 0, got {value}")
     passage_bytes: float = _PASSAGE_BYTES
     if args.corpus is not None:
         corpus = open_corpus(args.corpus)
@@ -115,15 +111,15 @@ def _estimates(args: argparse.Namespace) -> list[Estimate]:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m retriever.plan", description="What an index will cost.", allow_abbrev=False)
     add = parser.add_argument
-    add("--passages", type=int, metavar="N", help="size of the corpus")
+    add("--passages", type=positive, metavar="N", help="size of the corpus")
     add("--corpus", type=Path, help="instead: a passage store or JSONL that is there already")
-    add("--dim", type=int, help="size of the vectors (bge-large-en-v1.5: 1024, e5-base-v2: 768, MiniLM: 384)")
+    add("--dim", type=positive, help="size of the vectors (bge-large-en-v1.5: 1024, e5-base-v2: 768, MiniLM: 384)")
     add("--index", nargs="+", required=True, metavar="FACTORY", help="faiss factory strings")
-    add("--rate", type=float, metavar="PER_S", help="passages that are encoded in a second, all GPUs together")
+    add("--rate", type=above_zero, metavar="PER_S", help="passages that are encoded in a second, all GPUs together")
     add("--encoder", metavar="NAME", help="measure the rate and the dimension of this encoder here")
     add("--encoder-path", metavar="DIR", help="folder with its weights")
     add("--device", help="torch device for it")
-    add("--budget", type=float, default=20.0, metavar="S", help="seconds for each sample (%(default)s)")
+    add("--budget", type=above_zero, default=20.0, metavar="S", help="seconds for each sample (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the estimates there, too")
     return parser
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+from foundation.cli import OneLineParser
+from foundation.errors import InputError
 
 Run = TypeVar("Run")
 
@@ -22,24 +24,26 @@ def replace_section(page: Path, name: str, text: str) -> None:
     page.write_text(after if found else f"{before.rstrip()}\n\n{section}\n", encoding="utf-8")
 
 
+def section_parser(name: str, description: str | None) -> OneLineParser:
+    """Command line `FOLDER --markdown PAGE`."""
+    parser = OneLineParser(prog=name, description=description)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, required=True)
+    return parser
+
+
 def section_from_runs(
     name: str,
     read: Callable[[Path], Run],
     markdown: Callable[[Sequence[Run]], str],
-    description: str,
-    argv: Sequence[str] | None,
-) -> int:
-    """Command line `FOLDER --markdown PAGE`: a section from every finished run `FOLDER/NAME_seedN`.
+    options: argparse.Namespace,
+) -> None:
+    """Write a section from every finished run `FOLDER/NAME_seedN`; one is finished when it has `final/scores.json`.
 
-    A run is finished when it has `final/scores.json`.
+    Raises:
+        InputError: no run is finished.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--markdown", type=Path, required=True)
-    options = parser.parse_args(argv)
     finished = [path.parent.parent for path in sorted(options.folder.glob("*_seed*/final/scores.json"))]
     if not finished:
-        print(f"no finished run in {options.folder}", file=sys.stderr)
-        return 2
+        raise InputError(f"no finished run in {options.folder}")
     replace_section(options.markdown, name, markdown([read(folder) for folder in finished]))
-    return 0

@@ -37,6 +37,7 @@ if not __package__:  # run as a file: its folder would hide the package `retriev
 
 from benchmarks.retriever.http_load import Load
 from benchmarks.retriever.loaded_server import Target, Work, served
+from foundation.cli import OneLineParser, run_command
 from retriever.index.corpus import read_corpus
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import ENCODERS, HASHING, Encoder, load_encoder
@@ -227,7 +228,7 @@ def measure(options: argparse.Namespace) -> Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="benchmarks.retriever", description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id, title, text")
     parser.add_argument("--index", type=Path, help="its exact index, saved; built first where left out")
     parser.add_argument(
@@ -243,13 +244,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--server-flags", default="", help="more flags for our server, in one string")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    return run_command("benchmarks.retriever", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as our server has it: the three differ in batching only
     options.encoder_path = options.encoder_path or installed_weights(options.encoder)
     result = measure(options)
     print(json.dumps(result, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

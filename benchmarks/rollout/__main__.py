@@ -46,7 +46,7 @@ from benchmarks.rollout.scripted_engine import (
 from benchmarks.rollout.stopwatch import Stopwatch
 from benchmarks.rollout.workload import Script, draw_scripts
 from eval.play.engine import console_apart, prepare_environment
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, run_command
 from r1_searcher.episode.documents import Found
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.prompting import render_prompt
@@ -260,6 +260,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     options = _parser().parse_args(argv)
+    return run_command("benchmarks.rollout", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     settings = {name: getattr(options, name) or value for name, value in PRESETS[options.preset].items()}
     settings["concurrency"] = options.concurrency or settings["episodes"]
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as in training: the engine's core in a process of its own
@@ -273,7 +277,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps({**result, "passes": rows}, indent=2) + "\n", encoding="utf-8")
     if options.chart:
         save_chart(result, options.chart)
-    return 0
 
 
 def measure(

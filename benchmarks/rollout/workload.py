@@ -15,6 +15,8 @@ from pathlib import Path
 from random import Random
 
 from data_prep.tiny.names import name_words
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import SpanKind
 from r1_searcher.episode.transcript_import import import_transcript
@@ -95,5 +97,20 @@ def measure_lengths(trajectories: Path) -> list[list[tuple[int, int | None]]]:
     return episodes
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the lengths of the published trajectories anew."""
+    parser = OneLineParser(prog="benchmarks.rollout.workload", description=__doc__)
+    parser.add_argument("trajectories", type=Path, help="folder of the published trajectories")
+    folder: Path = parser.parse_args(argv).trajectories
+    return run_command("benchmarks.rollout.workload", lambda: _run(folder))
+
+
+def _run(folder: Path) -> None:
+    lengths = measure_lengths(folder)
+    if not lengths:
+        raise InputError(f"no trajectories (*.jsonl) in {folder}")
+    LENGTHS.write_text(json.dumps(lengths, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    LENGTHS.write_text(json.dumps(measure_lengths(Path(sys.argv[1])), separators=(",", ":")) + "\n", encoding="utf-8")
+    sys.exit(main())

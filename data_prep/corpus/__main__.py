@@ -8,8 +8,8 @@
 
 Inputs are files or folders, plain or compressed (.gz, .bz2, .xz; one compressed file is read by one process, so
 unpack a single large one first). Killed at any moment, the same command goes on without redoing finished shards, and
-the store is the same. Lines that give no passage are counted and listed in OUT/bad_lines.jsonl. Exit codes: 0 done;
-2 for bad input, with one line on stderr.
+the store is the same. Lines that give no passage are counted and listed in OUT/bad_lines.jsonl. Exit statuses: 0 done;
+2 bad input, 3 a full disk or a killed worker, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from tqdm import tqdm
 
 from data_prep.corpus.formats import FORMATS, Cutting
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
+from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.drafts import claim, draft, write_json
-from foundation.process import OneLineParser
-from foundation.workers import WorkerDied, cores, finished
+from foundation.workers import cores, finished
 from retriever.index.store import STORE_NAME, PassageStore, finish_store
 
 logger = logging.getLogger(__name__)
@@ -98,25 +98,23 @@ def repeated_ids(hashes: Sequence[NDArray[np.uint64]]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        if min(args.words, args.processes, args.unit_bytes or 1) < 1:
-            raise ValueError("--words, --processes and --unit-bytes must be at least 1")
+    return run_command("data_prep.corpus", lambda: _run(options), resumable=True)
+
+
+def _run(args: argparse.Namespace) -> None:
+    with expected(ValueError, OSError, EOFError, ImportError):
         cutting = Cutting(args.words, _fields(args.field, args.format))
         store = build_store(
             _files(args.input), args.out, args.format, cutting, unit_bytes=args.unit_bytes, processes=args.processes
         )
-    except (ValueError, OSError, EOFError, ImportError, WorkerDied) as error:
-        parser.error(str(error))
     facts = store.facts
     logger.info("%d passages from %s lines in %s (%d shards)", len(store), facts["lines"], args.out, len(store.shards))
     if facts["bad_lines"]:
         logger.warning("%s lines gave no passage, see %s", facts["bad_lines"], args.out / BAD_LINES_NAME)
     if facts["repeated_ids"]:
         logger.warning("%s passages have an id that another one has, too", facts["repeated_ids"])
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,9 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", type=Path, nargs="+", required=True, metavar="PATH", help="files, or folders of files")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build goes on")
     add("--field", action="append", default=[], metavar="NAME=FIELD", help="jsonl: where id, title or text are")
-    add("--words", type=int, default=100, help="kilt: words of a passage (%(default)s)")
-    add("--processes", type=int, default=cores(), help="default: all cores, %(default)s here")
-    add("--unit-bytes", type=int, help="input for one shard; default: a 256th, at least 4 MiB")
+    add("--words", type=positive, default=100, help="kilt: words of a passage (%(default)s)")
+    add("--processes", type=positive, default=cores(), help="default: all cores, %(default)s here")
+    add("--unit-bytes", type=positive, help="input for one shard; default: a 256th, at least 4 MiB")
     return parser
 
 

@@ -24,9 +24,8 @@ from tqdm import tqdm
 from data_prep.questions.qa_datasets import DATASETS, QADataset, read_row
 from data_prep.questions.raw_rows import BadRow, HubPlace, RawItem, from_file, from_hub
 from data_prep.questions.sampling import lines_of, shuffled
-from foundation.cli import check_output, run_command
+from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from foundation.storage import write_whole
 from r1_searcher.episode.question import QARow
 
@@ -76,8 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     dataset, out = DATASETS[options.dataset], options.out
     check_output(out)
-    if options.sample is not None and options.sample < 1:
-        raise InputError(f"--sample must be at least 1, found {options.sample}")
     split = options.split or dataset.split
     raw_rows = _raw_rows(options, dataset, split)
     label = f"{dataset.name}-{options.input.stem if options.input and options.input.is_file() else split}"
@@ -118,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hub", metavar="NAME", help="another copy on the hub, e.g. RUC-NLPIR/FlashRAG_datasets")
     add("--config", help="of the hub's copy, where it has several")
     add("--revision", help="commit of the hub's copy, to load the same rows again later")
-    add("--sample", type=int, metavar="N", help="only N questions, drawn with --seed")
+    add("--sample", type=positive, metavar="N", help="only N questions, drawn with --seed")
     add("--seed", type=int, default=0, help="of --sample (default 0)")
     add("--out", type=Path, required=True, metavar="FILE", help="JSONL of questions")
     return parser

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    return run_command("select", lambda: _run(argv))
+    return run_command("select", lambda: _run(argv), resumable=True)
 
 
 def _run(argv: Sequence[str] | None) -> None:

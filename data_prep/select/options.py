@@ -17,8 +17,8 @@ from eval.play.contestant import find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.options import endpoint_of
 from eval.play.policies import EngineModel, PlayedModel, ServedModel
+from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.openai_endpoint import EndpointConfig
 
@@ -68,15 +68,6 @@ def recorded(options: argparse.Namespace) -> dict[str, Any]:
 
 def job_of(options: argparse.Namespace) -> Job:
     """The selection that the flags mean. Raises `InputError`."""
-    for name in ("k", "concurrency", "tensor_parallel_size"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
-    if options.closed_book_k < 0:
-        raise InputError(f"--closed-book-k must not be negative, found {options.closed_book_k}")
-    if not options.temperature > 0:
-        raise InputError(
-            f"--temperature must be above 0 (greedy rollouts are all the same), found {options.temperature}"
-        )
     bounds = Bounds(options.easy_below, options.hard_above)
     bounds.check_samples(options.k)
     closed_book, search = find_contestant(options.closed_book), find_contestant(options.recipe)
@@ -134,14 +125,19 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")
     add("--recipe", default="baseline.prompted_search", help="how to play with search (%(default)s)")
     add("--closed-book", default="baseline.closed_book", metavar="RECIPE", help="and without (%(default)s)")
-    add("--k", type=int, default=20, help="rollouts with search at most (%(default)s)")
-    add("--closed-book-k", type=int, default=10, metavar="N", help="rollouts without; 0: no filter (%(default)s)")
+    add("--k", type=positive, default=20, help="rollouts with search at most (%(default)s)")
+    add("--closed-book-k", type=natural, default=10, metavar="N", help="rollouts without; 0: no filter (%(default)s)")
     add("--known", choices=("drop", "mark"), default="drop", help="what to do with questions answered without search")
     add("--easy-below", type=int, default=Bounds.easy_below, metavar="N", help="rollouts to rightness (%(default)s)")
     add("--hard-above", type=int, default=Bounds.hard_above, metavar="N", help="rollouts to rightness (%(default)s)")
     add("--metric", default=Judgement.metric, help="decides what is right (%(default)s)")
     add("--right-from", type=float, default=Judgement.right_from, metavar="V", help="value of it (%(default)s)")
-    add("--temperature", type=float, default=1.0, help="of the sampling (%(default)s)")
+    add(
+        "--temperature",
+        type=above_zero,
+        default=1.0,
+        help="of the sampling (%(default)s); greedy ones are all the same",
+    )
     add("--top-p", type=float, default=1.0, help="of the sampling (%(default)s)")
     add("--seed", type=int, default=0, help="of the first rollout and of the draw; the next rollout has the next one")
     add("--plan", choices=tuple(PLANS), default="r1_searcher", help="what the sets are made of (%(default)s)")
@@ -152,9 +148,9 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
             metavar="QUOTA",
             help="instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
         )
-    add("--concurrency", type=int, default=64, help="episodes at a time (%(default)s)")
+    add("--concurrency", type=positive, default=64, help="episodes at a time (%(default)s)")
     engine = parser.add_argument_group("the model in this process (vLLM)").add_argument
-    engine("--tensor-parallel-size", type=int, default=1, help="GPUs that share the model")
+    engine("--tensor-parallel-size", type=positive, default=1, help="GPUs that share the model")
     served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint").add_argument
     served("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")
     served("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")

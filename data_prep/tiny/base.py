@@ -15,7 +15,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ from data_prep.tiny.dialects import DIALECTS, Dialect, find_dialect
 from data_prep.tiny.facts import draw_questions, draw_world
 from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.tokenizer import build_tokenizer
+from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from r1_searcher.episode.tokenization import HFTokenizer
 from retriever.index.bm25 import Bm25Index
 
@@ -193,7 +192,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.tiny_base", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m data_prep.tiny_base", description=__doc__)
     parser.add_argument("--protocol", default=SHIPPED, help=f"one of {', '.join(DIALECTS)} (default {SHIPPED})")
     parser.add_argument("--out", type=Path, help=f"folder to write to; of {SHIPPED}, by default the shipped one")
     parser.add_argument("--seed", type=int, default=0, help="of weights, demonstrations and their order (default 0)")
@@ -201,13 +200,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="build also where --out holds a finished model")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _run(options)
-    except InputError as error:
-        print(f"tiny_base: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return run_command("tiny_base", lambda: _run(options))

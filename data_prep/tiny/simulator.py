@@ -7,10 +7,10 @@ Of a first hop it can only invent the value; of the last one it copies the gold 
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from data_prep.tiny.dialects import EOS, Dialect, find_dialect
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world
 from data_prep.tiny.names import pool
 from data_prep.tiny.tokenizer import build_tokenizer
+from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
@@ -201,25 +201,20 @@ def build_in_place(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.tiny_simulator", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="python -m data_prep.tiny_simulator", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the base; its searches go to searches/")
     parser.add_argument("--seed", type=int, default=0, help="of weights, worlds and episodes (default 0)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return run_command("tiny_simulator", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     dialect = find_dialect(find_recipe(RECIPE).protocol)
-    try:
-        if is_finished(options.out, dialect, options.seed):
-            logger.info("%s holds this base already", options.out)
-            return 0
-        import torch
+    if is_finished(options.out, dialect, options.seed):
+        logger.info("%s holds this base already", options.out)
+        return
+    import torch
 
-        torch.set_num_threads(1)
-        logger.info("%s", json.dumps(build_in_place(dialect, options.out, options.seed)))
-    except InputError as error:
-        print(f"tiny_simulator: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    torch.set_num_threads(1)
+    logger.info("%s", json.dumps(build_in_place(dialect, options.out, options.seed)))

@@ -6,7 +6,6 @@ the seed draws who is what, the facts, the questions and their order (`data_prep
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
@@ -24,6 +23,7 @@ from data_prep.tiny.facts import (
     draw_world,
 )
 from data_prep.tiny.names import background_names, pool
+from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from retriever.passage import Passage
@@ -125,8 +125,8 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0, or 2 after an error of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.tiny_world", description=__doc__.splitlines()[0])
+    """Command line; bad input is one line on stderr and status 2."""
+    parser = OneLineParser(prog="python -m data_prep.tiny_world", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="draws facts and questions (default 0)")
     parser.add_argument("--passages", type=int, help="size of the corpus; default: the two worlds' own 1800")
@@ -137,13 +137,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     out, overwrite = options.pop("out"), options.pop("overwrite")
-    try:
-        write_files(draw_files(**options), out, options, overwrite)
-    except InputError as error:
-        logger.error("error: %s", error)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return run_command("tiny_world", lambda: write_files(draw_files(**options), out, options, overwrite))

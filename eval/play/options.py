@@ -9,8 +9,8 @@ from pathlib import Path
 from eval.play.contestant import BASELINES, Contestant, find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.service import Services
+from foundation.cli import OneLineParser, positive
 from foundation.errors import InputError
-from foundation.process import OneLineParser
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host.device import Device
@@ -30,8 +30,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (default)")
     parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
-    parser.add_argument("--limit", type=int, help="only the first N questions")
-    parser.add_argument("--concurrency", type=int, default=64, help="episodes at a time")
+    parser.add_argument("--limit", type=positive, help="only the first N questions")
+    parser.add_argument("--concurrency", type=positive, default=64, help="episodes at a time")
     parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the recipe's")
     parser.add_argument("--system-prompt-file", type=Path, help="system message instead of the recipe's")
     for limit in fields(Limits):
@@ -40,7 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="kept beside the scores")
     engine = parser.add_argument_group("the model in this process (vLLM)")
     engine.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
-    engine.add_argument("--tensor-parallel-size", type=int, default=1, help="GPUs that share the model")
+    engine.add_argument("--tensor-parallel-size", type=positive, default=1, help="GPUs that share the model")
     served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint")
     served.add_argument("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")
     served.add_argument("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")
@@ -68,10 +68,6 @@ def decodings_of(options: argparse.Namespace) -> list[Decoding]:
 
 def rows_of(options: argparse.Namespace) -> list[QARow]:
     """The questions. Raises `InputError` where two have the same id."""
-    for name in ("limit", "concurrency", "tensor_parallel_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
     rows = read_rows(options.data)[: options.limit]
     seen: set[str] = set()
     for row in rows:

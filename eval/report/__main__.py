@@ -14,9 +14,7 @@ from pathlib import Path
 from eval.report.page import build_report
 from eval.report.sources import find_sources
 from eval.report.tokens import TokenTexts, tokens_of
-from foundation.cli import check_output, run_command
-from foundation.errors import InputError
-from foundation.process import OneLineParser
+from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.storage import write_whole
 
 EPISODES = 10_000
@@ -36,13 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     tokenizer = "model folder, to show single tokens; default: the model that a training in DIR has left"
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help=tokenizer)
     sample = f"of more, an even sample is shown (default {EPISODES})"
-    parser.add_argument("--max-episodes", type=int, default=EPISODES, metavar="N", help=sample)
+    parser.add_argument("--max-episodes", type=positive, default=EPISODES, metavar="N", help=sample)
     return parser
 
 
 def _write(options: argparse.Namespace) -> None:
-    if options.max_episodes < 1:
-        raise InputError(f"--max-episodes must be at least 1, found {options.max_episodes}")
     folders = [folder.resolve() for folder in options.folders]
     sources = find_sources(folders)
     out = options.out or folders[0] / "report.html"

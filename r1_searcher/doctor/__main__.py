@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foundation.errors import R1SearcherError
-from foundation.process import OneLineParser
+from foundation.cli import BAD_INPUT, DONE, OneLineParser, run_command
 from r1_searcher.doctor.checks import CHECKS, ENGINE, examine
 from r1_searcher.doctor.finding import Level
 from r1_searcher.doctor.subject import SAMPLE_ROW, Subject, load_subject
@@ -37,16 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, like a check that failed."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = _parser().parse_args(argv)
-    try:
-        subject = _subject(options)
-    except R1SearcherError as error:
-        print(f"r1_searcher.doctor: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return run_command("r1_searcher.doctor", lambda: _examine(options))
+
+
+def _examine(options: argparse.Namespace) -> int:
     levels = []
-    for name, finding in examine(subject, (*CHECKS, ENGINE) if options.engine else CHECKS):
+    for name, finding in examine(_subject(options), (*CHECKS, ENGINE) if options.engine else CHECKS):
         print(finding.line(name), flush=True)
         levels.append(finding.level)
-    return 2 if Level.FAILED in levels else 0
+    return BAD_INPUT if Level.FAILED in levels else DONE
 
 
 def _subject(options: argparse.Namespace) -> Subject:

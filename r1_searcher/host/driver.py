@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import runpy
+import shlex
 import sys
 from collections.abc import Sequence
 
-from foundation.errors import RunAborted
+from foundation.cli import run_command
+from foundation.errors import InputError, R1SearcherError
 from foundation.process import stop_with_parent
 from r1_searcher.host import cpu, progress_actor
 from r1_searcher.host.device import Device, worker_environment
@@ -19,13 +21,18 @@ from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
 
 PASSED_ON = ("WANDB_", "HF_", "RETRIEVER_", "MILVUS_", "OPENAI_", "SERPER_", "SERPAPI_", "TAVILY_", "WIKIPEDIA_")
 """How the names of environment variables begin that engines on other machines need: keys, addresses, folders."""
-ABORTED = 3
-"""Exit status of a run that an outside service ended."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run OpenRLHF; its output is this process's output."""
-    parent, config, device, gpus, *flags = argv
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run OpenRLHF; its output is this process's output, and the supervisor reads the status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run_command("r1_searcher", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> None:
+    if len(arguments) < 4:
+        raise InputError(f"the driver takes PARENT_PID RUN_JSON DEVICE GPUS FLAGS…, found {shlex.join(arguments)!r}")
+    parent, config, device, gpus, *flags = arguments
     stop_with_parent(int(parent))
     run = RunConfig.read(config)
     recipe = run.recipe
@@ -44,12 +51,10 @@ def main(argv: Sequence[str]) -> int:
         runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
         del progress
     except Exception as error:
-        aborted = _find_abort(error)
-        if aborted is None:
+        expected = _find_expected(error)
+        if expected is None:
             raise
-        print(f"r1_searcher: {aborted}", file=sys.stderr, flush=True)
-        return ABORTED
-    return 0
+        raise expected from None
 
 
 def _try_executor() -> None:
@@ -87,21 +92,21 @@ def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
         ray.init(runtime_env=runtime_env, include_dashboard=False, address="local")
 
 
-def _find_abort(error: BaseException | None) -> str | None:
-    """The message of a `RunAborted` that a Ray actor raised, however deep it is wrapped.
+def _find_expected(error: BaseException | None) -> R1SearcherError | None:
+    """The expected error that a Ray actor raised, however deep it is wrapped.
 
     Ray's wrapper is an instance of the error that it wraps, with the remote traceback as its message: the
     innermost one is the error itself.
     """
-    message = None
+    found = None
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, RunAborted):
-            message = str(error)
+        if isinstance(error, R1SearcherError):
+            found = error
         error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return message
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -8,16 +8,21 @@ from __future__ import annotations
 import runpy
 import sys
 
+from foundation.cli import run_command
 from r1_searcher.host import cpu
 from r1_searcher.host.flags import SFT_MODULE
 
 
-def main() -> None:
-    """Run OpenRLHF; its output is this process's output."""
+def main() -> int:
+    """Run OpenRLHF with this process's arguments; its output is this process's output."""
+    return run_command("r1_searcher.sft", _run)
+
+
+def _run() -> None:
     cpu.install()
     sys.argv[0] = SFT_MODULE
     runpy.run_module(SFT_MODULE, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

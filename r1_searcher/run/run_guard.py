@@ -28,8 +28,6 @@ from r1_searcher.run.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-GUARDED = 4
-"""Exit status of a run that the guard has ended."""
 _LOGGED_LAST = "timing/step_total"
 """The host writes a step's scalars one after another, this one at the end; a line without it may be half a step."""
 _BEFORE = 2

@@ -6,7 +6,8 @@ r"""Build a saved index for `python -m retriever.server --index`.
         --collection wiki --out DIR
 
 Killed at any moment, the same command goes on where it stopped and gives the same index. `python -m retriever.plan`
-tells disk, memory and time beforehand. Exit codes: 0 done; 2 for bad input, with one line on stderr.
+tells disk, memory and time beforehand. Exit statuses: 0 done; 2 bad input, 3 a Milvus that
+does not answer, a full disk or a killed worker, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.process import OneLineParser
-from foundation.workers import WorkerDied, cores
+from foundation.cli import OneLineParser, expected, positive, run_command
+from foundation.workers import cores
 from retriever.build.embeddings import SHARD_SIZE
 from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
 from retriever.errors import RetrieverError
@@ -37,20 +38,20 @@ _SETTINGS = SearchSettings()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return run_command("retriever.build", lambda: _run(options), resumable=True)
+
+
+def _run(args: argparse.Namespace) -> None:
     started = time.monotonic()
-    try:
+    with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
         _check(args)
         passages = open_corpus(args.corpus)
         _build(args, passages)
-    except (ValueError, OSError, ImportError, WorkerDied, RetrieverError) as error:
-        parser.error(str(error))
     logger.info(
         "%s index of %d passages in %s, %.0f s", args.backend, len(passages), args.out, time.monotonic() - started
     )
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or JSONL")
     add("--backend", choices=SAVED_BACKENDS, required=True)
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build goes on")
-    add("--processes", type=int, default=cores(), help="for counting words (%(default)s)")
+    add("--processes", type=positive, default=cores(), help="for counting words (%(default)s)")
     add(
         "--encoder",
         metavar="NAME",
@@ -69,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", help="torch device of the encoder; default: all GPUs, else the CPU")
     add("--dtype", choices=DTYPES, default="auto", help="of the encoder's weights (fp16 on GPUs, fp32 on CPUs)")
     add("--factory", default="Flat", help="faiss factory string (%(default)s)")
-    add("--nprobe", type=int, default=_SETTINGS.nprobe, help="IVF: lists searched for a query (%(default)s)")
-    add("--ef-search", type=int, default=_SETTINGS.ef_search, help="HNSW: candidates kept (%(default)s)")
+    add("--nprobe", type=positive, default=_SETTINGS.nprobe, help="IVF: lists searched for a query (%(default)s)")
+    add("--ef-search", type=positive, default=_SETTINGS.ef_search, help="HNSW: candidates kept (%(default)s)")
     add("--embeddings", type=Path, metavar="DIR", help="folder of the vectors, shared by several indexes")
-    add("--shard-size", type=int, default=SHARD_SIZE, help="passages in a file of vectors (%(default)s)")
+    add("--shard-size", type=positive, default=SHARD_SIZE, help="passages in a file of vectors (%(default)s)")
     add("--vector-dtype", choices=("float32", "float16"), default="float32", help="of the vectors on disk")
     add("--drop-embeddings", action="store_true", help="delete the vectors once the index is built")
     add("--milvus-uri", metavar="URI", help="a Milvus cluster's URL, or a file for Milvus Lite")
@@ -81,9 +82,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("processes", "shard_size"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     if args.backend == "bm25" and (args.encoder or args.encoder_path):
         raise ValueError("the bm25 backend takes no encoder")
     if args.backend != "bm25" and not args.encoder:

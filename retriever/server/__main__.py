@@ -4,8 +4,8 @@
     python -m retriever.server --index saved_index/ --port 0 --ready-file url.txt --exit-with-parent
 
 The socket answers while the index loads: `/health` says so, and searches get a 503. With RETRIEVER_TOKEN in the
-environment, or --token-file, requests must carry the token. Exit codes: 0 after SIGTERM, SIGINT or the parent's end;
-2 for anything wrong at the start, with one line on stderr.
+environment, or --token-file, requests must carry the token. Exit statuses: 0 after SIGTERM, SIGINT or the parent's
+end; 2 bad input, 3 a Milvus that does not answer at the start, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.process import TOKEN_VARIABLE, OneLineParser, StopSignal, bind, stop_with_parent, url_of
+from foundation.cli import OneLineParser, expected, natural, port, positive, run_command
+from foundation.process import TOKEN_VARIABLE, StopSignal, bind, stop_with_parent, url_of
 from retriever.errors import RetrieverError
 from retriever.index.backends import SAVED_BACKENDS, Opening, build_index, load_index
 from retriever.index.store import open_corpus
@@ -40,35 +41,33 @@ _REQUEST_LIMITS = ("max_top_k", "max_queries", "max_query_chars", "max_body_byte
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return run_command("retriever.server", lambda: _serve(options))
+
+
+def _serve(args: argparse.Namespace) -> None:
     _set_openmp(args.cpu_threads)
     signals = StopSignal()
-    try:
+    with expected(ValueError, OSError):
         _refuse_misplaced(args)
         token = _token(args.token_file)
         if args.exit_with_parent is not None:
             stop_with_parent(args.exit_with_parent or None)
         _clear_ready_file(args.ready_file)
         listener = bind(args.host, args.port)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
     with listener:
         limits = BatchLimits(args.max_batch, args.max_waiting, args.search_threads)
-        try:
+        with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
             service = SearchService(limits=limits, cache_size=args.cache_size)
             app = create_app(service, **{name: getattr(args, name) for name in _REQUEST_LIMITS}, token=token)
             server = HttpServer(app, listener, threads=args.threads, max_body_bytes=args.max_body_bytes)
             server.load(lambda: service.open(_open_index(args)))
-        except (ValueError, OSError, ImportError, RetrieverError) as error:
-            parser.error(str(error))
         try:
             server.serve(service, signals, args.ready_file, url_of(args.host, listener))
         finally:
             if args.ready_file is not None:
                 args.ready_file.unlink(missing_ok=True)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,47 +85,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", help="with --index: torch device of the encoder (default: the library's choice)")
     add("--dtype", help="with --index: number format of the encoder's weights (default: auto)")
     add("--store", type=Path, metavar="DIR", help="with --index: where its passage store has moved to")
-    add("--nprobe", type=_positive, metavar="N", help="with --index: IVF lists searched per query")
-    add("--ef-search", type=_positive, metavar="N", help="with --index: HNSW candidates kept")
+    add("--nprobe", type=positive, metavar="N", help="with --index: IVF lists searched per query")
+    add("--ef-search", type=positive, metavar="N", help="with --index: HNSW candidates kept")
     add("--faiss-gpu", action="store_true", default=None, help="with --index: copy the vectors to the GPUs")
-    add("--cpu-threads", type=_positive, metavar="N", help="of encoder and faiss (default: all cores)")
+    add("--cpu-threads", type=positive, metavar="N", help="of encoder and faiss (default: all cores)")
     add = parser.add_argument_group("batches and cache").add_argument
-    add("--max-batch", type=_positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
-    add("--max-waiting", type=_positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
-    add("--search-threads", type=_positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
-    add("--cache-size", type=_natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
+    add("--max-batch", type=positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
+    add("--max-waiting", type=positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
+    add("--search-threads", type=positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
+    add("--cache-size", type=natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
     add = parser.add_argument_group("limits of a request").add_argument
-    add("--max-top-k", type=_positive, default=DEFAULT_LIMITS.max_top_k, metavar="K", help="hits (%(default)s)")
-    add("--max-queries", type=_positive, default=DEFAULT_LIMITS.max_queries, metavar="N", help="(%(default)s)")
-    add("--max-query-chars", type=_positive, default=DEFAULT_LIMITS.max_query_chars, metavar="N", help="(%(default)s)")
-    add("--max-body-bytes", type=_positive, default=MAX_BODY_BYTES, metavar="N", help="(%(default)s)")
+    add("--max-top-k", type=positive, default=DEFAULT_LIMITS.max_top_k, metavar="K", help="hits (%(default)s)")
+    add("--max-queries", type=positive, default=DEFAULT_LIMITS.max_queries, metavar="N", help="(%(default)s)")
+    add("--max-query-chars", type=positive, default=DEFAULT_LIMITS.max_query_chars, metavar="N", help="(%(default)s)")
+    add("--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="(%(default)s)")
     add = parser.add_argument_group("process").add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=_port, default=8000, help="0 picks a free one (%(default)s)")
-    add("--threads", type=_positive, default=128, help="requests at once (%(default)s)")
+    add("--port", type=port, default=8000, help="0 picks a free one (%(default)s)")
+    add("--threads", type=positive, default=128, help="requests at once (%(default)s)")
     add("--token-file", type=Path, metavar="FILE", help=f"demand the token in it (default: that in {TOKEN_VARIABLE})")
     add("--ready-file", type=Path, metavar="PATH", help="gets the URL once the service answers")
     parent_help = "stop when the parent process ends; its pid covers a parent that dies before we look"
-    add("--exit-with-parent", type=_positive, nargs="?", const=0, metavar="PID", help=parent_help)
+    add("--exit-with-parent", type=positive, nargs="?", const=0, metavar="PID", help=parent_help)
     return parser
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
-    return int(text)
 
 
 def _set_openmp(threads: int | None) -> None:

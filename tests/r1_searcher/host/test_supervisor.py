@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from foundation.cli import ABORTED
 from foundation.errors import InputError, RunAborted
 from r1_searcher.host import driver
 from r1_searcher.host.device import Device
-from r1_searcher.host.driver import ABORTED, _find_abort
+from r1_searcher.host.driver import _find_expected
 
 PROGRAM = Path(__file__).with_name("supervise.py")
 
@@ -160,10 +161,10 @@ def test_an_abort_is_found_however_it_is_wrapped():
     middle.__cause__ = abort
     outer = RuntimeError("outer")
     outer.__context__ = middle
-    assert _find_abort(outer) == "the retriever is down"
-    assert _find_abort(RuntimeError("a bug")) is None and _find_abort(None) is None
+    assert str(_find_expected(outer)) == "the retriever is down"
+    assert _find_expected(RuntimeError("a bug")) is None and _find_expected(None) is None
     outer.__context__ = outer
-    assert _find_abort(outer) is None
+    assert _find_expected(outer) is None
 
 
 def test_an_abort_that_crossed_ray_is_its_message_alone():
@@ -177,9 +178,9 @@ def test_an_abort_that_crossed_ray_is_its_message_alone():
         return error.as_instanceof_cause()
 
     once = crossed(RunAborted("the retriever is down"))
-    assert isinstance(once, RunAborted) and _find_abort(once) == "the retriever is down"
-    assert _find_abort(crossed(once)) == "the retriever is down"
-    assert _find_abort(crossed(ValueError("a bug"))) is None
+    assert isinstance(once, RunAborted) and str(_find_expected(once)) == "the retriever is down"
+    assert str(_find_expected(crossed(once))) == "the retriever is down"
+    assert _find_expected(crossed(ValueError("a bug"))) is None
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.cli import GUARDED
 from foundation.errors import InputError
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.run.checkpoints import go_back_to, kept_steps
 from r1_searcher.run.collapse_guard import SIGNS, CollapseGuard, Kind, Sign
 from r1_searcher.run.episode_signals import StepSignals
 from r1_searcher.run.run_folder import RunFolder
-from r1_searcher.run.run_guard import GUARDED, EpisodeTail, GuardAction, RunGuard, best_checkpoint, with_signals
+from r1_searcher.run.run_guard import EpisodeTail, GuardAction, RunGuard, best_checkpoint, with_signals
 from r1_searcher.run.weights import update_size, weight_scale
 
 RECORDED = Path(__file__).with_name("collapse_guard")

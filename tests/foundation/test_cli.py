@@ -1,0 +1,140 @@
+"""Command lines: every `main` of the repository ends in the same statuses, with one line where something was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import errno
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from foundation.cli import (
+    ABORTED,
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    OneLineParser,
+    above_zero,
+    expected,
+    natural,
+    port,
+    positive,
+    run_command,
+)
+from foundation.errors import InputError, RunAborted
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("foundation", "r1_searcher", "retriever", "eval", "data_prep", "benchmarks")
+INTERNAL = {"r1_searcher.host.driver", "r1_searcher.host.sft_driver"}
+"""Started by us with a fixed command line; they have no parser of their own."""
+
+
+def commands() -> list[str]:
+    """Modules of the packages that can be run."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+                    assert ast.unparse(node.body) == "sys.exit(main())", path
+                    found.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
+    return found
+
+
+def main_of(command: str):
+    """The function that the command runs."""
+    for name in (f"{command}.__main__", command):
+        try:
+            return importlib.import_module(name).main
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    raise AssertionError(command)
+
+
+def test_there_are_commands():
+    assert len(commands()) > 30
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_main_returns_the_status_of_run_command(command):
+    body = ast.parse(inspect.getsource(main_of(command))).body[0].body
+    assert isinstance(body[-1], ast.Return)
+    assert ast.unparse(body[-1]).startswith("return run_command("), command
+
+
+@pytest.mark.parametrize("command", [name for name in commands() if name not in INTERNAL])
+def test_a_wrong_command_line_is_one_line_and_status_2(command, capsys, monkeypatch):
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
+    try:
+        status = main_of(command)(["--no-such-flag-of-anything"])
+    except SystemExit as stopped:
+        status = stopped.code
+    said = capsys.readouterr().err
+    assert status == BAD_INPUT
+    assert len(said.splitlines()) == 1 and said.endswith("(see --help)\n")
+
+
+def raising(error: BaseException):
+    def run() -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error, status, line",
+    [
+        (InputError("no\nsuch file"), BAD_INPUT, "name: no such file\n"),
+        (RunAborted("the service is down"), ABORTED, "name: the service is down\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "name: interrupted\n"),
+    ],
+)
+def test_statuses_of_expected_errors(error, status, line, capsys):
+    assert run_command("name", raising(error)) == status
+    assert capsys.readouterr().err == line
+
+
+def test_a_command_may_have_a_status_of_its_own_and_a_bug_raises(capsys):
+    assert run_command("name", lambda: 4) == 4 and run_command("name", lambda: None) == DONE
+    assert run_command("name", raising(KeyboardInterrupt()), resumable=True) == INTERRUPTED
+    assert "the same command goes on from here" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        run_command("name", raising(ZeroDivisionError()))
+
+
+def test_errors_of_other_kinds_are_translated():
+    with pytest.raises(InputError, match="a wrong value"), expected(ValueError):
+        raise ValueError("a wrong value")
+    with pytest.raises(RunAborted, match="down"), expected(ValueError, outside=(LookupError,)):
+        raise KeyError("down")
+    with pytest.raises(RunAborted, match="/x: No space left"), expected(OSError):
+        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+    with pytest.raises(InputError, match="No such file"), expected(OSError):
+        raise OSError(errno.ENOENT, "No such file or directory", "/x")
+    with pytest.raises(ValueError), expected(OSError):
+        raise ValueError("a bug")
+
+
+@pytest.mark.parametrize(
+    "kind, good, bad",
+    [
+        (positive, {"1": 1, "20": 20}, ["0", "-1", "x", "1.5", ""]),
+        (natural, {"0": 0, "3": 3}, ["-1", "x"]),
+        (port, {"0": 0, "65535": 65535}, ["-1", "65536", "http"]),
+        (above_zero, {"0.5": 0.5, "3": 3.0}, ["0", "-1", "nan", "inf", "x"]),
+    ],
+)
+def test_types_of_arguments(kind, good, bad):
+    assert {text: kind(text) for text in good} == good
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match="found"):
+            kind(text)
+
+
+def test_the_descriptions_keep_their_lines():
+    text = "First.\n\n    python -m a --b\n    python -m c"
+    assert text in OneLineParser(prog="a", description=text).format_help()
