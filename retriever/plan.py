@@ -103,8 +103,8 @@ def _estimates(args: argparse.Namespace) -> list[Estimate]:
         rate = rate or measured
     if dim is None:
         raise ValueError("give --dim, or --encoder to measure it")
-    factories = tqdm(args.index, desc="sample", unit=" index")
-    costs = [measure_index(factory, dim, args.passages, budget_s=args.budget) for factory in factories]
+    with tqdm(args.index, desc="sample", unit=" index") as factories:  # the bar ends before an error's line
+        costs = [measure_index(factory, dim, args.passages, budget_s=args.budget) for factory in factories]
     return [estimate(each, args.passages, rate, passage_bytes) for each in costs]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import status_of
 from support.fake_endpoint import Answer, chat, serve
 
 from eval.judge import main
@@ -219,7 +220,7 @@ def test_an_error_after_everybody_has_left_is_not_told_by_asyncio():
 )
 def test_bad_input_is_one_line_and_status_2(changed, complaint, tmp_path, capsys):
     file = write(tmp_path, 1)
-    assert main([str(file), "--endpoint", "http://127.0.0.1:9", "--model", "m", *changed]) == 2
+    assert status_of(main, file, "--endpoint", "http://127.0.0.1:9", "--model", "m", *changed) == 2
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == [file]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import status_of
 
 from eval.play.contestant import find_contestant
 from eval.play.evaluation import Decoding
@@ -46,7 +47,7 @@ def command(questions: Path, out: Path, **changed: str) -> list[str]:
         ({"data": "/nowhere/data.jsonl"}, "dataset not found"),
         ({}, "retriever does not answer"),
         ({"retriever_url": "127.0.0.1:9"}, "retriever"),
-        ({"limit": "0"}, "--limit must be at least 1"),
+        ({"limit": "0"}, "--limit: must be a whole number of at least 1"),
         ({"max_length": "8"}, "max_length"),
         ({"temperature": "-1"}, "temperature"),
         ({"endpoint": NOBODY}, "--tokenizer"),
@@ -58,7 +59,7 @@ def command(questions: Path, out: Path, **changed: str) -> list[str]:
     ],
 )
 def test_bad_input_is_one_line_and_status_2(changed, complaint, data, tmp_path, capsys):
-    assert main(command(data, tmp_path / "out", **changed)) == 2
+    assert status_of(main, *command(data, tmp_path / "out", **changed)) == 2
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

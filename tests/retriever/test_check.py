@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import status_of
 
 from data_prep.questions.__main__ import main as questions_main
 from retriever import Passage, check, plan
@@ -89,9 +90,8 @@ def test_wrong_questions_are_one_line(tmp_path, content, said, capsys):
     (tmp_path / "q").write_text(content)
     with pytest.raises(ValueError, match=said):
         read_questions(tmp_path / "q")
-    with pytest.raises(SystemExit) as caught:
-        check.main(["--index", str(tmp_path), "--k", "0"])
-    assert caught.value.code == 2 and "--k must be at least 1" in capsys.readouterr().err
+    assert status_of(check.main, "--index", tmp_path, "--k", 0) == 2
+    assert "--k: must be a whole number of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF8,Flat", "IVF8,PQ4x4"])
@@ -155,14 +155,13 @@ def test_the_plan_command(many, tmp_path, capsys):
     [
         (["--dim", "8", "--index", "Flat"], "either --passages or --corpus"),
         (["--passages", "10", "--index", "Flat"], "give --dim, or --encoder"),
-        (["--passages", "0", "--dim", "8", "--index", "Flat"], "--passages must be above 0"),
+        (["--passages", "0", "--dim", "8", "--index", "Flat"], "--passages: must be a whole number of at least 1"),
         (["--passages", "10", "--dim", "8", "--index", "Nope"], "'Nope'"),
     ],
 )
 def test_wrong_plans_are_one_line(arguments, said, capsys):
-    with pytest.raises(SystemExit) as caught:
-        plan.main(arguments)
-    assert caught.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
+    assert status_of(plan.main, *arguments) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands import status_of
 
 from data_prep.corpus import units as corpus_units
 from data_prep.corpus.__main__ import BAD_LINES_NAME, main, repeated_ids
@@ -35,7 +36,7 @@ def read(format_name: str, row: object, **cutting: object) -> list[Passage]:
 
 
 def build(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
+    return status_of(main, *arguments)
 
 
 def test_kilt_is_cut_into_passages_of_words():
@@ -164,8 +165,7 @@ def test_a_second_run_has_nothing_to_do_and_another_build_is_refused(tmp_path, c
     before = (tmp_path / "out" / "shard-00000.arrow").stat().st_mtime_ns
     assert build(*command) == 0 and (tmp_path / "out" / "shard-00000.arrow").stat().st_mtime_ns == before
     for change in (["--field", "text=title"], ["--unit-bytes", "50"]):
-        with pytest.raises(SystemExit):
-            build(*command, *change)
+        assert build(*command, *change) == 2
         assert "is of another build" in capsys.readouterr().err
 
 
@@ -187,9 +187,8 @@ def test_wrong_input_is_one_line(tmp_path, capsys, arguments, said):
     write_jsonl(tmp_path / "file", 3)
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:-12])
     places = {name: str(tmp_path / name) for name in ("empty", "file")} | {"broken": str(tmp_path / "broken.gz")}
-    with pytest.raises(SystemExit) as caught:
-        build(*(argument.format(**places) for argument in arguments), "--out", tmp_path / "out")
-    assert caught.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
+    assert build(*(argument.format(**places) for argument in arguments), "--out", tmp_path / "out") == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out" / "store.json").exists()
 
 

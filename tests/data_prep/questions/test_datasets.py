@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.commands import status_of
 
 from data_prep.questions.__main__ import main
 from data_prep.questions.qa_datasets import DATASETS, read_row
@@ -160,14 +161,19 @@ def test_a_sample_follows_from_the_seed_whatever_the_order(tmp_path):
         ("a.json", '{"rows": 1}', [], "'Data'"),
         ("a.jsonl", '{"question": "q"}\n', [], "no row can be read as nq"),
         ("a.jsonl", "", [], "no row can be read"),
-        ("a.jsonl", '{"question": "q", "answer": "a"}', ["--sample", "0"], "--sample must be at least 1"),
+        (
+            "a.jsonl",
+            '{"question": "q", "answer": "a"}',
+            ["--sample", "0"],
+            "--sample: must be a whole number",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, file, text, more, said):
     if text is not None:
         (tmp_path / file).write_text(text)
     out = tmp_path / "out.jsonl"
-    assert main(["--dataset", "nq", "--input", str(tmp_path / file), "--out", str(out), *more]) == 2
+    assert status_of(main, "--dataset", "nq", "--input", tmp_path / file, "--out", out, *more) == 2
     assert said in capsys.readouterr().err.splitlines()[-1] and not out.exists()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import status_of
 from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
 
 from data_prep.questions.sampling import shuffled
@@ -110,7 +111,7 @@ class World:
         self.monkeypatch.setattr(select_options, "model_of", lambda options: model)
         self.monkeypatch.setattr(select, "services_of", lambda options, contestant: services)
         self.monkeypatch.setattr(select, "console_apart", lambda file: contextlib.nullcontext(io.StringIO()))
-        return select.main([*more, "--out", str(self.folder / out)]), model
+        return status_of(select.main, *more, "--out", self.folder / out), model
 
     def texts(self, out: str) -> dict[str, str]:
         names = ("questions.jsonl", "stage1.jsonl", "stage2.jsonl")
@@ -273,7 +274,7 @@ def test_rollouts_of_another_selection_are_refused(world, command, capsys):
         (["--k", "2"], "give at least --k 3"),
         (["--easy-below", "4"], "bounds must keep"),
         (["--closed-book-k", "-1"], "--closed-book-k"),
-        (["--temperature", "0"], "--temperature must be above 0"),
+        (["--temperature", "0"], "--temperature: must be a number above 0"),
         (["--metric", "none"], "unknown metric"),
         (["--right-from", "0"], "right from"),
         (["--recipe", "none"], "unknown recipe"),

@@ -50,12 +50,12 @@ def test_another_seed_is_another_world_of_the_same_names() -> None:
     assert set(one.by_subject) <= names and set(two.by_subject) <= names
 
 
-def test_refuses_to_replace_another_world(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_refuses_to_replace_another_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path)]) == 0
     assert main(["--out", str(tmp_path)]) == 0
     before = (tmp_path / "corpus.jsonl").read_bytes()
     assert main(["--out", str(tmp_path), "--seed", "1"]) == 2
-    assert "another world" in caplog.text and (tmp_path / "corpus.jsonl").read_bytes() == before
+    assert "another world" in capsys.readouterr().err and (tmp_path / "corpus.jsonl").read_bytes() == before
     assert main(["--out", str(tmp_path), "--seed", "1", "--overwrite"]) == 0
     assert (tmp_path / "corpus.jsonl").read_bytes() != before
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import status_of
 from support.fakes import Turn, ask, passages, say, turn_that_answers, turn_that_asks
 from support.report_fakes import (
     FORGED,
@@ -243,7 +244,7 @@ def test_of_too_many_a_sample_is_shown(tmp_path, capsys):
 def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, arguments):
     run = write_run(tmp_path / "run", [(1, episode())])
     words = [word.format(run=run, missing=tmp_path / "missing") for word in arguments.split()]
-    assert main(words) == 2
+    assert status_of(main, *words) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.rglob("*.html"))
 
