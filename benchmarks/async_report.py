@@ -1,7 +1,7 @@
 """Synchronous, asynchronous and partial rollout: a section of `docs/results/async.md`.
 
-`python -m benchmarks.async_report runs/async --markdown docs/results/async.md`, from what `benchmarks/async_runs.sh`
-left.
+`python -m benchmarks.async_report runs/async --markdown docs/results/async.md`, from the runs of
+`benchmarks/async_runs.sh`.
 """
 
 from __future__ import annotations

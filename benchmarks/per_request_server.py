@@ -26,14 +26,14 @@ def serve(index: Index, ready_file: Path, threads: int) -> None:
     import waitress
     from flask import Flask, Response, request
 
-    spoken = FORMATS["r1_searcher"]
+    wire_format = FORMATS["r1_searcher"]
     app = Flask("per_request")
 
-    @app.post(spoken.path)
+    @app.post(wire_format.path)
     def queries() -> Response:
         row = as_object(load(request.get_data()))
         ask = Ask(tuple(row["queries"]), row["k"])  # type: ignore[arg-type]
-        body = spoken.encode_answer(ask, index.search(ask.queries, ask.top_k))
+        body = wire_format.encode_answer(ask, index.search(ask.queries, ask.top_k))
         return Response(body, content_type="application/json")
 
     listener = bind("127.0.0.1", 0)

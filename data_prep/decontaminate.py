@@ -1,8 +1,8 @@
-"""Take out of a training set what is nearly a question of a test set.
+"""Remove from a training set the near-duplicates of test questions.
 
     python -m data_prep.decontaminate --train train.jsonl --test hotpotqa.jsonl 2wiki.jsonl --out clean.jsonl
 
-A question goes where its words are nearly those of a test question (Jaccard similarity of the sets of words, case,
+A question goes where its words nearly match a test question (Jaccard similarity of the sets of words, case,
 accents and punctuation aside): from 0.75 on, from 0.65 on where the two share an answer, and where they differ in one
 word and have at least four in common (two where they share an answer). OUT.removed.jsonl lists every removed question
 beside the test question.

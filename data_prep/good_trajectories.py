@@ -3,9 +3,9 @@
     python -m data_prep.good_trajectories RUN… --model BASE --min-reward 1.0 --out sft.jsonl
 
 One row per action: everything before it is the input, the action is the output. OpenRLHF trains outputs only, so the
-document mask of RL is kept, and no chat template has a say: the text is that of the ids which the policy saw and wrote.
-The price is that an episode of n actions is read n times, each time up to one action further. Where an action does not
-end in EOS (a query), OpenRLHF puts a space and EOS behind it and trains them too; no policy is ever asked for what
+document mask of RL is kept, without a chat template: the text is that of the ids which the policy saw and wrote.
+The cost is that an episode of n actions is read n times, each time up to one action further. Where an action does not
+end in EOS (a query), OpenRLHF appends a space and EOS and trains them too; no policy is ever asked for what
 follows there.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m data_prep.tiny_base`: the command; what it does stands in `data_prep.tiny.base`."""
+"""`python -m data_prep.tiny_base`: the command for `data_prep.tiny.base`."""
 
 import sys
 

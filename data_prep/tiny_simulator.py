@@ -1,4 +1,4 @@
-"""`python -m data_prep.tiny_simulator`: the command; what it does stands in `data_prep.tiny.simulator`."""
+"""`python -m data_prep.tiny_simulator`: the command for `data_prep.tiny.simulator`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m data_prep.tiny_world`: the command; what it does stands in `data_prep.tiny.world`."""
+"""`python -m data_prep.tiny_world`: the command for `data_prep.tiny.world`."""
 
 import sys
 

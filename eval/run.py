@@ -2,7 +2,7 @@
 
 The same episodes as in training, on one vLLM engine in this process, or with `--endpoint URL --tokenizer DIR` on
 a served model. Greedy by default; `--also-sampled` adds the way that training samples. Killed, the same command
-goes on where it stopped.
+continues where it stopped.
 """
 
 from __future__ import annotations

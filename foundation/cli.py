@@ -48,7 +48,7 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
     Args:
         name: of the command, which its lines on stderr begin with.
         run: the work; returns a status of its own, or None when it is done.
-        resumable: whether the same command goes on after Ctrl-C where it stopped.
+        resumable: whether the same command continues after Ctrl-C where it stopped.
     """
     try:
         return run() or DONE
@@ -56,7 +56,7 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
         print(f"{name}: {_one_line(str(error))}", file=sys.stderr, flush=True)
         return BAD_INPUT if isinstance(error, InputError) else ABORTED
     except KeyboardInterrupt:
-        hint = "; the same command goes on from here" if resumable else ""
+        hint = "; the same command continues from here" if resumable else ""
         print(f"{name}: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
 

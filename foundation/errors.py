@@ -20,4 +20,4 @@ class InputError(R1SearcherError):
 
 
 class RunAborted(R1SearcherError):
-    """The run cannot go on, through no fault of the policy; it can be resumed from its last checkpoint."""
+    """The run cannot continue, through no fault of the policy; it can be resumed from its last checkpoint."""

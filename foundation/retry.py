@@ -1,4 +1,4 @@
-"""When a failed search is tried again, and the counts of a client."""
+"""When a failed search is retried, and the counts of a client."""
 
 from __future__ import annotations
 

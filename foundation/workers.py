@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class WorkerDied(RunAborted):
-    """A worker process ended without a result, most often for want of memory."""
+    """A worker process ended without a result, most often for lack of memory."""
 
 
 def cores() -> int:
@@ -51,7 +51,7 @@ def finished(
                 yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
             raise WorkerDied(
-                "a worker process was killed, most often for want of memory; the same command goes on from here, "
+                "a worker process was killed, most often for lack of memory; the same command continues from here, "
                 f"with fewer processes than {workers} if it happens again"
             ) from error
         finally:

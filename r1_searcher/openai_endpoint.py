@@ -19,7 +19,7 @@ _BUSY_STATUSES = frozenset({408, 409, 425, 429})
 
 
 class Failure(str, Enum):
-    """Why an endpoint gave nothing usable."""
+    """Why an endpoint gave no usable reply."""
 
     UNREACHABLE = "unreachable"
     """No connection, or one that broke off, at every attempt."""
@@ -45,7 +45,7 @@ class EndpointError(R1SearcherError):
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """Where a model is served, and how long it is waited for."""
+    """Where a model is served, and how long to wait for it."""
 
     url: str
     """Base address, such as `http://127.0.0.1:8000`; `/v1` is added where there is no path."""

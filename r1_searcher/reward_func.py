@@ -1,6 +1,6 @@
 """The reward as OpenRLHF loads it from a file: `--reward.remote_url path/to/r1_searcher/reward_func.py`.
 
-Which reward, under which protocol, is said by two environment variables, read once when OpenRLHF loads the
+Which reward, under which protocol, is named by two environment variables, read once when OpenRLHF loads the
 file, so that a wrong name stops the run before it starts. OpenRLHF only logs what `reward_func` raises
 (at INFO; the sample then has no reward), so it is logged here as an error first.
 """

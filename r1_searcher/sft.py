@@ -1,7 +1,7 @@
 """Supervised fine-tuning with OpenRLHF: `python -m r1_searcher.sft --model M --data ROWS.jsonl --out DIR …`.
 
-Rows hold either a conversation (`messages`: all but its last message is the prompt) or a text to go on from and what
-is to be written (`input`, `output`). Only the last message, or the output, is trained. Options of ours have no dot
+Rows hold either a conversation (`messages`: all but its last message is the prompt) or a text to continue and its
+continuation (`input`, `output`). Only the last message, or the output, is trained. Options of ours have no dot
 in their name; everything else is passed to `openrlhf.cli.train_sft`.
 """
 

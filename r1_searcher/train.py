@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="r1_searcher.train", description=__doc__, allow_abbrev=False)
     parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
     parser.add_argument("--plugin", type=Path, help="Python file with protocols, rewards, recipes of your own")
-    parser.add_argument("--run-dir", required=True, type=Path, help="folder of this run; an interrupted one goes on")
+    parser.add_argument(
+        "--run-dir", required=True, type=Path, help="folder of this run; an interrupted one is continued"
+    )
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument(
         "--retriever-url",

@@ -1,4 +1,4 @@
-"""How well a saved index finds: recall@k against exact search, and of gold titles where the questions name them.
+"""Recall@k of a saved index: against exact search, and of gold titles where the questions name them.
 
     python -m retriever.check --index DIR --k 5
     python -m retriever.check --index DIR --queries questions.jsonl --k 5 --json report.json

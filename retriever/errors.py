@@ -1,4 +1,4 @@
-"""What can go wrong outside this process while searching.
+"""The typed failures of a search.
 
     RetrieverError
     ├── RetrieverUnavailable   no answer to be had: refused, broken off, busy (429) or failing (5xx)

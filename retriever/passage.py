@@ -1,4 +1,4 @@
-"""The nouns of retrieval: a passage, a hit, and a request for hits."""
+"""The nouns of retrieval: a passage, a hit, a request for hits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request's context says of the question that an episode plays."""
+"""The question of an episode, as a request's context tells it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole path on a fresh machine: set-up, tiny world, retriever, evaluation of the base model, stage 1, evaluation,
-# stage 2, evaluation, table and report. Interrupted, the same command goes on where it was.
+# stage 2, evaluation, table and report. Interrupted, the same command continues where it was.
 #
 #   bash train_scripts/quickstart.sh [--seed N] [--out DIR] [--small] [options of r1_searcher.train for both stages]
 #

@@ -24,7 +24,7 @@ trap 'printf "setup: ERROR: line %s of setup.sh failed: %s  Fix: bash -x %s\n" "
 
 say() { printf '[setup %3d s] %s\n' "$SECONDS" "$*"; }
 
-# die WHAT FIX: one line that says what is wrong and the command that mends it
+# die WHAT FIX: one line that says what is wrong and the command that fixes it
 die() {
   printf 'setup: ERROR: %s  Fix: %s\n' "$1" "$2"
   exit 1
@@ -230,7 +230,7 @@ pip_install() { logged "$PY" -m pip install --disable-pip-version-check --no-inp
 failed() {
   printf -- '--- the end of %s\n' "$LOG"
   tail -n 12 "$LOG"
-  die "$1 The whole log: $LOG" "bash train_scripts/setup.sh   (goes on where it stopped, once the cause above is removed)"
+  die "$1 The whole log: $LOG" "bash train_scripts/setup.sh   (continues where it stopped, once the cause above is removed)"
 }
 
 install_for_cpu() {

@@ -58,10 +58,12 @@ class Target:
 
 
 @contextlib.contextmanager
-def served(spoken: WireFormat, queries: Sequence[str], top_k: int, module: str, *flags: object) -> Iterator[Target]:
+def served(
+    wire_format: WireFormat, queries: Sequence[str], top_k: int, module: str, *flags: object
+) -> Iterator[Target]:
     """A server in a process of its own. Raises RuntimeError where it does not start."""
     server = ServerProcess(module, *flags)
-    requests = [http_request(spoken.path, spoken.encode_request(Ask((query,), top_k))) for query in queries]
+    requests = [http_request(wire_format.path, wire_format.encode_request(Ask((query,), top_k))) for query in queries]
     try:
         server.start()
         url = server.wait()

@@ -8,7 +8,7 @@ On one real engine, in one run, on the same token work (turns and lengths of pub
     tokenised, no retrieval, no parsing, no reward, no log;
 (b) our rollout: the training loop's episode, reward, metrics and episode log, with a retriever that answers after 0, 50
     or 500 ms, or after a heavy-tailed time (Pareto, median 100 ms, at most 10 s);
-(c) lock-step rounds, as R1-Searcher plays them: all generate, all wait for the slowest, one batched search, all go on,
+(c) lock-step rounds, as R1-Searcher plays them: all generate, all wait for the slowest, one batched search for all,
     and each round prefills from nothing;
 (d) generate, then cut, as Search-R1 plays: the same, and each turn samples its 500 tokens, of which the action is kept.
 

@@ -148,7 +148,7 @@ def turn_params(tokens: int) -> Any:
 
 
 class ScriptReader(HFTokenizer):
-    """The real tokenizer, except that a turn reads as its script says. Decoding is done all the same."""
+    """The real tokenizer, except that a turn reads as its script says. Decoding is done anyway."""
 
     def __init__(self, hf: Any) -> None:
         super().__init__(hf)

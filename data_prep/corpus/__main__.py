@@ -7,7 +7,7 @@
     python -m data_prep.corpus --format jsonl --input *.jsonl --field id=_id --field text=body --out stores/mine
 
 Inputs are files or folders, plain or compressed (.gz, .bz2, .xz; one compressed file is read by one process, so
-unpack a single large one first). Killed at any moment, the same command goes on without redoing finished shards, and
+unpack a single large one first). Killed at any moment, the same command continues without redoing finished shards, and
 the store is the same. Lines that give no passage are counted and listed in OUT/bad_lines.jsonl. Exit statuses: 0 done;
 2 bad input, 3 a full disk or a killed worker, with one line on stderr.
 """
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--format", choices=tuple(FORMATS), required=True)
     add("--input", type=Path, nargs="+", required=True, metavar="PATH", help="files, or folders of files")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build goes on")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build is continued")
     add("--field", action="append", default=[], metavar="NAME=FIELD", help="jsonl: where id, title or text are")
     add("--words", type=positive, default=100, help="kilt: words of a passage (%(default)s)")
     add("--processes", type=positive, default=cores(), help="default: all cores, %(default)s here")

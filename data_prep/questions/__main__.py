@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Loaded:
-    """What came out of a question set."""
+    """The rows of a question set, and those left out."""
 
     rows: list[QARow] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)

@@ -1,11 +1,11 @@
-"""Class questions by how hard they are for a model with search, and draw the training sets of the stages.
+"""Classify questions by how hard they are for a model with search, and draw the training sets of the stages.
 
     python -m data_prep.select --data hotpotqa.jsonl 2wiki.jsonl --model DIR --retriever-url URL --out DIR
     python -m data_prep.select --from-manifest OLD/manifest.json --out DIR
 
 First each question is asked without search (answered once: known, and dropped or marked), then with search until it is
-answered rightly: in fewer than 10 rollouts it is easy, in 10 to 20 medium, in none of 20 hard, as in R1-Searcher.
-Killed, the same command goes on where it stopped. The manifest names all that the sets follow from; with the rollouts
+answered right: in fewer than 10 rollouts it is easy, in 10 to 20 medium, in none of 20 hard, as in R1-Searcher.
+Killed, the same command continues where it stopped. The manifest names all that the sets follow from; with the rollouts
 beside it they are rebuilt without the model, else by playing again.
 """
 
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from data_prep.select import options as given
+from data_prep.select import options as flags
 from data_prep.select.options import Job
 from data_prep.select.rollouts import Phase, Roller, RolloutLog, seeds_of
 from data_prep.select.selection import (
@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    options, manifest = given.parse(argv, __doc__)
-    job = given.job_of(options)
+    options, manifest = flags.parse(argv, __doc__)
+    job = flags.job_of(options)
     folder = SelectionFolder(options.out.resolve())
     folder.check_empty_or_ours()
-    inputs = given.inputs_of(options.data)
+    inputs = flags.inputs_of(options.data)
     if manifest is not None:
         check_equal(_hashes(manifest["inputs"]), _hashes(inputs), "--data is not the manifest's", "give those files")
         folder.take_rollouts_of(SelectionFolder(options.from_manifest.resolve().parent), manifest["rollouts_sha256"])
@@ -61,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> None:
     classed = class_questions(job.rows, log, job.closed_book, job.search, job.bounds, job.keep_known)
     selection = Selection(classed, draw_stages(job.plan, classed, options.seed))
     plan = {stage: [str(quota) for quota in quotas] for stage, quotas in job.plan.items()}
-    facts = {"options": given.recorded(options), "inputs": inputs, "settings": settings, "plan": plan}
+    facts = {"options": flags.recorded(options), "inputs": inputs, "settings": settings, "plan": plan}
     facts["seeds"] = seeds_of(job.decoding, (job.closed_book, job.search))
     written = selection.write(folder, facts)
     if manifest is not None:
@@ -86,7 +86,7 @@ def _play(
         log.close()  # it is read only
         if not _missing(job, log):
             return json.loads(folder.settings_file.read_text(encoding="utf-8")), log
-    model, services = given.model_of(options), services_of(options, job.search.contestant)
+    model, services = flags.model_of(options), services_of(options, job.search.contestant)
     model.check()
     settings = _settings(job, model, services)
     if manifest is not None:
@@ -103,7 +103,7 @@ def _play(
 
 
 def _settings(job: Job, model: PlayedModel, services: Services) -> dict[str, Any]:
-    """What the rollouts are of; with equal settings they can be gone on with."""
+    """What the rollouts are of; equal settings continue them."""
     facts = {job.closed_book.name: None, job.search.name: services.facts()}
     played = {
         phase.name: settings_of(phase.contestant, model, job.rows, [job.decoding], facts[phase.name])

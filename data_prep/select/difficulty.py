@@ -1,4 +1,4 @@
-"""How hard a question is for a model: the number of rollouts until it is answered rightly."""
+"""The difficulty of a question for a model: the number of rollouts until a right answer."""
 
 from __future__ import annotations
 

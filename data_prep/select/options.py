@@ -119,7 +119,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, nargs="+", metavar="FILE", help="JSONL of questions, ids unique over all files")
     add("--model", help="Hugging Face folder or hub name, or the endpoint's name")
-    add("--out", type=Path, metavar="DIR", help="folder of this selection; a killed one goes on")
+    add("--out", type=Path, metavar="DIR", help="folder of this selection; a killed one is continued")
     add("--from-manifest", type=Path, metavar="FILE", help="rebuild the sets of a manifest in --out, and compare")
     add("--retriever-url", help="search service, e.g. http://127.0.0.1:8000")
     add("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")

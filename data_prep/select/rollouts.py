@@ -1,7 +1,7 @@
-"""Rollouts for difficulty: one model, each question again and again until it is answered rightly.
+"""Rollouts for difficulty: one model, each question repeatedly until it is answered correctly.
 
 A round plays the n-th rollout of every question that is still open, through the evaluation's own episodes. Every
-finished rollout is a line on disk, so that a killed run loses those in flight and no more; the seed of a rollout is its
+finished rollout is a line on disk, so that a killed run loses only those in flight; the seed of a rollout is its
 number and what is in its context, so that the same rollouts come out however often the run was killed.
 """
 
@@ -58,7 +58,7 @@ class Phase:
 
 
 class RolloutLog:
-    """`rollouts.jsonl`: one line per finished rollout; opening it again goes on.
+    """`rollouts.jsonl`: one line per finished rollout; opening it again continues.
 
     A rollout whose search failed is not written: it is played again.
     """

@@ -1,4 +1,4 @@
-"""What real search showed for which query: the raw material of a simulated search engine (ZeroSearch).
+"""Queries and the documents that real search found for them: the raw data of a simulated engine (ZeroSearch).
 
 Pairs come from the trajectories of episodes that searched for real: a run's `trajectories` or `predictions.jsonl`
 of an evaluation.

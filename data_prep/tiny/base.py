@@ -1,6 +1,6 @@
 """A tiny base model: taught to search and copy, then weakened to a base that rarely does.
 
-The order matters. The skill (query, copy the value, go on to the second hop) is finished first, so that it
+The order matters. The skill (query, copy the value, continue to the second hop) is finished first, so that it
 is still there once a search happens; the weak phase then buries it under guesses, wrong queries and
 malformed endings, which RL can unlearn.
 

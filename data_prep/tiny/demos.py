@@ -102,7 +102,7 @@ def _weak_searches(question: Question, world: World, random: Random) -> list[Fac
 
 
 def _weak_ending(dialect: Dialect, so_far: Script, said: str, answer: str, random: Random) -> Script:
-    """The script with its last turn; where a malformed one is corrected, with a better one behind it."""
+    """The script with its last turn; where a malformed one is corrected, with a better one after it."""
     end = fill(dialect.ending, said=said, answer=answer)
     if random.random() >= P_MALFORMED:
         return Script((*so_far.actions, end), so_far.queries)

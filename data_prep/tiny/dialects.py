@@ -1,6 +1,6 @@
 """How a policy of the tiny world writes in each system's tags: one row of `DIALECTS` per base model.
 
-What is written (whom to search for, what was read, how it goes wrong) is decided in `data_prep.tiny.demos` and is
+The content (whom to search for, what was read, how it goes wrong) is decided in `data_prep.tiny.demos` and is
 the same for all; a dialect only puts it into words.
 """
 
@@ -45,7 +45,7 @@ class Dialect:
     """The turns of one tag family.
 
     Templates hold `{said}` (what was just read: empty, or words that begin with a space), `{query}` and
-    `{answer}`. The latter stand between spaces, because a name has its usual tokens only behind one.
+    `{answer}`. The latter stand between spaces, because a name has its usual tokens only after one.
     """
 
     protocol: Protocol

@@ -1,4 +1,4 @@
-"""Facts, questions and worlds of the tiny world: who is what, what is asked, what a retriever can find.
+"""The facts, questions and passages of the tiny world.
 
 Every passage states one fact, `Film Bugis Fevil : director Zorend Negim .`, under the entity's name as its
 title. A one-hop question asks for a fact, a two-hop question for a fact of another fact's value.

@@ -1,7 +1,7 @@
-"""What a tiny simulated search engine is made from: a base model that can write documents, and real searches.
+"""The inputs of a tiny simulated search engine: a base model that can write documents, and real searches.
 
 The base knows how an engine answers in worlds of the SFT pool, but not what noise is: told `noisy` it writes the
-same. That is left to the supervised fine-tuning behind it, whose data come from the real searches of scripted episodes.
+same. That is left to the supervised fine-tuning after it, whose data come from the real searches of scripted episodes.
 Of a first hop it can only invent the value; of the last one it copies the gold answer that its prompt tells.
 """
 

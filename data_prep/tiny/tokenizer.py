@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAD = "<|pad|>"
 MAX_POSITIONS = 2048
 _VOCABULARY_LIMIT = 4096
-"""Far above what the texts need: merging goes on until each of their words is one token."""
+"""Far above what the texts need: merging continues until each of their words is one token."""
 
 
 def training_texts(dialect: Dialect, templates: HFTokenizer) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is evaluated beside the model: a recipe as it was trained, or a baseline that needs no training.
+"""What plays an evaluation: a recipe as it was trained, or a baseline that needs no training.
 
 A baseline is a value as well: another prompt, another cap on searches, and whether the question itself is searched
 for first. All of them play through the one episode loop.

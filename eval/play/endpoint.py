@@ -16,7 +16,7 @@ from r1_searcher.episode.policy import Completion, Finish, Policy
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.openai_endpoint import EndpointError, Failure, OpenAIEndpoint
 
-# What the in-process engine does, said aloud: a server takes what is left out from the model's generation_config.
+# What the in-process engine does, in full: a server fills what is left out from the model's generation_config.
 _VLLM_PARAMETERS: Mapping[str, Any] = {
     "add_special_tokens": False,
     "include_stop_str_in_output": True,
@@ -103,7 +103,7 @@ class TokenPolicy:
         sampled = getattr(choice, "token_ids", None)
         if not isinstance(sampled, list):
             raise RunAborted(
-                f"{self._endpoint.config.shown} gave no token ids back; the same command goes on from here"
+                f"{self._endpoint.config.shown} gave no token ids back; the same command continues from here"
             )
         return Completion(tuple(sampled), _finish(choice.finish_reason, getattr(choice, "stop_reason", None)))
 
@@ -145,4 +145,4 @@ def _finish(reason: str | None, stop_reason: object) -> Finish:
 
 
 def _aborted(error: EndpointError) -> RunAborted:
-    return RunAborted(f"the model's endpoint failed: {error}. The same command goes on from here.")
+    return RunAborted(f"the model's endpoint failed: {error}. The same command continues from here.")

@@ -46,7 +46,7 @@ def console_apart(log_file: Path) -> Iterator[TextIO]:
     Redirects the file descriptors, since part of it is printed by compiled code.
     """
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    # Libraries go on printing (about leaks) while the interpreter shuts down.
+    # Libraries continue printing (about leaks) while the interpreter shuts down.
     atexit.register(os.dup2, log, 2)
     saved = os.dup(1), os.dup(2)
     with os.fdopen(os.dup(2), "w", buffering=1) as console:
@@ -108,7 +108,7 @@ class VllmEngine:
             raise InputError(f"vLLM cannot run {model}: {_first_line(error)} (more in its log)") from error
 
     def policy(self, decoding: Decoding) -> Policy:
-        """The model under a decoding. With a seed, a context always goes on the same way, in any batch."""
+        """The model under a decoding. With a seed, a context always continues the same way, in any batch."""
         from vllm import SamplingParams
 
         async def seeded(ids: list[int], params: Any) -> Any:

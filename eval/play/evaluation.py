@@ -34,7 +34,7 @@ class Decoding:
             raise InputError(f"temperature must not be negative, found {self.temperature:g}")
 
     def seed_of(self, ids: Sequence[int]) -> int | None:
-        """Seed of the turn after these ids: a context always goes on the same way, in any batch; None where greedy."""
+        """Seed of the turn after these ids: a context always continues alike, in any batch; None where greedy."""
         if not self.temperature:
             return None
         digest = hashlib.blake2b(f"{self.seed}:{','.join(map(str, ids))}".encode(), digest_size=7)

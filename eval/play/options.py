@@ -26,7 +26,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument("--retriever-url", help="search service, e.g. http://127.0.0.1:8000 (not for a closed book)")
     parser.add_argument("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")
-    parser.add_argument("--out", required=True, type=Path, help="folder of this evaluation; a killed one goes on")
+    parser.add_argument("--out", required=True, type=Path, help="folder of this evaluation; a killed one is continued")
     parser.add_argument("--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (default)")
     parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")

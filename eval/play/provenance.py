@@ -1,4 +1,4 @@
-"""What an evaluation was of: its settings, and fingerprints of what went into it."""
+"""The provenance of an evaluation: its settings, and fingerprints of its inputs."""
 
 from __future__ import annotations
 

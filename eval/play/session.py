@@ -1,4 +1,4 @@
-"""One evaluation in progress: asks what has not been answered yet, with any policy, and scores the whole."""
+"""One evaluation in progress: asks the open questions, with any policy, and scores all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves of a report: which metrics share a panel, and the series that the page draws."""
+"""The curves of a report: the metrics of each panel, and their series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: what was read, put into the template."""
+"""Renders the page from what was read."""
 
 from __future__ import annotations
 

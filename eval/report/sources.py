@@ -1,4 +1,4 @@
-"""What a report is made of: training runs and evaluations, found in the folders that a user names.
+"""The runs and evaluations of a report, found in the folders that a user names.
 
 DIR is a training run          trajectories/*.jsonl, metrics.jsonl, run.json
 DIR is an evaluation           predictions.jsonl, evaluation.json, scores.json

@@ -20,7 +20,7 @@ EXPECTED_TO_DIFFER = ("model", "recipe.name", "recipe.reward", "seconds", "data.
 """Provenance that is the point of a comparison, or says nothing about it."""
 
 Key = tuple[str, int]
-"""A question's text, and its how-manieth occurrence: ids are not the same in everybody's files."""
+"""A question's text, and the number of its occurrence: ids differ between files."""
 
 
 @dataclass(frozen=True)

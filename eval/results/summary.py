@@ -28,7 +28,7 @@ SCORES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What of one episode counts in a summary."""
+    """The figures of one episode that a summary uses."""
 
     id: str
     hops: int | None

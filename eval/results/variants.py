@@ -1,6 +1,6 @@
 """Every variant of the answer metrics, side by side: those that a system publishes, and the rest of the grid.
 
-Published numbers differ by normaliser and by what "covered" means, so that a comparison across papers needs them all.
+Published numbers differ by normaliser and by what "covered" means, so a comparison across papers needs them all.
 """
 
 from __future__ import annotations

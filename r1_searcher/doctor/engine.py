@@ -86,14 +86,14 @@ async def _examine(subject: Subject, generate: Callable[[list[int], Any], Any]) 
 
 
 def _problem(subject: Subject, turn: Completion, stops: Sequence[str], budget: int) -> str:
-    """How a turn contradicts the way that it is said to have ended; empty where it does not."""
+    """How a turn contradicts its recorded end; empty where it does not."""
     decode = subject.tokenizer.decode
     text, before = decode(turn.ids), decode(turn.ids[:-1])
     match turn.finish:
         case Finish.STOP if not any(stop in text for stop in stops):
             return f"a turn is said to have stopped at {' or '.join(stops)} and its ids decode to {text!r}"
         case Finish.STOP if any(stop in before for stop in stops):
-            return f"the engine went on after a stop string was complete: {text!r}"
+            return f"the engine continued after a stop string was complete: {text!r}"
         case Finish.EOS if turn.ids[-1] not in subject.tokenizer.eos_ids:
             return f"the engine ended a turn at {decode(turn.ids[-1:])!r}, which is not the tokenizer's EOS"
         case Finish.LENGTH if len(turn.ids) != budget:

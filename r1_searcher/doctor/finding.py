@@ -1,4 +1,4 @@
-"""What a check says: well, doubtful, or broken, and what to do about it."""
+"""The outcome of a check: ok, warning or failure, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Level(str, Enum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"

@@ -23,7 +23,7 @@ def check_chat(subject: Subject) -> Finding:
         )
     row, prompt = subject.longest_prompt
     if row.question.strip() not in prompt:
-        return failed("the chat template does not show the user's message", "mend the chat template")
+        return failed("the chat template does not show the user's message", "fix the chat template")
     if not protocol.tools:
         return ok("the chat template shows the question")
     try:
@@ -63,7 +63,7 @@ def check_answers(subject: Subject) -> Finding:
     """No finished answer may stand where a reward takes it for the policy's.
 
     Our own rewards read what the policy wrote. Servers that read the whole text take the last pair of answer tags:
-    one in or behind the question would be it. An example in the instructions before it is what published prompts
+    one in or after the question would be it. An example in the instructions before it is what published prompts
     have, and what their servers expect; in a prompt of the user's own it is worth a word.
     """
     protocol, tags = subject.protocol, subject.protocol.answer
@@ -73,7 +73,7 @@ def check_answers(subject: Subject) -> Finding:
         found = last_between(tail, tags)
         if found is not None:
             return failed(
-                f"the prompt of question {row.id!r} holds a finished answer, {found!r}, where the policy goes on",
+                f"the prompt of question {row.id!r} holds a finished answer, {found!r}, where the policy continues",
                 f"take {tags.open} {tags.close} out of the question or of what follows it",
             )
         if tail.rfind(tags.open) > tail.rfind(tags.close):
@@ -83,7 +83,7 @@ def check_answers(subject: Subject) -> Finding:
             )
     example = last_between(subject.prompt(subject.rows[0]), tags)
     if example is None or not (protocol.prompt_override or protocol.system_override):
-        return ok("no finished answer stands where the policy goes on")
+        return ok("no finished answer stands where the policy continues")
     return warning(
         f"your prompt holds a finished answer as an example: {example!r}",
         "rewards here do not read it; a reward server that reads the whole text does: describe the form in words",

@@ -46,7 +46,7 @@ def check_retriever(subject: Subject) -> Finding:
         return failed(f"{source} gives passages without text", "look at the corpus that the service was given")
     found = [len(hits) for hits in probe.results]
     if max(found) > top_k:
-        return failed(f"{source} gave {max(found)} passages for top_k {top_k}", "mend the service")
+        return failed(f"{source} gave {max(found)} passages for top_k {top_k}", "fix the service")
     seen = f"{len(found)} searches, median {1000 * probe.seconds:.0f} ms, {min(found)} to {max(found)} of {top_k} found"
     if any(list(hits) != sorted(hits, key=lambda hit: -hit.score) for hits in probe.results):
         return warning(f"{seen}; not best first", "the service must sort its hits by falling score")

@@ -1,4 +1,4 @@
-"""What is examined: a recipe, a model's tokenizer and configuration, and what is known of where it will run."""
+"""The subject of an examination: a recipe, a model's tokenizer and configuration, and where it will run."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _across(subject: Subject, ids: list[int], start: int, end: int) -> Iterator[
 
 
 def check_stops(subject: Subject) -> Finding:
-    """Tokens that end a stop string and go on: what the policy may write past the end of its turn."""
+    """Tokens that end a stop string and continue: what the policy may write past the end of its turn."""
     stops = subject.protocol.stops
     if not stops:
         return ok("turns end at EOS only")
@@ -74,7 +74,7 @@ def _vocabulary(subject: Subject) -> list[str]:
 
 
 def _runs_past(piece: str, stop: str) -> bool:
-    """Whether a token can complete the stop string with text behind it."""
+    """Whether a token can complete the stop string with text after it."""
     whole = piece.find(stop)
     if whole >= 0:
         return len(piece) > whole + len(stop)
@@ -103,7 +103,7 @@ def _ids(value: object) -> frozenset[int]:
 
 
 def _check_end_of_turn(subject: Subject, texts: str) -> Finding:
-    """What the chat template writes behind an assistant's message must be the EOS, or the model never writes EOS."""
+    """What the chat template writes after an assistant's message must be the EOS, or the model never writes EOS."""
     said = "@@said@@"
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": said}]
     messages.append({"role": "user", "content": "more"})

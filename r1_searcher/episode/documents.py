@@ -1,4 +1,4 @@
-"""Passages to text: sanitised, wrapped as the protocol has it, cut to a token budget by leaving out whole passages."""
+"""Turns passages into text: sanitised, wrapped as the protocol says, cut to a token budget by whole passages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A vLLM engine as a policy. The one place that knows vLLM's request and reply, for training and evaluation."""
+"""A vLLM engine as a policy: the one place that knows vLLM's request and reply, for training and evaluation."""
 
 from __future__ import annotations
 

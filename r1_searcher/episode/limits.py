@@ -21,7 +21,7 @@ class Limits:
     top_k: int
     """Passages asked for per search."""
     answer_tokens: int = 64
-    """Tokens kept free behind documents, so that a full context can still be answered."""
+    """Tokens kept free after documents, so that a full context can still be answered."""
     document_tokens: int | None = None
     """Tokens of one block of documents at most, its tags included; None: as many as fit."""
 

@@ -1,4 +1,4 @@
-"""One turn of the policy to what it means: a search, an answer, or neither."""
+"""Reads one turn of the policy: a search, an answer, or neither."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _parse_call(protocol: Protocol, written: str) -> Action:
 
 def _search(written: Sequence[str], protocol: Protocol, tool: Tool | None = None) -> Action:
     unwanted = {ord(char): None for char in protocol.query_strip}
-    # JSON can spell half of a surrogate pair, which nothing behind this point can encode.
+    # JSON can spell half of a surrogate pair, which nothing after this point can encode.
     texts = [query.encode("utf-8", "replace").decode("utf-8") for query in written]
     queries = tuple(" ".join(text.translate(unwanted).split()) for text in texts)
     longest = max(map(len, queries), default=0)

@@ -1,4 +1,4 @@
-"""What can be sampled from: the one interface between the loop and a language model."""
+"""The one interface between the loop and a language model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A question to the text that an episode starts with, and the frame that its documents stand in."""
+"""Renders a question as the text that an episode starts with, and the frame around its documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _prompt_text = cache(prompt_text)
 
 
 def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
-    """The prompt, ending exactly where the policy goes on.
+    """The prompt, ending exactly where the policy continues.
 
     Base protocols are plain text; chat protocols go through the tokenizer's own template, and then the prefill.
     """
@@ -42,7 +42,7 @@ def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:
     """What the environment writes before and after the passages.
 
     With tools it is cut out of the tokenizer's chat template: all that the template puts between the end of the
-    assistant's call and the tool's answer, and from there to where the assistant goes on. The sampled EOS that
+    assistant's call and the tool's answer, and from there to where the assistant continues. The sampled EOS that
     ended the call stands in the context already and is not written twice.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a system talks: its tags, its prompt, how passages are wrapped, what a turn may end with.
+"""A protocol: a system's tags, prompt, wrapping of passages, and ends of a turn.
 
 A protocol is a value; the rows are in `r1_searcher.recipe.protocols`. The loop has no branch on a name.
 """
@@ -87,7 +87,7 @@ class Protocol:
     feedback: str | None = None
     """What follows a malformed action: None ends the episode; a correction is inserted, after which the policy may
     try again, also where it ended its turn (EOS, budget of the turn) without an action; with an empty text it just
-    goes on writing."""
+    continues writing."""
     tools: tuple[Tool, ...] = ()
     """Functions that are called with JSON; their results go back as the chat template's tool messages."""
     ends_with_question_mark: bool = False

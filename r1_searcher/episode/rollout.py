@@ -182,7 +182,7 @@ class _Episode:
 
 @dataclass(frozen=True)
 class _Reply:
-    """What came of one request to a retriever."""
+    """The outcome of one request to a retriever."""
 
     query: str
     hits: Hits

@@ -1,4 +1,4 @@
-"""What happened in one episode: its token ids, who wrote which of them, and why it ended.
+"""The record of one episode: its token ids, who wrote which of them, and why it ended.
 
 Facts are recorded at the moment they happen. Loss mask, search count and reward inputs are views of the spans;
 nothing is recovered later by looking for tags in finished text.

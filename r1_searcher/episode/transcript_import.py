@@ -1,4 +1,4 @@
-"""A finished completion text back to a trajectory: for published transcripts and foreign callers.
+"""Reads a finished completion text back into a trajectory: for published transcripts and foreign callers.
 
 Our own episodes record who wrote what and never come this way.
 """
@@ -28,7 +28,7 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
 
     - token ids, log-probs and times: ids are empty, every span is `[0, 0)`;
     - who wrote a block that directly follows a query, or a correction: a policy may have forged it;
-    - where a turn without a usable query ends, if the protocol lets the policy go on without a word;
+    - where a turn without a usable query ends, if the protocol lets the policy continue without a word;
     - a passage that contains the closing tag: the block ends there, the rest counts as the policy's;
     - passage ids and scores of the searches;
     - LENGTH and RETRIEVER_ERROR: a last turn with an answer is ANSWERED; one that ends in a query-close is
@@ -66,7 +66,7 @@ def _spans(completion: str, protocol: Protocol) -> list[Span]:
 
 
 def _search(turn: str, protocol: Protocol) -> SearchRecord:
-    # A protocol without a word for an unusable query leaves its closing tag in the turn that goes on.
+    # A protocol without a word for an unusable query leaves its closing tag in the turn that continues.
     last = turn.rpartition(protocol.query.close)[0].rpartition(protocol.query.close)[2]
     action = parse_action(protocol, last + protocol.query.close, Finish.STOP)
     query = action.query if isinstance(action, Search) else ""

@@ -1,4 +1,4 @@
-"""Combinations of flags that OpenRLHF takes and that would train something else in silence; one line refuses each."""
+"""Combinations of flags that OpenRLHF accepts but that would silently train something else; each is refused."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA. The only place in the project that patches anybody.
+"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA: the only place in the project that patches other packages.
 
 The launcher sets `ENVIRONMENT_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
 (`worker_process_setup_hook`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the
 launcher calls it for itself. Without the variable, or with CUDA present, it does nothing at all.
 
 Each patch names the line of the host that it answers; a test fails when that line is gone. A patch is applied
-right after its module is imported, so that nothing is imported for its sake.
+right after its module is imported, so that the patch itself imports nothing.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _patch_worker_wrap(module: ModuleType) -> None:
 def _patch_cpu_linear(module: ModuleType) -> None:
     """Keep a linear layer's weight, and compute with it as it is at the time of the call.
 
-    vLLM packs the weight once and replaces the parameter by an empty one, or (tied head) goes on with its packed
+    vLLM packs the weight once and replaces the parameter by an empty one, or (tied head) continues with its packed
     copy: a later `load_weights` would fail, or change nothing.
     """
     import torch

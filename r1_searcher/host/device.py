@@ -1,4 +1,4 @@
-"""Whether there is CUDA here, and what a process needs to know where there is none."""
+"""Detects CUDA, and says what a process needs where there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that is OpenRLHF's driver: starts or joins Ray, then runs OpenRLHF's own command-line module.
+"""OpenRLHF's driver process: starts or joins Ray, then runs OpenRLHF's own command-line module.
 
 `python -m r1_searcher.host.driver PARENT_PID RUN_JSON DEVICE GPUS FLAGS…`, started by the supervisor.
 """

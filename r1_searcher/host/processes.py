@@ -1,4 +1,4 @@
-"""The processes of a run on this machine, however far they have got from the one that started them.
+"""Finds the processes of a run on this machine, also those whose parent has died.
 
 Ray's and vLLM's processes outlive their parents when those are killed, and rewrite their titles and environment.
 They stay in the driver's session, which is therefore how they are found. The session is noted in the run folder,

@@ -1,4 +1,4 @@
-"""The one Ray actor that counts a run's episodes, for recipes whose episodes depend on how far the run is."""
+"""The Ray actor that counts a run's episodes, for recipes whose episodes depend on its progress."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ OpenRLHF compares an episode with the other samples of its question. Three thing
 
 - Equal rewards must be equal to the last bit after its own arithmetic, so they lie on a dyadic grid (`on_grid`).
 - An episode whose search failed says nothing about the policy. It is handed the mean of its siblings, which leaves
-  their mean where it would be without it; a 0 would be a full-sized reproach or praise to each of them.
+  their mean where it would be without it; a 0 would count fully for or against each of them.
 - All samples are judged by one reward, so a run's second stage begins between questions, never inside of one.
 """
 

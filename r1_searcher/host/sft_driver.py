@@ -1,4 +1,4 @@
-"""The process that is one rank of OpenRLHF's supervised fine-tuning: the CPU layer, then its own command-line module.
+"""One rank of OpenRLHF's supervised fine-tuning: applies the CPU patches, then runs its command-line module.
 
 `python -m torch.distributed.run … -m r1_searcher.host.sft_driver FLAGS…`, started by `r1_searcher.sft`.
 """

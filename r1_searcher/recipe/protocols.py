@@ -45,7 +45,7 @@ R1_SEARCHER_TINY = replace(
     passage_format="({rank}) {text}\n",
 )
 
-# Search-R1's loop. Published: 500 tokens are generated, then cut behind the first closing tag and encoded again; here
+# Search-R1's loop. Published: 500 tokens are generated, then cut after the first closing tag and encoded again; here
 # the engine stops at the tag (as the paper's algorithm does) and the sampled ids stay. The title is the first line
 # of a wiki-18 passage, with the quotation marks that it has there.
 SEARCH_R1 = Protocol(
@@ -67,7 +67,7 @@ SEARCH_R1 = Protocol(
 )
 
 # ReSearch generates on after text that is no search, and sends an empty query where the opening tag is missing; here
-# such a turn is not searched for, and generation goes on all the same.
+# such a turn is not searched for, and generation continues anyway.
 RESEARCH_BASE = Protocol(
     name="research.base",
     prompt="research_base.txt",

@@ -115,7 +115,7 @@ _TINY = Limits(max_searches=4, turn_tokens=48, max_length=384, top_k=2, answer_t
 _SEARCH_R1 = Limits(
     max_searches=4, turn_tokens=500, max_length=2048 + 9 * 500, top_k=3, answer_tokens=256, document_tokens=500
 )
-# ReSearch: prompt 512 and 8192 tokens behind it, searches limited by them alone; top 5.
+# ReSearch: prompt 512 and 8192 tokens after it, searches limited by them alone; top 5.
 _RESEARCH = Limits(max_searches=None, turn_tokens=8192, max_length=512 + 8192, top_k=5, answer_tokens=256)
 # ZeroSearch: 5 turns, five documents of a simulator (up to 2048 tokens), 500 tokens per turn, prompts up to 4096.
 _ZEROSEARCH = Limits(

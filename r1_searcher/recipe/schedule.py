@@ -1,7 +1,7 @@
-"""When a run goes from its first reward to its second, and how far it is: plain bookkeeping, no Ray.
+"""The progress of a run, and when it changes from its first reward to its second: plain bookkeeping, no Ray.
 
-One `Progress` counts the episodes of all engines. What it has seen of each finished step is a line of a file
-in the run folder, so that a resumed run goes on with the same stage and the same curriculum.
+One `Progress` counts the episodes of all engines. Each finished step is a line of a file
+in the run folder, so that a resumed run continues with the same stage and the same curriculum.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one case, and what it cost."""
+    """The judge's verdict on one case, and its cost."""
 
     correct: bool | None
     """None: see `unjudged`."""

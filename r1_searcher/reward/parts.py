@@ -1,4 +1,4 @@
-"""The parts that rewards are made of: plain functions of a judged episode, each worth a number.
+"""The parts of rewards: plain functions from an episode to a number.
 
 A part never looks for tags in retrieved text; what the policy wrote and what the environment inserted are
 different spans.

@@ -57,7 +57,7 @@ def queries_searched(trajectory: Trajectory, protocol: Protocol) -> bool:
 
 
 def no_role_words(trajectory: Trajectory, protocol: Protocol) -> bool:
-    """The policy does not go on as another turn of the prompt's dialogue."""
+    """The policy does not continue as another turn of the prompt's dialogue."""
     return not any(word in trajectory.model_text for word in _ROLE_WORDS)
 
 

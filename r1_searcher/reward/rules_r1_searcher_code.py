@@ -1,9 +1,9 @@
 """Parts and rules of R1-Searcher's three published reward servers, as their code has them, bugs included.
 
-They look at everything behind the prompt, retrieved documents included: an innocent passage can cost the
+They look at everything after the prompt, retrieved documents included: an innocent passage can cost the
 policy, and documents that the policy forged count as retrieved. They exist to reproduce published runs and
 numbers; to train, take the rewards on model-written text. Not mirrored: how the servers find completion
-and question in the query text (by literal strings of their own prompts), and the EOS they put behind it.
+and question in the query text (by literal strings of their own prompts), and the EOS that they append.
 """
 
 from __future__ import annotations

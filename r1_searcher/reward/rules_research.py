@@ -26,13 +26,13 @@ def think_pairs(trajectory: Trajectory, protocol: Protocol) -> bool:
 
 
 def one_answer_pair(trajectory: Trajectory, protocol: Protocol) -> bool:
-    """Exactly one answer-open, and exactly one answer-close behind it."""
+    """Exactly one answer-open, and exactly one answer-close after it."""
     text, tags = trajectory.model_text, protocol.answer
     return (text.count(tags.open), text.count(tags.close)) == (1, 1) and text.find(tags.open) < text.find(tags.close)
 
 
 def queries_answered(trajectory: Trajectory, protocol: Protocol) -> bool:
-    """Every query has its closing tag and documents behind it, and the policy wrote no documents itself."""
+    """Every query has its closing tag and documents after it, and the policy wrote no documents itself."""
     text = trajectory.model_text
     if protocol.documents.open in text or protocol.documents.close in text:
         return False

@@ -1,6 +1,6 @@
 """Search-R1's structured format (`qa_em_format.py`), on who wrote what.
 
-Published, a state machine runs over the text behind a Qwen marker, retrieved passages included. Here documents are
+Published, a state machine runs over the text after a Qwen marker, retrieved passages included. Here documents are
 spans, so that no passage can break a rule, and the marker plays no part.
 """
 
@@ -36,7 +36,7 @@ def turns_well_formed(trajectory: Trajectory, protocol: Protocol) -> bool:
 
 
 def queries_answered(trajectory: Trajectory, protocol: Protocol) -> bool:
-    """Documents stand behind every turn but the last: no correction was needed."""
+    """Documents follow every turn but the last: no correction was needed."""
     kinds = [span.kind for span in trajectory.spans if span.kind is not SpanKind.PROMPT]
     turns = pairwise(place for place, kind in enumerate(kinds) if kind is SpanKind.ACTION)
     return all(kinds[first + 1 : second] == [SpanKind.DOCUMENTS] for first, second in turns)

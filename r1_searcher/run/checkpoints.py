@@ -20,9 +20,9 @@ def kept_steps(folder: RunFolder) -> list[int]:
 
 
 def go_back_to(folder: RunFolder, step: int) -> None:
-    """Make a kept checkpoint the one that the run goes on from, for the actor and, where there is one, the critic.
+    """Make a kept checkpoint the one that the run continues from, for the actor and, where there is one, the critic.
 
-    Later checkpoints stay until the run, going on, writes over them or needs their place.
+    Later checkpoints stay until the run, continuing, writes over them or needs their place.
     """
     for models in (_actor(folder), _actor(folder).with_name("_critic")):
         if (models / "latest").is_file():

@@ -1,6 +1,6 @@
 """Watches a run for the known signs of a collapse, from the numbers of its steps alone.
 
-Reward is a late witness: the reasoning degenerates first, groups lose their variance, or the policy finds a way
+Reward falls late: the reasoning degenerates first, groups lose their variance, or the policy finds a way
 around the task that pays. Each sign is a row of `SIGNS`. All compare a mean over some steps with a fixed
 limit or with what the same run did before, because healthy runs differ far more from each other than from
 themselves. Limits are set by argument, given with each row, and not fitted to a run.

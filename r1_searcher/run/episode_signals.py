@@ -1,4 +1,4 @@
-"""What a step's episodes tell beyond their mean metrics: variance within groups, thinking, repetition, entropy.
+"""Signals of a step's episodes beyond their mean metrics: variance within groups, thinking, repetition, entropy.
 
 A group is all samples of one question in one step. Everything is a view of the logged episodes
 (`r1_searcher.run.episode_log`), so a finished run can be looked at again.
@@ -17,7 +17,7 @@ from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 
 _SAME = 1e-6
-"""Rewards closer than this are the same: no gradient comes of their difference."""
+"""Rewards closer than this are the same: their difference gives no gradient."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Group:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all samples got the same reward, so that no gradient comes of them."""
+        """Whether all samples got the same reward, so that they give no gradient."""
         return max(self.rewards) - min(self.rewards) < _SAME
 
 

@@ -93,7 +93,7 @@ class RetrievalGuard:
             if waited > self.outage_seconds:
                 self._aborted = (
                     f"the search service has been down for {waited:.0f} s (bound: {self.outage_seconds:.0f} s); "
-                    f"last failure: {self._last_error}. Start it and run the same command again: the run goes on "
+                    f"last failure: {self._last_error}. Start it and run the same command again: the run continues "
                     "from its last checkpoint."
                 )
                 return
@@ -105,5 +105,5 @@ class RetrievalGuard:
         if self._fruitless >= FRUITLESS_REOPENINGS and len(self._failed_questions) > 1:
             self._aborted = (
                 "the search service calls itself healthy, but every search fails; last failure: "
-                f"{self._last_error}. Mend it and run the same command again: the run goes on from its last checkpoint."
+                f"{self._last_error}. Fix it and run the same command again: the run resumes from its last checkpoint."
             )

@@ -1,4 +1,4 @@
-"""Where an episode's reward comes from: this process, an OpenRLHF `reward_func` file, or a reward server.
+"""Computes an episode's reward in this process, by an OpenRLHF `reward_func` file, or on a reward server.
 
 All three run the functions of `r1_searcher.reward.rewards`; the remote two are sent the trajectory itself (as the
 label), so that they too see who wrote what.

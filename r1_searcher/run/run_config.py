@@ -1,4 +1,4 @@
-"""What one training run is: written once into its folder, read by every process of it."""
+"""The configuration of one training run: written once into its folder, read by every process of it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The collapse guard at work: reads a run's steps and episodes as they come, writes alarms, and ends the run if asked.
+"""Runs the collapse guard: reads steps and episodes as they come, writes alarms, and ends the run if asked.
 
 What can be kept: OpenRLHF saves a checkpoint every `--ckpt.save_steps` steps and keeps the newest
 `--ckpt.max_num`; nothing outside it can make it save. So a stopped run has the checkpoints that were there, and
-going back means pointing DeepSpeed's `latest` to the best of these. The same command then goes on from that step.
+going back means pointing DeepSpeed's `latest` to the best of these. The same command then continues from that step.
 Other settings (a lower learning rate) are another run; it can start from a checkpoint only as a Hugging Face model,
 which `--ckpt.save_hf` writes beside each one.
 """
@@ -39,11 +39,11 @@ class GuardAction(str, Enum):
 
     OFF = "off"
     WARN = "warn"
-    """A line in the log and in `guard.jsonl`; the run goes on."""
+    """A line in the log and in `guard.jsonl`; the run continues."""
     STOP = "stop"
-    """The run ends; its newest checkpoint is where the same command goes on."""
+    """The run ends; its newest checkpoint is where the same command continues."""
     BEST = "best"
-    """The run ends; the best checkpoint that is left is where the same command goes on."""
+    """The run ends; the best checkpoint that is left is where the same command continues."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ class RunGuard:
         """Take in new steps; whether the run is to end.
 
         Steps of earlier attempts, up to the checkpoint that this one began from, are its history and raise no alarm:
-        who runs a stopped run again wants it to go on.
+        who runs a stopped run again wants it to continue.
         """
         if self.action is GuardAction.OFF:
             return False
@@ -132,7 +132,7 @@ class RunGuard:
         return bool(self._alarms) and self.action is not GuardAction.WARN
 
     def _is_played(self, step: int, line: Mapping[str, Any]) -> bool:
-        """Not what an earlier attempt logged behind its last checkpoint, which this one will play again."""
+        """Not what an earlier attempt logged after its last checkpoint, which this one will play again."""
         return step <= self._first or line["time"] >= self._started
 
     def _values(self, step: int, line: Mapping[str, Any]) -> dict[str, float | None]:
@@ -164,7 +164,7 @@ class RunGuard:
             kept = best_checkpoint(kept_steps(self._folder), steps, first.step - first.sign.window + 1)
             go_back_to(self._folder, kept)
         onward = (
-            f"the same command goes on from the checkpoint of step {kept}"
+            f"the same command continues from the checkpoint of step {kept}"
             if kept
             else "there is no checkpoint yet (--ckpt.save_steps), the same command begins anew"
         )

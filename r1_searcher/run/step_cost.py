@@ -1,4 +1,4 @@
-"""Where the time of a training step went: the host's own timings, taken further apart with what the episodes measured.
+"""Where a training step's time went: the host's timings, split further by what the episodes measured.
 
 The host times generation, experience (log-probs, advantages), update and weight sync of each step. Generation is
 split by the wall time that its episodes spent waiting for the engine, for documents and for the reward; they run

@@ -1,4 +1,4 @@
-"""How large a model's weights are, and how far one optimizer step moves them."""
+"""The size of a model's weights, and how far one optimizer step moves them."""
 
 from __future__ import annotations
 

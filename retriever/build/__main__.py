@@ -5,7 +5,7 @@ r"""Build a saved index for `python -m retriever.server --index`.
     python -m retriever.build --corpus STORE --backend milvus --encoder e5-base-v2 --milvus-uri http://host:19530 \
         --collection wiki --out DIR
 
-Killed at any moment, the same command goes on where it stopped and gives the same index. `python -m retriever.plan`
+Killed at any moment, the same command continues where it stopped and gives the same index. `python -m retriever.plan`
 tells disk, memory and time beforehand. Exit statuses: 0 done; 2 bad input, 3 a Milvus that
 does not answer, a full disk or a killed worker, with one line on stderr.
 """
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or JSONL")
     add("--backend", choices=SAVED_BACKENDS, required=True)
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build goes on")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build continues")
     add("--processes", type=positive, default=cores(), help="for counting words (%(default)s)")
     add(
         "--encoder",

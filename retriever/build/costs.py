@@ -1,4 +1,4 @@
-"""What an index will cost: small samples are built here and now, and their sizes and times extrapolated."""
+"""The cost of an index: small samples are built, and their sizes and times extrapolated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A corpus's vectors on disk, in shards: encoding goes on where a killed process stopped.
+"""A corpus's vectors on disk, in shards: encoding continues where a killed process stopped.
 
     FOLDER/embeddings.json      what was encoded with what; another corpus or encoder is refused
     FOLDER/vectors-00000.npy    float32 or float16 [shard_size, dim], passages in corpus order

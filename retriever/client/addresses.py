@@ -1,4 +1,4 @@
-"""The addresses of a service as a user writes them, and what authorizes a client there."""
+"""The addresses of a service as a user writes them, and the credentials for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def addresses_of(urls: str, path: str) -> list[Address]:
 
     Args:
         urls: each such as `http://127.0.0.1:8000`, with or without the search's path, as other systems write it.
-        path: of searches, behind each base address.
+        path: of searches, appended to each base address.
 
     Raises:
         ValueError: none, or one that is not a plain http(s) address.

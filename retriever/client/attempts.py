@@ -37,7 +37,7 @@ class Attempts:
         Args:
             call: one attempt; only `RetrieverError` is an outside failure, anything else is a bug and is passed on.
             turn: waited for before every attempt. The deadline starts after the first, so that a long queue in front
-                of a healthy service fails nobody.
+                of a healthy service fails no search.
             again: whether a failure is worth another attempt.
 
         Raises:

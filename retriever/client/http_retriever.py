@@ -29,7 +29,7 @@ class HttpRetriever:
 
     At most `max_connections` searches are under way per event loop; more of them wait their turn, and the
     deadline of a search starts when its turn comes, so that a long queue in front of a healthy service fails
-    nobody. A search that fails at one address goes on at the next at once, and waits only when none is left.
+    nobody. A search that fails at one address is sent to the next at once, and waits only when none is left.
     Usable from several event loops; call `close` (or use `async with`) in each.
     """
 

@@ -42,7 +42,7 @@ class Endpoint:
 class EndpointPool:
     """Least outstanding requests first, among equals the one without failures, open circuits last.
 
-    A circuit only orders the endpoints: where all are open, the one that opened first is asked all the same, so that a
+    A circuit only orders the endpoints: where all are open, the one that opened first is asked anyway, so that a
     service with a single address is retried exactly as the retry policy says. When a rest is over, one request at a
     time tries the endpoint; the first success closes its circuit.
     """

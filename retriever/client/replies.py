@@ -1,4 +1,4 @@
-"""What an HTTP status means for a search."""
+"""Maps an HTTP status to the outcome of a search."""
 
 from __future__ import annotations
 

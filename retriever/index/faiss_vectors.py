@@ -153,7 +153,7 @@ class FaissVectors:
         self._index.add(np.ascontiguousarray(matrix))
 
     def resume_adding(self) -> None:
-        """After reading a half-filled index: go on drawing where the writer was.
+        """After reading a half-filled index: continue drawing where the writer was.
 
         An HNSW graph gives every vector a random level, and the file does not hold the generator's state.
         """

@@ -93,7 +93,7 @@ class MilvusIndex:
 
 
 def build_milvus(folder: Path, passages: Sequence[Passage], encoder: Encoder, uri: str, collection: str) -> None:
-    """Fill a collection and write the folder that opens it; a killed build goes on behind the last passage there.
+    """Fill a collection and write the folder that opens it; a killed build continues after the last passage there.
 
     Raises:
         IndexMismatch: the collection holds another corpus, or vectors of another encoder.

@@ -84,9 +84,9 @@ def _answer_searches(app: Flask, service: SearchService, limits: bodies.RequestL
     def view_of(formats: Sequence[WireFormat]) -> Callable[[], Response]:
         def view() -> Response:
             row = bodies.as_object(bodies.load(request.get_data(cache=False)))
-            spoken = format_of_request(row, formats)
-            ask = spoken.decode_request(row, limits)
-            body = spoken.encode_answer(ask, service.search(ask.queries, ask.top_k))
+            wire_format = format_of_request(row, formats)
+            ask = wire_format.decode_request(row, limits)
+            body = wire_format.encode_answer(ask, service.search(ask.queries, ask.top_k))
             return Response(body, content_type="application/json")
 
         return view

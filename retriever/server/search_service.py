@@ -1,4 +1,4 @@
-"""What a server holds: an index that may still be loading, and its batcher."""
+"""The state of a server: an index that may still be loading, and its batcher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SearchService:
         self.metrics.ready(True)
 
     def stop(self) -> None:
-        """Refuse new searches; those under way go on."""
+        """Refuse new searches; those under way continue."""
         self.health = Health(STOPPING, self.health.index, self.health.passages)
         self.metrics.ready(False)
         if self._batcher is not None:

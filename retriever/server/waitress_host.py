@@ -1,4 +1,4 @@
-"""waitress under the search service: load while answering, serve until a signal, finish what is under way.
+"""Hosts the search service on waitress: answers while loading, serves until a signal, then finishes what is under way.
 
 waitress has no public way to answer while its app still loads, or to finish requests before it stops. So its loop is
 driven here, through names that it keeps to itself (`_map`, `task_dispatcher`, `asyncore`); its version is pinned.

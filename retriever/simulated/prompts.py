@@ -1,4 +1,4 @@
-"""What a language model is told that plays the search engine (ZeroSearch), and how its answer is read.
+"""The prompts of a language model that plays the search engine (ZeroSearch), and how its answer is read.
 
 Three modes, each with a useful and a noisy variant. `sft` is for a model that was fine-tuned on the very same text,
 `short` for a small one that was fine-tuned on fields alone; `prompt` is for any instruction-tuned model and shows

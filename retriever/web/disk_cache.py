@@ -1,4 +1,4 @@
-"""Answers of paid or slow services, kept on disk for some days."""
+"""A disk cache for the answers of paid or slow services."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DiskCache:
                 return action(*arguments)
             except (sqlite3.Error, OSError) as error:
                 self._broken = True
-                logger.warning("%s: no cache from now on (%s); searches go on without", self.path, error)
+                logger.warning("%s: no cache from now on (%s); searches continue without it", self.path, error)
                 return None
 
     def _open(self) -> sqlite3.Connection:

@@ -45,7 +45,7 @@ class RawPage:
 class PageFetcher:
     """Gets pages that a model asks for, so no address is trusted.
 
-    Only http(s) is spoken, and hosts inside a private network (this machine, its neighbours, a cloud's metadata
+    Only http(s) is fetched, and hosts inside a private network (this machine, its neighbours, a cloud's metadata
     service) are refused unless they are allowed. The address of a host is looked up once to be checked and once more
     to connect; who controls a name server could answer differently, so untrusted models belong behind a firewall.
     """

@@ -111,7 +111,7 @@ def choose_parts(page: PageText, question: str, *, top_k: int, part_chars: int, 
     Args:
         top_k: parts at most.
         part_chars: characters of one part at most.
-        budget_chars: characters of all chosen parts together at most; at least one part is given all the same.
+        budget_chars: characters of all chosen parts together at most; at least one part is given in any case.
 
     Returns:
         Hits whose passages are named `<address>#<number of the part, from 1>`.

@@ -170,7 +170,7 @@ class PageRetriever:
         self._network_seen_at = time.monotonic()
         left = limit_s - (self._network_seen_at - started)
         try:
-            # A thread cannot be stopped; the limit on a page's size bounds how long it goes on for nobody.
+            # A thread cannot be stopped; the limit on a page's size bounds how long it runs on unused.
             return await asyncio.wait_for(asyncio.to_thread(read_text, raw), max(left, 0.001))
         except TimeoutError as error:
             raise RetrieverTimeout(f"{display_url(url)} was not read within {limit_s:.3g} s") from error

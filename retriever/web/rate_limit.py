@@ -1,4 +1,4 @@
-"""How fast a host may be asked: a token bucket for each."""
+"""Rate limits: a token bucket for each host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all HTTP bodies share: the nouns of a request, its limits, answers of health and errors, strict JSON.
+"""Shared by all HTTP bodies: the nouns of a request, its limits, health and error answers, strict JSON.
 
     GET /health    200 {"status": "ready", "index": "bm25", "passages": 9002, ...}     503 while loading or stopping
     4xx and 5xx    {"error": "one line"}

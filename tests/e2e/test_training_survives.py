@@ -1,6 +1,6 @@
 """One run of stage 2 that meets, one after the other, what can happen to a night's work.
 
-1. The retriever is killed for 20 s and comes back: training goes on, and what failed is counted and masked.
+1. The retriever is killed for 20 s and comes back: training continues, and what failed is counted and masked.
 2. The retriever stays away: the run ends with one clear line, and its checkpoint is whole.
 3. The run is killed with -9 in mid-training.
 4. The same command, again, ends it: the right number of steps, no question repeated or skipped.
@@ -31,7 +31,7 @@ def test_a_run_survives_what_can_happen_to_it(training, world, retriever):
     time.sleep(20)
     retriever.start()
     before = run.steps()
-    wait_until(lambda: run.steps() > before + 1 or process.poll() is not None, 120, "training to go on")
+    wait_until(lambda: run.steps() > before + 1 or process.poll() is not None, 120, "training to continue")
     wait_until(lambda: run.checkpoint() >= 2, 60, "a checkpoint")
     retriever.kill()
     assert process.wait(240) == 3, run.console[-2000:]

@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, capsys):
 
 
 def test_an_error_after_everybody_has_left_is_not_told_by_asyncio():
-    """The first of several full-disk errors ends the command; those behind it would be printed as lost tasks."""
+    """The first of several full-disk errors ends the command; those after it would be printed as lost tasks."""
 
     class Slow:
         async def chat(self, messages, **_) -> ChatReply:

@@ -101,7 +101,7 @@ def test_statuses_of_expected_errors(error, status, line, capsys):
 def test_a_command_may_have_a_status_of_its_own_and_a_bug_raises(capsys):
     assert run_command("name", lambda: 4) == 4 and run_command("name", lambda: None) == DONE
     assert run_command("name", raising(KeyboardInterrupt()), resumable=True) == INTERRUPTED
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command continues from here" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         run_command("name", raising(ZeroDivisionError()))
 

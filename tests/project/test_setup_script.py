@@ -136,7 +136,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """One line that says what is wrong and how to mend it; nothing on stdout, which scripts read."""
+    """One line that says what is wrong and how to fix it; nothing on stdout, which scripts read."""
     assert result.returncode == 1
     assert result.stdout == ""
     errors = [line for line in result.stderr.splitlines() if line.startswith("setup: ERROR: ")]

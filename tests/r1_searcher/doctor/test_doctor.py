@@ -243,7 +243,7 @@ def test_more_tokens_than_the_model_has_positions_are_found(good):
 
 def test_a_finished_answer_where_the_policy_goes_on_is_found(good):
     behind = with_recipe(good, prompt="Question : {question}\n<answer> Paris </answer>\n<think>")
-    says(check_answers(behind), Level.FAILED, "'Paris'", "where the policy goes on")
+    says(check_answers(behind), Level.FAILED, "'Paris'", "where the policy continues")
     opened = with_recipe(good, prompt="Question : {question}\n<answer>")
     says(check_answers(opened), Level.FAILED, "opens <answer> itself")
     row = QARow(id="q7", question="Is <answer> Rome </answer> right ?", answers=("no",), source="test")
@@ -291,13 +291,13 @@ def served():
 
 
 def in_format(name: str, hits=lambda ask: tuple(Hit(passage, 1.0) for passage in PASSAGES[: ask.top_k])):
-    spoken = FORMATS[name]
+    wire_format = FORMATS[name]
 
     def answer(path: str, body: bytes) -> bytes | None:
-        if path != spoken.path:
+        if path != wire_format.path:
             return None
-        ask = spoken.decode_request(json.loads(body), RequestLimits())
-        return spoken.encode_answer(ask, [hits(ask) for _ in ask.queries])
+        ask = wire_format.decode_request(json.loads(body), RequestLimits())
+        return wire_format.encode_answer(ask, [hits(ask) for _ in ask.queries])
 
     return answer
 

@@ -80,7 +80,7 @@ def two_searches(protocol) -> list[str]:
 
 
 def limits(prompt_tokens: int):
-    """Limits with some room behind a prompt of this length; some episodes have no cap on moves."""
+    """Limits with some room after a prompt of this length; some episodes have no cap on moves."""
     return st.builds(
         Limits,
         max_searches=st.none() | st.integers(0, 4),
@@ -171,7 +171,7 @@ def test_a_well_formed_episode_keeps_every_rule_of_its_system(protocol):
 
 
 MIRRORED = {"documents_match_queries", "documents_present"}
-"""R1-Searcher's servers count the string "(1)" directly behind the opening tag, which the tiny world has too."""
+"""R1-Searcher's servers count the string "(1)" directly after the opening tag, which the tiny world has too."""
 
 
 @ALL

@@ -1,6 +1,6 @@
 """What the episode loop promises. Breaking one of these is a decision, not a test to fix.
 
- 1. A search is followed by its documents, and the policy goes on behind them.
+ 1. A search is followed by its documents, and the policy continues after them.
  2. Several searches follow each other; each gets its own documents.
  3. One search more than allowed ends the episode (SEARCH_LIMIT) and never reaches the retriever; corrections count
     as searches do; without a cap only the token budgets limit them.
@@ -13,8 +13,8 @@
 10. What the last token carries beyond the stop string is trained, and is not part of the query.
 11. Sampled ids are never encoded again, however odd.
 12. A prompt is the protocol's file; chat protocols go through the template and get the prefill.
-13. A protocol with feedback goes on after a turn without a usable action, as long as there is room and a move left;
-    with an empty one it goes on after an unusable query only, and nothing is inserted.
+13. A protocol with feedback continues after a turn without a usable action, as long as there is room and a move left;
+    with an empty one it continues after an unusable query only, and nothing is inserted.
 14. Concurrent episodes share an environment and nothing else.
 15. Text of any script, and bytes that are no text, pass through.
 16. A turn is a search only where the engine stopped at the tag.

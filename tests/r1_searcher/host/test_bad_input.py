@@ -242,7 +242,7 @@ def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):
     monkeypatch.setattr(train, "_launch", lambda options, plan, rows, folder: launched.append(folder.path) or 0)
     assert train.main(place.argv()) == 0 and launched == [place.run_dir]
     assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 96
-    assert train.main(place.argv()) == 0 and len(launched) == 2, "the same command goes on"
+    assert train.main(place.argv()) == 0 and len(launched) == 2, "the same command continues"
     (place.run_dir / "complete").touch()
     assert train.main(place.argv()) == 0 and len(launched) == 2, "a complete run is left alone"
 

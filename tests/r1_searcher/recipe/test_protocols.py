@@ -49,7 +49,7 @@ def tokenizer_of(golden: dict, exchange: dict) -> ByteTokenizer:
 def played(golden: dict, exchange: dict, prompt: str) -> Played:
     tokenizer = tokenizer_of(golden, exchange)
     limits = replace(ROOMY, **exchange.get("limits", {}))
-    if "room" in exchange:  # tokens behind the prompt
+    if "room" in exchange:  # tokens after the prompt
         limits = replace(limits, max_length=len(tokenizer.encode(prompt)) + exchange["room"])
     results, pages = (
         [[Passage(**passage) for passage in found] for found in exchange.get(key, [])] for key in ("hits", "pages")
@@ -130,7 +130,7 @@ def published_blocks() -> list[str]:
 def test_document_blocks_have_the_bytes_of_published_trajectories():
     """Lines taken apart from a published block and rendered by us give the block back, byte for byte.
 
-    The published corpus has a second blank behind "Text:", which counts as part of the passage here.
+    The published corpus has a second blank after "Text:", which counts as part of the passage here.
     """
     blocks = published_blocks()
     write = writer(R1_SEARCHER_BASE).render

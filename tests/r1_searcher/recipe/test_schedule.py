@@ -1,4 +1,4 @@
-"""When the second stage begins, and that a resumed run goes on where it was."""
+"""When the second stage begins, and that a resumed run continues where it was."""
 
 from __future__ import annotations
 

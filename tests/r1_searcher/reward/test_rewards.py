@@ -138,7 +138,7 @@ VECTORS = {
     "think never closed": (episode(QUERY, DOCS, "<answer>Paris</answer>"), 0.5, -1, -1, 1.5, 0),
     # The servers count tags and do not look at their order: 0.5 + 0 | 1 - 2 | 1 | 2 | 1
     "answer before think-close": (episode(QUERY, DOCS, "<answer>Paris</answer></think>"), 0.5, -1, 1, 2, 1),
-    # The policy went on after its answer and ended without one: 0.5 + 0 | 0 - 2 | text is found: 1 | 2 | 1
+    # The policy continued after its answer and ended without one: 0.5 + 0 | 0 - 2 | text is found: 1 | 2 | 1
     "answer before the last search": (
         episode(END + QUERY, DOCS, "Done.", reason=StopReason.NO_ANSWER),
         0.5, -2, 1, 2, 1,

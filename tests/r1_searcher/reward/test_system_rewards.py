@@ -120,11 +120,11 @@ SEARCH_R1_VECTORS = {
     # A correction was needed: 1 | 0.8 and, wrong, 0 | 0.1
     "corrected, right": (search_r1("Hm.", FIX, A), 1, 0.8, 0.8),
     "corrected, wrong": (search_r1("Hm.", FIX, gives("London")), 0, 0.1, 0.1),
-    # The turn itself has the shape of a search; no documents stand behind it: 1 | 0.8
+    # The turn itself has the shape of a search; no documents follow it: 1 | 0.8
     "empty query corrected, right": (search_r1("<think>a</think><search> </search>", FIX, S, D, A), 1, 0.8, 0.8),
     # Only white space may stand between blocks: 1 | 0.8
     "text between the blocks": (search_r1("<think>a</think> so <search>q</search>", D, A), 1, 0.8, 0.8),
-    "text behind the answer": (search_r1(A + " Yes."), 1, 0.8, 0.8),
+    "text after the answer": (search_r1(A + " Yes."), 1, 0.8, 0.8),
     "white space around the blocks": (search_r1("\n <think>a</think>\n\n<search>q</search>\n", D, "\n" + A), 1, 1, 1),
     # After a thought comes a search or an answer: 1 | 0.8
     "two thoughts in a turn": (search_r1("<think>a</think><think>b</think><answer>Paris</answer>"), 1, 0.8, 0.8),
@@ -369,7 +369,7 @@ DEEP_RESEARCHER_VECTORS = {
         -1,
     ),
     "over length": (deep_researcher(CALL, TD, "and so on", reason=LENGTH), -1),
-    # Cut behind a complete answer, which the loop records
+    # Cut after a complete answer, which the loop records
     "over length, right": (deep_researcher(says("Paris") + " And", reason=LENGTH), 1),
     # An answer with tags out of balance: -1, whatever it says
     "thought never closed": (deep_researcher("<answer>Paris</answer>"), -1),
@@ -410,7 +410,7 @@ TABLES: Mapping[str, tuple[Protocol, Mapping[str, Sequence[object]]]] = {
         ("search_r1", "empty query corrected, right", {"queries_answered"}),
         ("search_r1", "information by the policy", {"tags_balanced", "turns_well_formed"}),
         ("search_r1", "thought never closed", {"tags_balanced", "turns_well_formed"}),
-        ("search_r1", "text behind the answer", {"turns_well_formed"}),
+        ("search_r1", "text after the answer", {"turns_well_formed"}),
         ("research", "one search, right", set()),
         ("research", "no search, right", set()),
         ("research", "bad format, right", {"think_pairs"}),

@@ -45,7 +45,7 @@ def noisy_searches(progress: Progress, first: int, last: int) -> list[tuple[int,
 def test_resuming_goes_on_at_the_same_share(tmp_path, checkpoint):
     whole = noisy_searches(Progress(PER_STEP, TOTAL, None, tmp_path / "whole"), 1, TOTAL)
     file = tmp_path / "resumed"
-    killed = min(checkpoint + 4, TOTAL)  # the steps behind the checkpoint are lost and played again
+    killed = min(checkpoint + 4, TOTAL)  # the steps after the checkpoint are lost and played again
     first = noisy_searches(Progress(PER_STEP, TOTAL, None, file), 1, killed)
     again = noisy_searches(Progress(PER_STEP, TOTAL, None, file, first_step=checkpoint), checkpoint + 1, TOTAL)
     assert first[: checkpoint * PER_STEP] + again == whole

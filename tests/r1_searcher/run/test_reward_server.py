@@ -68,7 +68,7 @@ def test_one_query_gives_scalars_and_many_give_lists() -> None:
 def test_a_trajectory_label_is_scored_by_its_spans() -> None:
     request = {"query": ["ignored"], "prompts": ["not in it"], "labels": [trajectory_label()]}
     assert scored(request)["rewards"] == -1.0  # F1 1, forged: -2
-    # The same text behind a plain row cannot be told from a real search.
+    # The same text after a plain row cannot be told from a real search.
     text = json.loads(trajectory_label())["spans"][1][3]
     assert scored(row_request(text))["rewards"] == 1.0
 

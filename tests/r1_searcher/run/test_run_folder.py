@@ -107,7 +107,7 @@ def test_identity_survives_json_for_every_recipe(tmp_path):
 
 
 def test_a_run_killed_in_its_first_moments_can_be_started_again(tmp_path, identity, monkeypatch):
-    """Whatever write of `prepare` is the last one before a kill -9, the same command goes on."""
+    """Whatever write of `prepare` is the last one before a kill -9, the same command continues."""
 
     class Killed(BaseException):
         pass

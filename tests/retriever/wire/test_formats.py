@@ -178,10 +178,10 @@ def test_contents_hold_title_and_text(passage):
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("r1_searcher", "zerosearch")])
 @given(data=st.data())
 def test_what_one_end_writes_the_other_reads(name, data):
-    spoken = find_format(name)
-    results = data.draw(st.lists(hits_lists, min_size=1, max_size=1 if spoken.single else 3))
+    wire_format = find_format(name)
+    results = data.draw(st.lists(hits_lists, min_size=1, max_size=1 if wire_format.single else 3))
     ask = Ask(tuple(f"q{i}" for i in range(len(results))), 3)
-    assert spoken.decode_answer(spoken.encode_answer(ask, results), ask) == results
+    assert wire_format.decode_answer(wire_format.encode_answer(ask, results), ask) == results
 
 
 @pytest.mark.parametrize("name", FORMATS)
