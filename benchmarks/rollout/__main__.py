@@ -33,7 +33,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.rollout.report import print_report, save_chart, summarize
+from benchmarks.rollout.report import Pass, print_report, save_chart, summarize
 from benchmarks.rollout.scripted_engine import (
     SIZES,
     Engine,
@@ -80,26 +80,6 @@ LATENCIES: dict[str, Latency] = {
     "500ms": constant(0.5),
     "heavy_tail": heavy_tail,
 }
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One way of playing all episodes once."""
-
-    way: str
-    latency: str
-    seconds: float
-    sampled: int
-    """Tokens that the engine sampled, those of cut turns included."""
-    prompt: int
-    cached: int
-    again: int
-    request_seconds: float
-    slot_seconds: float
-    waited: float
-    """Seconds of retrieval, all episodes together."""
-    our_seconds: float
-    """Processor time of our own coroutines in the event loop, without the engine's and the retriever's."""
 
 
 @dataclass

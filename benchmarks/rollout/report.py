@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eval.results.table import format_table
 
-if TYPE_CHECKING:
-    from benchmarks.rollout.__main__ import Pass
-
 BASELINES = ("lockstep", "lockstep_cached", "cut")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way of playing all episodes once."""
+
+    way: str
+    latency: str
+    seconds: float
+    sampled: int
+    """Tokens that the engine sampled, those of cut turns included."""
+    prompt: int
+    cached: int
+    again: int
+    request_seconds: float
+    slot_seconds: float
+    waited: float
+    """Seconds of retrieval, all episodes together."""
+    our_seconds: float
+    """Processor time of our own coroutines in the event loop, without the engine's and the retriever's."""
 
 
 def summarize(passes: Sequence[Sequence[Pass]], settings: Mapping[str, Any]) -> dict[str, Any]:

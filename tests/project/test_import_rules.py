@@ -9,108 +9,163 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LOWER = {
-    "retriever": set(),
-    "r1_searcher": {"retriever"},
-    "eval": {"retriever", "r1_searcher"},
-    "data_prep": {"retriever", "r1_searcher", "eval"},
+from docs.draw_rooms import PAGE, ROOT, Code, circles, drawn, imported, picture, reachable
+
+CODE = Code(ROOT)
+MOST_MODULES = 20
+
+BELOW: dict[str, tuple[str, ...]] = {
+    "foundation": (),
+    "retriever": ("foundation",),
+    "retriever.wire": ("retriever",),
+    "retriever.client": ("retriever.wire",),
+    "retriever.index": ("retriever",),
+    "retriever.build": ("retriever.index",),
+    "retriever.server": ("retriever.index", "retriever.wire"),
+    "retriever.simulated": ("retriever.client",),
+    "retriever.web": ("retriever.client", "retriever.index"),
+    "retriever.top": ("retriever.build", "retriever.simulated", "retriever.web"),
+    "r1_searcher.episode": ("retriever",),
+    "r1_searcher.reward": ("r1_searcher.episode",),
+    "r1_searcher.recipe": ("r1_searcher.reward",),
+    "r1_searcher.run": ("r1_searcher.recipe", "retriever.top"),
+    "r1_searcher.host": ("r1_searcher.run",),
+    "r1_searcher.doctor": ("r1_searcher.host",),
+    "r1_searcher.top": ("r1_searcher.host",),
+    "eval.results": ("r1_searcher.run",),
+    "eval.play": ("eval.results", "r1_searcher.host"),
+    "eval.report": ("eval.play",),
+    "eval.top": ("eval.play",),
+    "data_prep.questions": ("r1_searcher.episode",),
+    "data_prep.corpus": ("retriever.index",),
+    "data_prep.select": ("data_prep.questions", "eval.play"),
+    "data_prep.simulator": ("r1_searcher.run", "retriever.index", "retriever.simulated"),
+    "data_prep.tiny": ("r1_searcher.run", "retriever.index", "retriever.simulated"),
+    "data_prep.top": ("data_prep.questions", "data_prep.simulator", "data_prep.tiny", "r1_searcher.host"),
+    "benchmarks.results": ("foundation",),
+    "benchmarks.retriever": ("retriever.server",),
+    "benchmarks.rollout": ("data_prep.tiny", "eval.play"),
+    "benchmarks.top": (
+        "benchmarks.results",
+        "benchmarks.retriever",
+        "benchmarks.rollout",
+        "data_prep.simulator",
+        "retriever.build",
+    ),
 }
-HEAVY = (
-    "torch",
-    "ray",
-    "vllm",
-    "openrlhf",
-    "faiss",
-    "flask",
-    "transformers",
-    "deepspeed",
-    "sentence_transformers",
-)
-ALLOWED = {
-    "openrlhf": {"r1_searcher/host/agent.py"},
-    "vllm": {"r1_searcher/episode/engine_policy.py"},
+"""Each room with the rooms right below it. It may import these, and whatever these may import."""
+
+UPWARD = {
+    ("r1_searcher.reward", "r1_searcher.top"),
+    ("r1_searcher.run", "r1_searcher.top"),
+    ("r1_searcher.run", "r1_searcher.host"),
+    ("eval.results", "eval.play"),
+    ("eval.results", "eval.top"),
+    ("eval.play", "r1_searcher.top"),
+    ("eval.top", "r1_searcher.top"),
+    ("data_prep.select", "r1_searcher.top"),
+    ("data_prep.simulator", "r1_searcher.top"),
+    ("data_prep.top", "r1_searcher.top"),
+}
+"""Arrows that still run against the table and are to be turned; none may be added."""
+
+HEAVY = ("torch", "ray", "vllm", "openrlhf", "faiss", "flask", "transformers", "deepspeed", "sentence_transformers")
+CORE = ("r1_searcher.episode", "r1_searcher.reward", "r1_searcher.recipe", "r1_searcher.run", "r1_searcher.top")
+"""From a row to its reward and its run folder: all of `r1_searcher` but the seam to the host."""
+
+NAMED_IN = {
+    "vllm": {"r1_searcher/episode/engine_policy.py", "eval/play/engine.py"},
+    "openrlhf": set(),
     "ray": set(),
     "torch": set(),
     "transformers": set(),
     "faiss": set(),
     "deepspeed": set(),
 }
-"""Modules of the core (`r1_searcher` but `host`) that name these; `eval/play/engine.py` names vllm too."""
-
-SEAM = (
-    "r1_searcher/host/",
-    "r1_searcher/doctor/",
-    "r1_searcher/train.py",
-    "r1_searcher/sft.py",
-    "r1_searcher/serve.py",
-    "r1_searcher/host/agent.py",
-)
-"""What is no core: it knows the host, or the installed stack."""
+"""Modules of the core and of the evaluation that may name a heavy library; the commands that start the host may too."""
 
 
-def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def test_every_room_stands_in_the_table():
+    assert set(CODE.rooms) == set(BELOW)
 
 
-def imported(path: Path) -> set[str]:
-    """Full names of everything that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def test_the_table_has_no_circle():
+    assert circles(BELOW) == []
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_rooms_below_it(room):
+    allowed = reachable(BELOW, room)
+    for (importer, lower), imports in CODE.arrows.items():
+        if importer == room and lower not in allowed and (room, lower) not in UPWARD:
+            pytest.fail(f"{room} may not import {lower}: " + "; ".join(f"{a} imports {b}" for a, b in sorted(imports)))
+
+
+def test_no_module_imports_itself_by_a_detour():
+    assert circles(CODE.imports) == []
+
+
+def test_no_folder_is_a_corridor():
+    folders = {module.path.parent for module in CODE.modules.values()}
+    for folder in folders:
+        names = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
+        assert len(names) <= MOST_MODULES, (
+            f"{folder} holds {len(names)} modules, at most {MOST_MODULES} fit on one look"
+        )
+
+
+@pytest.mark.parametrize("room", [room for room in BELOW if room.startswith(("r1_searcher", "eval"))])
+def test_a_room_says_what_is_in_it(room):
+    if room in CODE.modules:
+        text = ast.get_docstring(ast.parse((ROOT / CODE.modules[room].path).read_text(encoding="utf-8"))) or ""
+        assert 3 <= len(text.splitlines()) <= 8, f"{room}: what is here, what to open first, what it may import"
+        assert all(word in " ".join(text.split()) for word in ("Open `", "Imports ", "Not here:")), room
+
+
+def test_the_picture_shows_the_code():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == drawn(page, picture(CODE)), "the imports between rooms changed: run `python docs/draw_rooms.py`"
+
+
+def test_a_forbidden_import_an_unknown_room_and_a_circle_are_seen(tmp_path: Path):
+    """The rules above read real files; this one shows that they would find something."""
+    for name, text in {
+        "retriever/passage.py": "from retriever.index.words import words",
+        "retriever/index/words.py": "def f():\n    import retriever.passage as p",
+        "retriever/attic/old.py": "import foundation.errors",
+        "foundation/errors.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = Code(tmp_path)
+    assert code.rooms == ["foundation", "retriever.attic", "retriever.index", "retriever"]
+    assert code.arrows == {
+        ("retriever", "retriever.index"): {("retriever.passage", "retriever.index.words")},
+        ("retriever.index", "retriever"): {("retriever.index.words", "retriever.passage")},
+        ("retriever.attic", "foundation"): {("retriever.attic.old", "foundation.errors")},
+    }
+    assert circles(code.imports) == [{"retriever.passage", "retriever.index.words"}]
+
+
+def test_tests_are_not_imported():
+    for module in CODE.modules.values():
+        assert not {"tests", "support"} & tops(ROOT / module.path), module.path
 
 
 def tops(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(path)}
 
 
-@pytest.mark.parametrize("package", [name for name in LOWER if (ROOT / name).is_dir()])
-def test_packages_import_downwards_only(package):
-    for path in sources(package):
-        above = tops(path) & set(LOWER) - LOWER[package] - {package}
-        assert not above, f"{path.relative_to(ROOT)} imports {', '.join(above)}"
-        assert "tests" not in tops(path) and "fakes" not in tops(path)
-
-
-def test_the_core_does_not_know_the_host_seam():
-    """Only the trainer, its two ends in the host, and what checks or evaluates them look into `r1_searcher.host`."""
-    for package in ("retriever", "r1_searcher"):
-        for path in sources(package):
-            name = path.relative_to(ROOT).as_posix()
-            if not name.startswith(SEAM):
-                assert not any(i.startswith("r1_searcher.host") for i in imported(path)), name
-
-
-def test_one_core_module_knows_each_heavy_library():
-    for path in sources("r1_searcher"):
-        name = path.relative_to(ROOT).as_posix()
-        if name.startswith(("r1_searcher/host/", "r1_searcher/doctor/")):
-            continue
-        for library in tops(path) & set(ALLOWED):
-            assert name in ALLOWED[library], f"{name} imports {library}"
-
-
-def test_only_the_engine_of_the_evaluation_imports_vllm():
-    for path in sources("eval"):
-        assert "openrlhf" not in tops(path), path
-        if path.name != "engine.py":
-            assert "vllm" not in tops(path), path
-
-
-LIGHT = ("retriever.client.http_retriever", "retriever.server.__main__", "retriever.index.bm25")
-
-
-def core_modules() -> list[str]:
-    paths = [path for path in (ROOT / "r1_searcher").glob("*.py") if path.stem not in ("agent", "__init__", "__main__")]
-    return sorted(f"r1_searcher.{path.stem}" for path in paths)
+def test_one_module_knows_each_heavy_library():
+    for module in CODE.modules.values():
+        if module.room in {*CORE, "eval.results", "eval.play", "eval.report", "eval.top"}:
+            for library in tops(ROOT / module.path) & set(NAMED_IN):
+                assert module.path.as_posix() in NAMED_IN[library], f"{module.path} imports {library}"
 
 
 def test_the_core_imports_without_any_heavy_library():
+    light = ("retriever", "retriever.client.http_retriever", "retriever.server.__main__", "retriever.index.bm25")
+    core = [module.name for module in CODE.modules.values() if module.room in CORE]
     program = f"""
 import importlib, importlib.abc, sys
 class Blocker(importlib.abc.MetaPathFinder):
@@ -118,7 +173,7 @@ class Blocker(importlib.abc.MetaPathFinder):
         if name.split(".")[0] in {HEAVY!r}:
             raise ImportError(f"blocked: {{name}}")
 sys.meta_path.insert(0, Blocker())
-for name in {["retriever", *LIGHT, *core_modules()]!r}:
+for name in {[*light, *core]!r}:
     importlib.import_module(name)
 print(sorted(set(sys.modules) & set({HEAVY!r})))
 """
