@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from data_prep.simulator.pairs import find_episodes, read_trajectories
+from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.run.episode_metrics import NOISY_PASSAGE
@@ -58,11 +58,11 @@ class CurriculumRun:
         noise = dict(parse_qsl(url.partition("?")[2])).get("noise", "")
         searches: Counter[int] = Counter()
         noisy: Counter[int] = Counter()
-        for trajectory, line in read_trajectories(episodes):
-            for search in trajectory.searches:
-                if search.passage_ids:
-                    searches[line["step"]] += 1
-                    noisy[line["step"]] += search.passage_ids[0].startswith(NOISY_PASSAGE)
+        for record in episodes.read():
+            for search in record.trajectory.searches:
+                if search.passage_ids and record.step is not None:
+                    searches[record.step] += 1
+                    noisy[record.step] += search.passage_ids[0].startswith(NOISY_PASSAGE)
         steps = tuple(Step(number, searches[number], noisy[number]) for number in sorted(searches))
         return cls(
             "/".join(folder.parts[-2:]), Noise(*map(float, noise.split(":"))) if noise else Noise(),

@@ -41,6 +41,7 @@ from r1_searcher.recipe.recipe import Recipe, find_recipe
 from r1_searcher.reward.rewards import score
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 from retriever.index.bm25 import Bm25Index
 from retriever.index.corpus import read_corpus
 from retriever.interface import LocalRetriever, Retriever
@@ -93,7 +94,7 @@ async def play(
         trajectory = await run_episode(timed, row, policy)
         reward = score(recipe.reward_spec, trajectory, recipe.protocol_spec)
         episode_metrics(trajectory, reward)
-        log.write(trajectory, reward)
+        log.write(EpisodeRecord(trajectory, reward))
         return len(trajectory.searches)
 
     async def limited(row: QARow) -> int:

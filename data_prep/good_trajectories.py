@@ -14,31 +14,24 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from data_prep.simulator.pairs import find_episodes, read_trajectories
+from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, positive, run_command
 from foundation.errors import InputError
 from foundation.storage import write_whole
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.host.preflight import load_tokenizer
+from r1_searcher.run.episode_record import EpisodeRecord
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GoodEpisode:
-    """An episode worth imitating."""
-
-    trajectory: Trajectory
-    reward: float
 
 
 @dataclass(frozen=True)
@@ -58,58 +51,52 @@ def rows_of(trajectory: Trajectory, tokenizer: Tokenizer) -> Iterator[dict[str, 
         yield {"input": tokenizer.decode(trajectory.ids[:start]), "output": tokenizer.decode(trajectory.ids[start:end])}
 
 
-def choose(episodes: Iterable[GoodEpisode], choice: Choice, random: Random) -> list[GoodEpisode]:
+def choose(records: Iterable[EpisodeRecord], choice: Choice, random: Random) -> list[EpisodeRecord]:
     """The good ones: answered, rewarded, each text once, and at most so many per question; in order of appearance.
 
     Of one question the best are taken, later ones first: they are the better policy's.
     """
-    texts: dict[tuple[str, str], tuple[int, GoodEpisode]] = {}
-    for place, episode in enumerate(episodes):
-        answered = episode.trajectory.stop_reason is StopReason.ANSWERED
-        if answered and episode.reward >= choice.min_reward:
-            texts[episode.trajectory.row.question, episode.trajectory.completion] = (place, episode)
-    ranked = sorted(texts.values(), key=lambda found: (-found[1].reward, -found[0]))
+    texts: dict[tuple[str, str], tuple[float, int, EpisodeRecord]] = {}
+    for place, record in enumerate(records):
+        trajectory, reward = record.trajectory, record.reward.total if record.reward else -math.inf
+        if trajectory.stop_reason is StopReason.ANSWERED and reward >= choice.min_reward:
+            texts[record.row.question, trajectory.completion] = (reward, place, record)
+    ranked = sorted(texts.values(), key=lambda found: (-found[0], -found[1]))
     taken: Counter[str] = Counter()
-    kept: list[tuple[int, GoodEpisode]] = []
-    for place, episode in ranked:
-        question = episode.trajectory.row.question
-        if taken[question] < choice.per_question:
-            taken[question] += 1
-            kept.append((place, episode))
+    kept: list[tuple[int, EpisodeRecord]] = []
+    for _, place, record in ranked:
+        if taken[record.row.question] < choice.per_question:
+            taken[record.row.question] += 1
+            kept.append((place, record))
     if choice.episodes is not None and choice.episodes < len(kept):
         kept = random.sample(kept, choice.episodes)
-    return [episode for _, episode in sorted(kept, key=lambda found: found[0])]
+    return [record for _, record in sorted(kept, key=lambda found: found[0])]
 
 
-def read_good(sources: Iterable[Path]) -> Iterator[GoodEpisode]:
-    """Every episode with its reward.
+def read_rewarded(sources: Iterable[Path]) -> Iterator[EpisodeRecord]:
+    """Every episode, each with a reward.
 
     Raises:
-        InputError: a source holds no episodes, or its lines no rewards.
+        InputError: a source holds no episodes, or one without a reward.
     """
     for source in sources:
-        for trajectory, line in read_trajectories(find_episodes(source)):
-            yield GoodEpisode(trajectory, _reward(line, source))
-
-
-def _reward(line: Mapping[str, Any], source: Path) -> float:
-    try:
-        return float(line["reward"]["total"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{source}: an episode has no reward ({error!r}); take a training run's folder") from error
+        for record in find_episodes(source).read():
+            if record.reward is None:
+                raise InputError(f"{source}: an episode has no reward; take a training run's folder")
+            yield record
 
 
 def _run(options: argparse.Namespace) -> None:
     choice = Choice(options.min_reward, options.per_question, options.episodes)
-    chosen = choose(read_good(options.sources), choice, Random(options.seed))
+    chosen = choose(read_rewarded(options.sources), choice, Random(options.seed))
     if not chosen:
         raise InputError(f"no answered episode has a reward of {choice.min_reward:g} or more")
     tokenizer = load_tokenizer(options.model)
-    rows = [row for episode in chosen for row in rows_of(episode.trajectory, tokenizer)]
+    rows = [row for record in chosen for row in rows_of(record.trajectory, tokenizer)]
     Random(options.seed).shuffle(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    questions = len({episode.trajectory.row.question for episode in chosen})
+    questions = len({record.row.question for record in chosen})
     logger.info("%s: %d rows of %d episodes to %d questions", options.out, len(rows), len(chosen), questions)
 
 

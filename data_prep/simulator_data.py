@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from data_prep.simulator.labels import by_model, by_rule
-from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
+from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
@@ -41,10 +41,10 @@ def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
     found: list[SearchPair] = []
     for source in sources:
         episodes = find_episodes(source)
-        for trajectory, _ in read_trajectories(episodes):
-            pairs = list(pairs_of(trajectory, episodes.protocol))
+        for record in episodes.read():
+            pairs = list(pairs_of(record.trajectory, episodes.protocol))
             found += pairs
-            counts.update(episodes=1, searches=trajectory.n_searches, real_searches=len(pairs))
+            counts.update(episodes=1, searches=record.trajectory.n_searches, real_searches=len(pairs))
     pairs = unique(found)
     if not pairs:
         raise InputError(f"no real search in {counts['episodes']} episodes: nothing to learn from")

@@ -12,54 +12,42 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from eval.results.bootstrap import intervals
-from eval.results.folder import provenance_beside, write_json
-from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions, verdicts_file
+from eval.results.folder import write_json
+from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
+from eval.results.scores import provenance_beside
 from eval.results.table import format_table, percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
 from foundation.retry import RetryPolicy
 from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
-from r1_searcher.reward.metrics import cover_exact_match
+from r1_searcher.run.episode_record import EpisodeRecord
 
 NO_ANSWER = Verdict(correct=False, reply="no answer was given; nobody was asked")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A prediction with its verdict."""
-
-    prediction: Prediction
-    verdict: Verdict
-
-    @property
-    def covered(self) -> bool:
-        """Whether R1-Searcher's cover-EM calls it right."""
-        return bool(cover_exact_match(self.prediction.found, self.prediction.golds))
-
-
-async def judge_all(predictions: Sequence[Prediction], judge: Judge) -> list[Judged]:
-    """Every prediction with its verdict, in order, with a progress bar on stderr.
+async def judge_all(records: Sequence[EpisodeRecord], judge: Judge) -> list[Verdict]:
+    """The verdict on every record, in order, with a progress bar on stderr.
 
     Raises:
         RunAborted: a verdict could not be kept, because the disk is full.
     """
-    with tqdm(total=len(predictions), desc="judge", unit="q", disable=None) as bar:
+    with tqdm(total=len(records), desc="judge", unit="q", disable=None) as bar:
 
-        async def one(prediction: Prediction) -> Judged:
-            case = prediction.case
+        async def one(record: EpisodeRecord) -> Verdict:
+            case = record.case
             verdict = NO_ANSWER if case is None else await judge.judge(case)
             bar.update()
-            return Judged(prediction, verdict)
+            return verdict
 
-        tasks = [asyncio.create_task(one(prediction)) for prediction in predictions]
+        tasks = [asyncio.create_task(one(record)) for record in records]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -68,27 +56,32 @@ async def judge_all(predictions: Sequence[Prediction], judge: Judge) -> list[Jud
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def summarize(judged: Sequence[Judged]) -> dict[str, Any]:
+def summarize_verdicts(judged: Sequence[tuple[EpisodeRecord, Verdict]]) -> dict[str, Any]:
     """Accuracy over what was judged, what was not, and how far the verdicts agree with cover-EM."""
-    known = [each for each in judged if each.verdict.correct is not None]
-    unjudged = Counter(each.verdict.unjudged for each in judged)
+    known = [(verdict.correct, _is_covered(record)) for record, verdict in judged if verdict.correct is not None]
+    unjudged = Counter(verdict.unjudged for _, verdict in judged)
     summary: dict[str, Any] = {
         "n": len(judged),
         "judged": len(known),
-        "no_answer": sum(each.verdict is NO_ANSWER for each in judged),
+        "no_answer": sum(verdict is NO_ANSWER for _, verdict in judged),
         "unjudged": {reason.value: unjudged[reason] for reason in Unjudged},
     }
     if known:
-        (interval,) = intervals([[float(bool(each.verdict.correct))] for each in known])
-        summary["accuracy"] = round(sum(bool(each.verdict.correct) for each in known) / len(known), 6)
+        (interval,) = intervals([[float(correct)] for correct, _ in known])
+        summary["accuracy"] = round(sum(correct for correct, _ in known) / len(known), 6)
         summary["interval_95"] = interval
         summary["agreement_with_cover_em"] = _agreement(known)
     return summary
 
 
-def _agreement(known: Sequence[Judged]) -> dict[str, Any]:
+def _is_covered(record: EpisodeRecord) -> bool:
+    """Whether R1-Searcher's cover-EM calls the answer right."""
+    return bool(record.metrics["answer/cover_em"])
+
+
+def _agreement(known: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
     """The four cells, the share of equal verdicts, and Cohen's kappa (1: always, 0: as by chance)."""
-    cells = Counter((bool(each.verdict.correct), each.covered) for each in known)
+    cells = Counter(known)
     n = len(known)
     agree = (cells[True, True] + cells[False, False]) / n
     judge_right, cover_right = ((cells[True, True] + cells[cell]) / n for cell in ((True, False), (False, True)))
@@ -116,10 +109,9 @@ def cost(verdicts: Sequence[Verdict], price_in: float, price_out: float) -> dict
     }
 
 
-def _different(judged: Sequence[Judged]) -> list[Verdict]:
+def _different(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts that were asked for; equal cases share one."""
-    verdicts = {id(each.verdict): each.verdict for each in judged if each.verdict is not NO_ANSWER}
-    return list(verdicts.values())
+    return list({id(verdict): verdict for verdict in verdicts if verdict is not NO_ANSWER}.values())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,8 +125,8 @@ def _run(options: argparse.Namespace) -> None:
     cache_file = options.cache or verdicts_file(file)
     check_output(options.json)
     check_output(cache_file)
-    predictions = read_predictions(file)
-    scored = [prediction for prediction in predictions if not prediction.failed]
+    records = read_predictions(file)
+    scored = [record for record in records if not record.failed]
     if not scored:
         raise InputError(f"nothing to judge in {file}: every search failed")
     retry = RetryPolicy(options.attempts, deadline=options.timeout * options.attempts + 60)
@@ -142,19 +134,20 @@ def _run(options: argparse.Namespace) -> None:
     sampling = Sampling(options.temperature, options.max_tokens)
     cache = VerdictCache(cache_file, keep_unjudged=not options.retry_unjudged)
     try:
-        judged, asked = asyncio.run(_judge(scored, config, cache, sampling, options.concurrency))
+        verdicts, asked = asyncio.run(_judge(scored, config, cache, sampling, options.concurrency))
     finally:
         cache.close()
-    groups: dict[str, list[Judged]] = {name: [] for name in by_decoding(scored)}
-    for each in judged:
-        groups[each.prediction.decoding].append(each)
-    blocks = {name or "score": summarize(group) for name, group in groups.items()}
+    verdict_of = {id(record): verdict for record, verdict in zip(scored, verdicts, strict=True)}
+    blocks = {
+        name: summarize_verdicts([(record, verdict_of[id(record)]) for record in group])
+        for name, group in by_decoding(scored).items()
+    }
     prices = (options.price_in, options.price_out)
-    costs = {"this_run": cost(asked, *prices), "all_verdicts": cost(_different(judged), *prices)}
+    costs = {"this_run": cost(asked, *prices), "all_verdicts": cost(_different(verdicts), *prices)}
     print(_table(blocks))
     print(_cost_line(costs))
     if options.json:
-        failed = len(predictions) - len(scored)
+        failed = len(records) - len(scored)
         about = {"retriever_errors": failed, "cost": costs, "judge": _identity(config, sampling)}
         write_json(options.json, {**blocks, **about, "provenance": provenance_beside(file)})
 
@@ -166,20 +159,20 @@ def _identity(config: EndpointConfig, sampling: Sampling) -> dict[str, Any]:
 
 
 async def _judge(
-    predictions: Sequence[Prediction],
+    records: Sequence[EpisodeRecord],
     config: EndpointConfig,
     cache: VerdictCache,
     sampling: Sampling,
     concurrency: int,
-) -> tuple[list[Judged], list[Verdict]]:
+) -> tuple[list[Verdict], list[Verdict]]:
     """The verdicts, and those that had to be asked for."""
     endpoint = OpenAIEndpoint(config)
     judge = Judge(endpoint, config.model, cache, sampling, concurrency)
     try:
-        cases = [prediction.case for prediction in predictions if prediction.case is not None]
+        cases = [record.case for record in records if record.case is not None]
         if not all(map(judge.knows, cases)):
             await endpoint.check()
-        return await judge_all(predictions, judge), judge.asked
+        return await judge_all(records, judge), judge.asked
     finally:
         await endpoint.close()
 

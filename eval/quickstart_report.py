@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.results.folder import write_json
-from eval.results.summary import SCORES
+from eval.results.folder import SCORES_FILE, write_json
+from eval.results.scores import Scores
 from eval.results.table import format_table, percent, scores_table
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
@@ -39,15 +39,14 @@ def _run(folder: Path) -> None:
 
 
 def summarize_quickstart(folder: Path) -> dict[str, Any]:
-    """Per model the greedy scores with the `sampled` ones nested, and the seconds of each phase."""
+    """Per model the block of scores of each decoding, as in `scores.json`, and the seconds of each phase."""
     summary: dict[str, Any] = {}
     for model in MODELS:
-        scores = _read_json(folder / model / "scores.json")
-        if "greedy" not in scores:
-            raise InputError(f"{folder / model / 'scores.json'} holds no greedy scores, found {sorted(scores)}")
-        summary[model] = _block(scores["greedy"])
-        if "sampled" in scores:
-            summary[model]["sampled"] = _block(scores["sampled"])
+        file = folder / model / SCORES_FILE
+        scores = Scores.read(file)
+        if "greedy" not in scores.blocks:
+            raise InputError(f"{file} holds no greedy scores, found {sorted(scores.blocks)}")
+        summary[model] = scores.blocks
     summary["seconds"] = _read_seconds(folder)
     return summary
 
@@ -56,18 +55,13 @@ def report(summary: Mapping[str, Any]) -> str:
     """Before and after on the held-out questions, by decoding, and where the time went; as text."""
     parts = []
     for decoding in ("greedy", "sampled"):
-        blocks = {model: _decoded(summary[model], decoding) for model in MODELS}
-        found = {model: block for model, block in blocks.items() if block}
+        found = {model: summary[model][decoding] for model in MODELS if decoding in summary[model]}
         if found:
             parts.append(f"held-out questions, {decoding}\n\n{scores_table(found)}")
             parts += [f"F1 % by hops, {decoding}\n\n{_hops_table(found)}"] * any(map(_hops, found.values()))
     times = [[phase, f"{value:.0f}"] for phase, value in summary["seconds"].items()]
     parts.append(format_table(["phase", "seconds"], times))
     return "\n\n\n".join(parts)
-
-
-def _decoded(scores: Mapping[str, Any], decoding: str) -> Mapping[str, Any]:
-    return scores if decoding == "greedy" else scores.get(decoding, {})
 
 
 def _hops(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -86,10 +80,6 @@ def _hops_table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
             for model, block in blocks.items()
         ],
     )
-
-
-def _block(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: scores[name] for name in ("n", *SCORES, "interval_95", "by_hops") if name in scores}
 
 
 def _read_seconds(folder: Path) -> dict[str, float]:

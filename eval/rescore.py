@@ -9,21 +9,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.results.folder import write_json
 from eval.results.table import format_table
-from eval.results.transcripts import read_trajectories, trajectory_files
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
+from foundation.jsonl import iter_parsed
 from r1_searcher.episode.protocol import Protocol
-from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.recipe.recipe import RECIPES
 from r1_searcher.reward.rewards import REWARDS, Reward, RewardResult, find_reward, score
+from r1_searcher.run.episode_record import EpisodeRecord, read_any_line
 
 DECIMALS = 6
 """Of totals in the JSON file."""
@@ -32,34 +33,15 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Rescored:
-    """One trajectory under one reward."""
-
-    place: str
-    """`file:n`, its n-th trajectory."""
-    question: str
-    failed: bool
-    """Whether its search failed; such an episode has the neutral reward."""
-    result: RewardResult
-
-    @property
-    def total(self) -> float:
-        """The reward, rounded for comparison with published files."""
-        return round(self.result.total, DECIMALS)
-
-    @property
-    def broken(self) -> frozenset[str]:
-        """Names of the rules that fired."""
-        return frozenset(name for name, kept in self.result.rules.items() if not kept)
-
-
-@dataclass(frozen=True)
 class Difference:
-    """A row on which two rewards disagree."""
+    """A trajectory on which two rewards disagree."""
 
     index: int
-    first: Rescored
-    second: Rescored
+    place: str
+    """`path:n`, the n-th trajectory of a file."""
+    question: str
+    first: RewardResult
+    second: RewardResult
 
     @property
     def reason(self) -> str:
@@ -92,55 +74,83 @@ def default_protocol(reward: str) -> Protocol:
     raise InputError(f"no protocol of the family {family!r}; pass --protocol, one of: {', '.join(PROTOCOLS)}")
 
 
-def rescore(files: Sequence[Path], reward: Reward, protocol: Protocol) -> list[Rescored]:
-    """Every trajectory under the reward, in order of files and lines."""
-    return [
-        Rescored(
-            place=place,
-            question=trajectory.row.question,
-            failed=trajectory.stop_reason is StopReason.RETRIEVER_ERROR,
-            result=score(reward, trajectory, protocol),
-        )
-        for place, trajectory in _placed(files, protocol)
-    ]
+def trajectory_files(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and the `*.jsonl` of the folders in order of their names.
+
+    Raises:
+        InputError: a path is missing, or a folder holds no such file.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
+        if not found:
+            raise InputError(f"no trajectories at {path} (expected a JSONL file, or a folder of them)")
+        files += found
+    return files
 
 
-def _placed(files: Sequence[Path], protocol: Protocol) -> Iterator[tuple[str, Trajectory]]:
-    for file in files:
-        for number, trajectory in enumerate(read_trajectories(file, protocol), start=1):
-            yield f"{file.name}:{number}", trajectory
+def read_records(files: Sequence[Path], protocol: Protocol) -> dict[str, EpisodeRecord]:
+    """Every record by its place, `path:n` for the n-th of a file, in order of files and lines.
 
-
-def rules_tally(rows: Sequence[Rescored]) -> dict[str, int]:
-    """Rule -> trajectories that broke it, rules that never fired included."""
-    fired = Counter(name for row in rows for name in row.broken)
-    return {name: fired[name] for name in rows[0].result.rules}
-
-
-def differences(first: Sequence[Rescored], second: Sequence[Rescored]) -> list[Difference]:
-    """The rows whose totals differ."""
-    pairs = enumerate(zip(first, second, strict=True))
-    return [Difference(index, one, other) for index, (one, other) in pairs if one.total != other.total]
-
-
-def report(reward: str, protocol: Protocol, rows: Sequence[Rescored]) -> dict[str, Any]:
-    """What `--json` writes: totals in order, and how often each rule fired."""
+    Raises:
+        InputError: a line cannot be read (with its number).
+    """
+    parse = partial(read_any_line, protocol=protocol, needs="completion")
     return {
-        "reward": reward,
-        "protocol": protocol.name,
-        "n": len(rows),
-        "scores": [row.total for row in rows],
-        "mean": round(sum(row.total for row in rows) / len(rows), DECIMALS),
-        "retriever_errors": sum(row.failed for row in rows),
-        "rules": rules_tally(rows),
+        f"{file}:{number}": record.without_tokens
+        for file in files
+        for number, record in enumerate(iter_parsed(file, parse), start=1)
     }
 
 
-def comparison(reward: str, rows: Sequence[Rescored], found: Sequence[Difference]) -> dict[str, Any]:
+def rescore(records: Iterable[EpisodeRecord], reward: Reward, protocol: Protocol) -> list[RewardResult]:
+    """The reward of every trajectory."""
+    return [score(reward, record.trajectory, protocol) for record in records]
+
+
+def _total(result: RewardResult) -> float:
+    return round(result.total, DECIMALS)
+
+
+def rules_tally(results: Sequence[RewardResult]) -> dict[str, int]:
+    """Rule -> trajectories that broke it, rules that never fired included."""
+    fired = Counter(name for result in results for name in result.broken)
+    return {name: fired[name] for name in results[0].rules}
+
+
+def differences(
+    records: Mapping[str, EpisodeRecord], first: Sequence[RewardResult], second: Sequence[RewardResult]
+) -> list[Difference]:
+    """The trajectories whose totals differ."""
+    rows = enumerate(zip(records.items(), first, second, strict=True))
+    return [
+        Difference(index, place, record.row.question, one, other)
+        for index, ((place, record), one, other) in rows
+        if _total(one) != _total(other)
+    ]
+
+
+def report(
+    reward: str, protocol: Protocol, records: Iterable[EpisodeRecord], results: Sequence[RewardResult]
+) -> dict[str, Any]:
+    """What `--json` writes: totals in order, and how often each rule fired."""
+    totals = [_total(result) for result in results]
+    return {
+        "reward": reward,
+        "protocol": protocol.name,
+        "n": len(totals),
+        "scores": totals,
+        "mean": round(sum(totals) / len(totals), DECIMALS),
+        "retriever_errors": sum(record.failed for record in records),
+        "rules": rules_tally(results),
+    }
+
+
+def comparison(reward: str, results: Sequence[RewardResult], found: Sequence[Difference]) -> dict[str, Any]:
     """The part of `--json` about the second reward."""
     return {
         "reward": reward,
-        "scores": [row.total for row in rows],
+        "scores": [_total(result) for result in results],
         "differing": [difference.index for difference in found],
         "reasons": dict(Counter(difference.reason for difference in found).most_common()),
     }
@@ -164,16 +174,17 @@ def _run(options: argparse.Namespace) -> None:
     other = find_reward(options.compare) if options.compare else None
     protocol = find_protocol(options.protocol) if options.protocol else default_protocol(reward.name)
     files = trajectory_files(options.trajectories)
-    rows = rescore(files, reward, protocol)
-    if not rows:
+    records = read_records(files, protocol)
+    if not records:
         raise InputError(f"no trajectories in {', '.join(map(str, files))}")
-    content = report(reward.name, protocol, rows)
+    results = rescore(records.values(), reward, protocol)
+    content = report(reward.name, protocol, records.values(), results)
     print(_tally(content))
     if other is not None:
-        others = rescore(files, other, protocol)
-        found = differences(rows, others)
+        others = rescore(records.values(), other, protocol)
+        found = differences(records, results, others)
         content["compare"] = comparison(other.name, others, found)
-        print(_shown(reward.name, other.name, len(rows), found))
+        print(_shown(reward.name, other.name, len(records), found))
     if options.json:
         write_json(options.json, content)
 
@@ -191,7 +202,7 @@ def _shown(first: str, second: str, n: int, found: Sequence[Difference]) -> str:
         lines.append(f"{count} x {reason}")
         for each in [difference for difference in found if difference.reason == reason][:EXAMPLES]:
             totals = f"{each.first.total:g} / {each.second.total:g}"
-            lines.append(f"    {each.first.place}  {totals}  {each.first.question[:80]}")
+            lines.append(f"    {Path(each.place).name}  {totals}  {each.question[:80]}")
     return "\n".join(lines)
 
 

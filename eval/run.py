@@ -13,13 +13,14 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from eval.play import options as given
 from eval.play.engine import console_apart
+from eval.play.options import contestant_of, decodings_of, endpoint_of, notes_of, parser, rows_of, services_of
 from eval.play.policies import EngineModel, PlayedModel, ServedModel
 from eval.play.provenance import provenance_of, settings_of
 from eval.play.service import Services
 from eval.play.session import Session, Timing
-from eval.results.folder import EvaluationFolder, Predictions, write_json
+from eval.results.folder import EvaluationFolder, Predictions
+from eval.results.scores import Scores
 from eval.results.table import scores_table
 from foundation.cli import run_command
 from r1_searcher.episode.rollout import Environment
@@ -29,15 +30,15 @@ from r1_searcher.host.device import Device
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
-    options = given.parser(__doc__).parse_args(argv)
+    options = parser(__doc__).parse_args(argv)
     return run_command("eval", lambda: _run(options), resumable=True)
 
 
 def _run(options: argparse.Namespace) -> None:
     timing = Timing()
-    contestant, rows, decodings = given.contestant_of(options), given.rows_of(options), given.decodings_of(options)
-    notes = given.notes_of(options)
-    model, services = _model(options), given.services_of(options, contestant)
+    contestant, rows, decodings = contestant_of(options), rows_of(options), decodings_of(options)
+    notes = notes_of(options)
+    model, services = _model(options), services_of(options, contestant)
     model.check()
     facts = services.facts()
     settings = settings_of(contestant, model, rows, decodings, facts, notes)
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
         predictions.close()
     scores = session.scores()
     provenance = provenance_of(settings, model, options.data, timing.seconds)
-    write_json(folder.scores_file, {**scores, "provenance": provenance})
+    Scores(scores, provenance).write(folder.scores_file)
     print(scores_table(scores))
     failed = sum(block["retriever_errors"] for block in scores.values())
     if failed:
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _model(options: argparse.Namespace) -> PlayedModel:
-    endpoint = given.endpoint_of(options)
+    endpoint = endpoint_of(options)
     if endpoint is not None:
         return ServedModel(endpoint, options.tokenizer, options.endpoint_text)
     device = Device(options.device) if options.device else None

@@ -8,99 +8,53 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from eval.results.bootstrap import intervals
-from eval.results.folder import provenance_beside, write_json
-from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions
+from eval.results.predictions import by_decoding, predictions_file, read_predictions
+from eval.results.scores import Scores, provenance_beside
+from eval.results.summary import summarize
 from eval.results.table import format_table, percent, percent_with_interval
-from eval.results.variants import VARIANTS
+from eval.results.variants import DEFAULT_METRICS, VARIANTS
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
 
-DEFAULT_METRICS = {"em": "r1_searcher.em", "cover_em": "r1_searcher.cover_em", "f1": "r1_searcher.f1"}
-"""Short key -> metric: R1-Searcher's definitions, which a number without a definition means."""
 
-
-def score_predictions(predictions: Iterable[Prediction]) -> dict[str, Any]:
-    """Every metric as a fraction: R1-Searcher's under short keys, all of them under their full names.
+def score_file(path: Path) -> dict[str, dict[str, Any]]:
+    """The block of scores of each way of sampling, in order of first appearance.
 
     Raises:
-        InputError: not one prediction can be scored.
+        InputError: the file cannot be read, or every search of a decoding failed.
     """
-    everything = list(predictions)
-    scored = [prediction for prediction in everything if not prediction.failed]
-    if not scored:
-        raise InputError(f"none of {len(everything)} predictions can be scored: every search failed")
-    values = np.array([[metric(each.found, each.golds) for metric in VARIANTS.values()] for each in scored])
-    limits = dict(zip(VARIANTS, intervals(values.tolist()), strict=True))
-    scores = _means(values)
-    scores |= {
-        "no_answer": sum(each.found is None for each in scored),
-        "retriever_errors": len(everything) - len(scored),
-        "interval_95": {key: limits[name] for key, name in DEFAULT_METRICS.items()},
-        "metrics": dict(zip(VARIANTS, values.mean(axis=0).round(6).tolist(), strict=True)),
-        "metrics_interval_95": limits,
-        "by_dataset": _groups(scored, values, lambda each: each.row.source),
-        "by_hops": _groups(scored, values, lambda each: each.row.hops),
-    }
-    return scores | _judged(scored)
-
-
-def _means(values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Number of questions, and the mean of each default metric; columns are the variants."""
-    means = dict(zip(VARIANTS, values.mean(axis=0).round(6).tolist(), strict=True))
-    return {"n": len(values), **{key: means[name] for key, name in DEFAULT_METRICS.items()}}
-
-
-def _groups(
-    scored: Sequence[Prediction], values: np.ndarray[Any, Any], key: Callable[[Prediction], Hashable]
-) -> dict[str, Any]:
-    """The default metrics of each group; rows without the key (no dataset, no hops) are in none."""
-    keys = np.array([str(key(each) or "") for each in scored])
-    return {name: _means(values[keys == name]) for name in sorted(set(keys.tolist())) if name}
-
-
-def _judged(scored: Sequence[Prediction]) -> dict[str, Any]:
-    verdicts = [float(each.judged) for each in scored if each.judged is not None]
-    if not verdicts:
-        return {}
-    (interval,) = intervals([[verdict] for verdict in verdicts])
-    accuracy = round(sum(verdicts) / len(verdicts), 6)
-    return {"judge": {"n": len(verdicts), "accuracy": accuracy, "interval_95": interval}}
-
-
-def score_file(path: Path) -> dict[str, Any]:
-    """Scores of the file's first decoding; those of others are nested under their names."""
     groups = by_decoding(read_predictions(path))
-    (first, scores), *others = [(name, score_predictions(group)) for name, group in groups.items()]
-    return scores | ({"decoding": first} if first else {}) | dict(others)
+    for decoding, records in groups.items():
+        if all(record.failed for record in records):
+            raise InputError(f"none of {len(records)} {decoding} predictions can be scored: every search failed")
+    return {decoding: summarize(records) for decoding, records in groups.items()}
 
 
-def _table(scores: Mapping[str, Any]) -> str:
-    blocks = {scores.get("decoding", "score"): scores}
-    blocks |= {name: block for name, block in scores.items() if isinstance(block, dict) and "metrics" in block}
+def _table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [["n", *(str(block["n"]) for block in blocks.values())]]
     for name in VARIANTS:
         means = [(block["metrics"][name], block["metrics_interval_95"][name]) for block in blocks.values()]
-        cells = [percent_with_interval(mean, interval) for mean, interval in means]
-        lines.append([f"{name} %", *cells])
-    if "judge" in scores:
-        judge = scores["judge"]
-        lines.append([f"judge % (of {judge['n']})", percent_with_interval(judge["accuracy"], judge["interval_95"])])
+        lines.append([f"{name} %", *(percent_with_interval(mean, interval) for mean, interval in means)])
+    judged = [block.get("judge") for block in blocks.values()]
+    if any(judged):
+        lines.append(["judge % (of n)", *map(_judge_cell, judged)])
     return format_table(["metric [95 % interval]", *blocks], lines)
 
 
-def _groups_table(scores: Mapping[str, Any]) -> str:
-    groups = {**scores["by_dataset"], **{f"{hops} hops": block for hops, block in scores["by_hops"].items()}}
+def _judge_cell(judge: Mapping[str, Any] | None) -> str:
+    return f"{percent_with_interval(judge['accuracy'], judge['interval_95'])} ({judge['n']})" if judge else "-"
+
+
+def _groups_table(block: Mapping[str, Any]) -> str:
+    groups = {**block["by_dataset"], **{f"{hops} hops": group for hops, group in block["by_hops"].items()}}
     lines = [
-        [name, str(block["n"]), *(percent(block[key]) for key in DEFAULT_METRICS)] for name, block in groups.items()
+        [name, str(group["n"]), *(percent(group[key]) for key in DEFAULT_METRICS)] for name, group in groups.items()
     ]
-    return "\n\n" + format_table(["group", "n", "EM %", "cover-EM %", "F1 %"], lines) if lines else ""
+    return format_table(["group", "n", "EM %", "cover-EM %", "F1 %"], lines) if lines else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,10 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(file: Path, output: Path | None) -> None:
     check_output(output)
-    scores = score_file(file)
-    print(_table(scores) + _groups_table(scores))
+    blocks = score_file(file)
+    first = next(iter(blocks.values()))
+    print("\n\n".join(filter(None, (_table(blocks), _groups_table(first)))))
     if output is not None:
-        write_json(output, {**scores, "provenance": provenance_beside(predictions_file(file))})
+        Scores(blocks, provenance_beside(predictions_file(file))).write(output)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -56,6 +56,7 @@ from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.reward.rewards import find_reward, score
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 
 Latency = Callable[[str, int], float]
 CUT_TOKENS = 500
@@ -127,7 +128,7 @@ class Bench:
                 trajectory = await run_episode(played, script.row, policy)
                 result = score(reward, trajectory, env.protocol)
                 episode_metrics(trajectory, result)
-                log.write(trajectory, result)
+                log.write(EpisodeRecord(trajectory, result))
 
             await self._all(lambda place: ours.time(episode(place)))
             log.close()

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from data_prep.select.difficulty import Tries
 from eval.play.contestant import Contestant
-from eval.play.evaluation import Decoding, Episode, PolicySource, evaluate
+from eval.play.evaluation import Decoding, PolicySource, evaluate
 from foundation.errors import InputError, RunAborted
-from foundation.storage import JsonLines
+from foundation.storage import JsonLines, read_json_lines
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.reward.metrics import METRICS
-from r1_searcher.run.episode_log import read_episodes
+from r1_searcher.run.episode_record import EpisodeRecord
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -66,16 +66,15 @@ class RolloutLog:
     def __init__(self, path: Path, judgement: Judgement) -> None:
         self._judgement = judgement
         self._scores: dict[tuple[str, str], dict[int, float]] = {}
-        for line in read_episodes(path) if path.is_file() else ():
+        for line in read_json_lines(path) if path.is_file() else ():
             self._note(line["phase"], line["id"], line["rollout"], line["score"])
         self._log = JsonLines(path)
 
-    def add(self, phase: str, rollout: int, seed: int, episode: Episode) -> None:
+    def add(self, phase: str, rollout: int, seed: int, record: EpisodeRecord) -> None:
         """Record a rollout, counted from 0. Raises `RunAborted` where the disk is full."""
-        if episode.failed:
+        if record.failed:
             return
-        trajectory = episode.trajectory
-        row, answer = trajectory.row, trajectory.answer
+        trajectory, row, answer = record.trajectory, record.row, record.answer
         value = self._judgement.score(answer, row)
         self._log.append(
             {
@@ -151,10 +150,10 @@ class Roller:
         label = f"{phase.name} {rollout + 1}/{phase.samples}"
         with tqdm(total=len(rows), desc=label, unit="q", file=self.console, mininterval=interval, ncols=100) as bar:
 
-            def finished(episode: Episode) -> None:
-                if episode.failed:
-                    self.failures[episode.trajectory.row.id] = episode.trajectory.searches[-1].error
-                self.log.add(phase.name, rollout, decoding.seed, episode)
+            def finished(record: EpisodeRecord) -> None:
+                if record.failed:
+                    self.failures[record.row.id] = record.trajectory.searches[-1].error
+                self.log.add(phase.name, rollout, decoding.seed, record)
                 bar.update()
 
             await evaluate(

@@ -7,7 +7,7 @@ of an evaluation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from foundation.errors import InputError
 from r1_searcher.episode.documents import passage_text
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
-from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.run.episode_log import read_episodes
+from r1_searcher.run.episode_record import EpisodeRecord
 
 SIMULATED = "simulated/"
 """Beginning of the ids of passages that a simulator wrote; no pair is made of them."""
@@ -66,6 +66,11 @@ class EpisodeFiles:
     files: tuple[Path, ...]
     protocol: Protocol
 
+    def read(self) -> Iterator[EpisodeRecord]:
+        """Every episode. Raises `InputError` where a whole line is none."""
+        for file in self.files:
+            yield from read_episodes(file)
+
 
 def find_episodes(source: Path) -> EpisodeFiles:
     """The episodes of a run's or an evaluation's folder.
@@ -95,17 +100,3 @@ def _protocol(file: Path, keys: Iterable[str]) -> Protocol:
         return Recipe.from_mapping(found).protocol_spec if "limits" in found else find_protocol(found["protocol"])
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file} does not say which recipe its episodes were played with ({error!r})") from error
-
-
-def read_trajectories(source: EpisodeFiles) -> Iterator[tuple[Trajectory, Mapping[str, Any]]]:
-    """Every episode with its whole line (reward, decoding …).
-
-    Raises:
-        InputError: a line is JSON but no episode.
-    """
-    for file in source.files:
-        for number, line in enumerate(read_episodes(file), start=1):
-            try:
-                yield from_mapping(line), line
-            except (ValueError, LookupError, TypeError) as error:
-                raise InputError(f"{file}, episode {number}: not a trajectory ({error!r})") from error

@@ -31,6 +31,7 @@ from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.run.episode_log import EpisodeLog
+from r1_searcher.run.episode_record import EpisodeRecord
 from retriever.index.bm25 import Bm25Index
 from retriever.simulated.prompts import SimulatedSearch, simulator_messages, write_documents
 
@@ -159,7 +160,7 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
         }
         index = Bm25Index.build(world.passages("sft"))
         for trajectory in play(dialect, ScriptedPolicy(scripts, hf), tokenizer, index, questions):
-            log.write(trajectory, None)
+            log.write(EpisodeRecord(trajectory))
     log.close()
     (folder / "run.json").write_text(json.dumps({"recipe": find_recipe(RECIPE).to_mapping()}) + "\n", encoding="utf-8")
 

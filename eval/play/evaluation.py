@@ -12,8 +12,9 @@ from foundation.errors import InputError, RunAborted
 from r1_searcher.episode.policy import Policy
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment, run_episode
-from r1_searcher.episode.trajectory import StopReason, Trajectory
-from r1_searcher.reward.rewards import Reward, RewardResult, score
+from r1_searcher.reward.rewards import Reward, score
+from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 
 FAILURES_IN_A_ROW = 20
 """Episodes in a row that may end in a retriever error; then the service is down and the evaluation stops."""
@@ -54,19 +55,6 @@ class PolicySource(Protocol):
         """The policy; several may be in use at once."""
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One answered question."""
-
-    trajectory: Trajectory
-    reward: RewardResult
-
-    @property
-    def failed(self) -> bool:
-        """Whether the search service failed; such an episode says nothing about the policy."""
-        return self.trajectory.stop_reason is StopReason.RETRIEVER_ERROR
-
-
 async def evaluate(
     rows: Sequence[QARow],
     environment: Environment,
@@ -75,30 +63,31 @@ async def evaluate(
     *,
     concurrency: int = 64,
     player: Callable[[Policy, QARow], Policy] = lambda policy, row: policy,
-    finished: Callable[[Episode], None] = lambda episode: None,
-) -> list[Episode]:
+    finished: Callable[[EpisodeRecord], None] = lambda record: None,
+) -> list[EpisodeRecord]:
     """Play one episode per row, `concurrency` at a time.
 
     Args:
         reward: scores the finished episodes; its format rules are reported beside the answer metrics.
         player: the policy as it plays one question.
-        finished: called with each episode as it ends.
+        finished: called with each episode's record as it ends.
 
     Returns:
-        The episodes in the order in which they ended, those whose search failed included.
+        The records in the order in which the episodes ended, those whose search failed included.
 
     Raises:
         RunAborted: the search service failed `FAILURES_IN_A_ROW` episodes in a row.
     """
-    waiting, outage, episodes = iter(rows), _Outage(), list[Episode]()
+    waiting, outage, records = iter(rows), _Outage(), list[EpisodeRecord]()
 
     async def work() -> None:
         for row in waiting:
             trajectory = await run_episode(environment, row, player(policy, row))
-            episode = Episode(trajectory, score(reward, trajectory, environment.protocol))
-            episodes.append(episode)
-            finished(episode)
-            outage.note(episode)
+            result = score(reward, trajectory, environment.protocol)
+            record = EpisodeRecord(trajectory, result, episode_metrics(trajectory, result))
+            records.append(record)
+            finished(record)
+            outage.note(record)
 
     workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(rows)))]
     try:
@@ -107,7 +96,7 @@ async def evaluate(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return episodes
+    return records
 
 
 @dataclass
@@ -116,9 +105,9 @@ class _Outage:
 
     in_a_row: int = field(default=0)
 
-    def note(self, episode: Episode) -> None:
-        searches = episode.trajectory.searches
-        if not episode.failed:
+    def note(self, record: EpisodeRecord) -> None:
+        searches = record.trajectory.searches
+        if not record.failed:
             self.in_a_row = 0 if searches else self.in_a_row
             return
         self.in_a_row += 1

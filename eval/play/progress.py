@@ -8,7 +8,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from eval.results.summary import SCORES, Outcome
+from eval.results.summary import SCORES
+from r1_searcher.run.episode_record import EpisodeRecord
 
 _SHOWN = {"f1": "F1", "em": "EM", "retrieval_rate": "retrieval", "format_rate": "format"}
 _SECONDS_BETWEEN_LINES = 10.0
@@ -17,13 +18,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """One decoding's bar, on a console; where that is a file it writes a line now and then."""
 
-    def __init__(self, name: str, total: int, console: TextIO, earlier: Iterable[Outcome] = ()) -> None:
+    def __init__(self, name: str, total: int, console: TextIO, earlier: Iterable[EpisodeRecord] = ()) -> None:
         self._sums = dict.fromkeys(_SHOWN, 0.0)
         self._scored = 0
         self._failed = 0
         earlier = list(earlier)
-        for outcome in earlier:
-            self._count(outcome)
+        for record in earlier:
+            self._count(record)
         interval = 0.1 if console.isatty() else _SECONDS_BETWEEN_LINES
         self._bar = tqdm(
             total=total,
@@ -43,9 +44,9 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, record: EpisodeRecord) -> None:
         """Count a finished question."""
-        self._count(outcome)
+        self._count(record)
         self._bar.set_postfix_str(self.scores, refresh=False)
         self._bar.update()
 
@@ -56,10 +57,10 @@ class Progress:
         failed = [f"search failed {self._failed}"] if self._failed else []
         return ", ".join(means + failed)
 
-    def _count(self, outcome: Outcome) -> None:
-        if not outcome.counts:
+    def _count(self, record: EpisodeRecord) -> None:
+        if record.failed:
             self._failed += 1
             return
         self._scored += 1
         for name in _SHOWN:
-            self._sums[name] += outcome.metrics[SCORES[name]]
+            self._sums[name] += record.metrics[SCORES[name]]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TextIO
 
 from eval.play.contestant import Contestant
-from eval.play.evaluation import Decoding, Episode, PolicySource, evaluate
+from eval.play.evaluation import Decoding, PolicySource, evaluate
 from eval.play.progress import Progress
 from eval.results.folder import Predictions
 from eval.results.summary import summarize
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
+from r1_searcher.run.episode_record import EpisodeRecord
 
 
 @dataclass
@@ -66,8 +67,9 @@ class Session:
                 )
             self.timing.lap(decoding.name)
 
-    def _record(self, decoding: str, progress: Progress, episode: Episode) -> None:
-        progress.add(self.predictions.add(decoding, episode))
+    def _record(self, decoding: str, progress: Progress, record: EpisodeRecord) -> None:
+        self.predictions.add(replace(record, decoding=decoding))
+        progress.add(record)
 
     def scores(self) -> dict[str, Any]:
         """The summary of every decoding, by name."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.report.page import build_report
-from eval.report.sources import find_sources
+from eval.report.runs import find_runs
 from eval.report.tokens import TokenTexts, tokens_of
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.storage import write_whole
@@ -40,12 +40,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(options: argparse.Namespace) -> None:
     folders = [folder.resolve() for folder in options.folders]
-    sources = find_sources(folders)
+    runs = find_runs(folders)
     out = options.out or folders[0] / "report.html"
     check_output(out)
-    tokens = TokenTexts.load(options.tokenizer) if options.tokenizer else tokens_of(sources)
+    tokens = TokenTexts.load(options.tokenizer) if options.tokenizer else tokens_of(runs)
     title = " and ".join(folder.name for folder in folders)
-    report = build_report(sources, title, limit=options.max_episodes, tokens=tokens)
+    report = build_report(runs, title, limit=options.max_episodes, tokens=tokens)
     write_whole(out, report.html)
     of_all = "" if report.episodes == report.available else f" of {report.available}"
     print(f"{out}: {report.episodes}{of_all} episodes, {len(report.html) / 1e6:.1f} MB")

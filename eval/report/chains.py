@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.report.sources import Source, SourceKind
+from eval.report.runs import ReportedRun, RunKind
 
 
 @dataclass(frozen=True)
 class Placed:
     """An evaluation of a model that a training began with or has left."""
 
-    evaluation: Source
+    evaluation: ReportedRun
     step: int
     """Overall step of the chain after which the model stood so; 0 before the first."""
 
@@ -22,7 +22,7 @@ class Placed:
 class Chain:
     """Trainings of which each begins with the model of the one before."""
 
-    runs: tuple[Source, ...]
+    runs: tuple[ReportedRun, ...]
     evaluations: tuple[Placed, ...]
     """By step."""
 
@@ -35,10 +35,10 @@ class Chain:
         return ends
 
 
-def find_chains(sources: Sequence[Source]) -> list[Chain]:
+def find_chains(everything: Sequence[ReportedRun]) -> list[Chain]:
     """Every training in exactly one chain; an evaluation stands where its model does, or nowhere."""
-    runs = [source for source in sources if source.kind is SourceKind.TRAINING]
-    evaluations = [source for source in sources if source.kind is SourceKind.EVALUATION]
+    runs = [run for run in everything if run.kind is RunKind.TRAINING]
+    evaluations = [run for run in everything if run.kind is RunKind.EVALUATION]
     followers = {run.name: _follower(run, runs) for run in runs}
     followed = {follower.name for follower in followers.values() if follower}
     chains = []
@@ -51,7 +51,7 @@ def find_chains(sources: Sequence[Source]) -> list[Chain]:
     return chains
 
 
-def _follower(run: Source, runs: Sequence[Source]) -> Source | None:
+def _follower(run: ReportedRun, runs: Sequence[ReportedRun]) -> ReportedRun | None:
     """The first run that begins with this one's model; the folder of both may have been moved since."""
     for other in runs:
         begins_with = Path(other.initial_model).parts[-2:]
@@ -60,7 +60,7 @@ def _follower(run: Source, runs: Sequence[Source]) -> Source | None:
     return None
 
 
-def _placed(runs: tuple[Source, ...], evaluations: Sequence[Source]) -> Chain:
+def _placed(runs: tuple[ReportedRun, ...], evaluations: Sequence[ReportedRun]) -> Chain:
     borders = Chain(runs, ()).borders
     fingerprints = [runs[0].initial_fingerprint, *(run.final_fingerprint for run in runs)]
     steps = {fingerprint: step for fingerprint, step in zip(fingerprints, borders, strict=True) if fingerprint}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.report.chains import Chain
+from eval.report.chains import Chain, Placed
 from eval.results.summary import SCORES
 
 SHORT = 4
@@ -79,7 +79,7 @@ def chain_curves(chain: Chain) -> dict[str, Any]:
         "steps": [[number, line["step"]] for number, line in lines],
         "values": {name: [_short(line.get(name)) for _, line in lines] for name in names},
         "panels": _panels(names),
-        "held_out": [held for placed in chain.evaluations for held in _held_out(placed.evaluation.scores, placed.step)],
+        "held_out": [held for placed in chain.evaluations for held in _held_out(placed)],
     }
 
 
@@ -98,12 +98,12 @@ def _matches(name: str, wanted: str) -> bool:
     return name.startswith(wanted) if wanted.endswith("/") else name == wanted
 
 
-def _held_out(scores: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
+def _held_out(placed: Placed) -> list[dict[str, Any]]:
     """The scores of an evaluation as points of the curves of the same quantities, by decoding."""
+    scores, step = placed.evaluation.scores, placed.step
     return [
         {"step": step, "decoding": decoding, "values": {SCORES[name]: block[name] for name in SCORES if name in block}}
-        for decoding, block in scores.items()
-        if isinstance(block, Mapping) and "f1" in block
+        for decoding, block in (scores.blocks.items() if scores is not None else ())
     ]
 
 

@@ -15,10 +15,10 @@ from markupsafe import Markup
 from eval.report.chains import find_chains
 from eval.report.curves import chain_curves
 from eval.report.embedding import Archive, embed
-from eval.report.episodes import Episode
-from eval.report.reading import read_lines, select
+from eval.report.episodes import list_entry, whole_episode
+from eval.report.reading import read_selected, select
 from eval.report.results import results
-from eval.report.sources import Source
+from eval.report.runs import ReportedRun
 from eval.report.tokens import TokenTexts
 
 _ASSETS = resources.files("eval.report") / "assets"
@@ -46,38 +46,36 @@ class Report:
     html: str
     episodes: int
     available: int
-    """Episodes that the sources have."""
+    """Episodes that the runs have."""
     unreadable: int
     """Whole lines that are no episode."""
 
 
-def build_report(sources: Sequence[Source], title: str, *, limit: int, tokens: TokenTexts | None) -> Report:
-    """Read the sources and render the page.
+def build_report(runs: Sequence[ReportedRun], title: str, *, limit: int, tokens: TokenTexts | None) -> Report:
+    """Read the runs and render the page.
 
     Args:
-        limit: episodes at most; of more, a sample that is spread evenly over the sources.
+        limit: episodes at most; of more, a sample that is spread evenly over the runs.
         tokens: shows token boundaries, where there is a tokenizer.
     """
-    selection = select(sources, limit)
+    selection = select(runs, limit)
     archive = Archive()
     taken = unreadable = 0
-    for line in read_lines(sources, selection):
-        try:
-            episode = Episode.of(line)
-        except (KeyError, TypeError, ValueError):
+    for episode in read_selected(runs, selection):
+        if episode is None:
             unreadable += 1
             continue
-        entry = {"source": sources.index(line.source), **episode.entry()}
-        archive.add(episode.trajectory.row, entry, episode.whole(tokens))
+        entry = {"source": runs.index(episode.run), **list_entry(episode)}
+        archive.add(episode.record.row, entry, whole_episode(episode, tokens))
         taken += 1
     index = archive.finish()
     available = sum(selection.available.values())
-    chains = find_chains(sources)
+    chains = find_chains(runs)
     head = {
-        "sources": [_about(source, selection.available[source.name]) for source in sources],
-        "rules": _rules(sources),
+        "sources": [_about(run, selection.available[run.name]) for run in runs],
+        "rules": _rules(runs),
         "curves": [chain_curves(chain) for chain in chains],
-        "results": results(sources, chains),
+        "results": results(runs, chains),
         "available": available,
         "unreadable": unreadable,
         "token_level": tokens is not None,
@@ -86,15 +84,15 @@ def build_report(sources: Sequence[Source], title: str, *, limit: int, tokens: T
     return Report(html, taken, available, unreadable)
 
 
-def _about(source: Source, available: int) -> dict[str, Any]:
-    """What the page says of a source."""
-    rewards, recipe = source.rewards, source.recipe
+def _about(run: ReportedRun, available: int) -> dict[str, Any]:
+    """What the page says of a run."""
+    rewards, recipe = run.rewards, run.recipe
     return {
-        "name": source.name,
-        "kind": source.kind.value,
-        "complete": source.is_complete,
+        "name": run.name,
+        "kind": run.kind.value,
+        "complete": run.is_complete,
         "available": available,
-        "tags": source.protocol.tags if source.protocol else (),
+        "tags": run.protocol.tags if run.protocol else (),
         "weights": {name: part.weight for reward in rewards for name, part in reward.parts.items()},
         "reward_source": "; then ".join(reward.source for reward in rewards),
         "facts": {
@@ -105,21 +103,21 @@ def _about(source: Source, available: int) -> dict[str, Any]:
                 f"{name.replace('_', ' ')} {value}" for name, value in recipe.get("limits", {}).items()
             ),
             "documents": "trained" if recipe.get("train_on_documents") else "masked",
-            "model": _model(source),
+            "model": _model(run),
         },
     }
 
 
-def _model(source: Source) -> str:
+def _model(run: ReportedRun) -> str:
     """The last two parts of the model's path or name: what a training began with, or an evaluation asked."""
-    provenance = source.scores.get("provenance", {})
-    model = source.initial_model or provenance.get("model", {}).get("path", "")
+    provenance = run.scores.provenance if run.scores is not None else {}
+    model = run.initial_model or provenance.get("model", {}).get("path", "")
     return "/".join(Path(model).parts[-2:])
 
 
-def _rules(sources: Sequence[Source]) -> dict[str, str]:
+def _rules(runs: Sequence[ReportedRun]) -> dict[str, str]:
     """Name of each format rule -> what it asks for, as its function says."""
-    rules = {name: rule for source in sources for reward in source.rewards for name, rule in reward.rules.items()}
+    rules = {name: rule for run in runs for reward in run.rewards for name, rule in reward.rules.items()}
     return {name: " ".join((rule.__doc__ or "").split("\n\n")[0].split()) for name, rule in rules.items()}
 
 

@@ -1,4 +1,4 @@
-"""The episodes of a report: all of them, or a sample that is spread evenly over the sources."""
+"""The episodes of a report: all of them, or a sample that is spread evenly over the runs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eval.report.sources import Source, SourceKind
-from r1_searcher.run.episode_log import read_episodes
+from eval.report.runs import ReportedRun, RunKind
+from r1_searcher.run.episode_log import read_episode_lines
+from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of an episode file."""
+class ReportedEpisode:
+    """An episode, and the run or evaluation that it is of."""
 
-    source: Source
-    content: Mapping[str, Any]
+    run: ReportedRun
+    record: EpisodeRecord
     replayed: bool
     """Whether a training came back to an earlier checkpoint, so that the episode was not trained on in the end."""
 
@@ -33,7 +34,7 @@ class Selection:
     wanted: Mapping[Path, frozenset[int]]
     """File -> numbers of its lines, from 0."""
     available: Mapping[str, int]
-    """Name of a source -> the episodes that it has."""
+    """Name of a run -> the episodes that it has."""
 
     @property
     def is_everything(self) -> bool:
@@ -41,12 +42,12 @@ class Selection:
         return sum(map(len, self.wanted.values())) == sum(self.available.values())
 
 
-def select(sources: Sequence[Source], limit: int) -> Selection:
+def select(runs: Sequence[ReportedRun], limit: int) -> Selection:
     """Choose at most `limit` episodes, the same ones for the same files.
 
-    A source with few episodes keeps them all; the others share what is left.
+    A run with few episodes keeps them all; the others share what is left.
     """
-    counts = {source.name: {path: _count_lines(path) for path in source.episode_files} for source in sources}
+    counts = {run.name: {path: _count_lines(path) for path in run.episode_files} for run in runs}
     available = {name: sum(files.values()) for name, files in counts.items()}
     wanted: dict[Path, frozenset[int]] = {}
     left = limit
@@ -72,38 +73,41 @@ def _count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
 
 
-def read_lines(sources: Sequence[Source], selection: Selection) -> Iterator[Line]:
-    """The selected episodes, source by source, with a progress bar.
+def read_selected(runs: Sequence[ReportedRun], selection: Selection) -> Iterator[ReportedEpisode | None]:
+    """The selected episodes, run by run, with a progress bar; None for a line that is no episode.
 
     Lines that a killed process left incomplete are skipped, as everywhere.
     """
     total = sum(map(len, selection.wanted.values()))
     with tqdm(total=total, unit="episode", desc="reading", disable=None) as bar:
-        for source in sources:
-            for path in source.episode_files:
-                replayed_after = _replayed_after(path, source)
-                for number, content in enumerate(read_episodes(path)):
+        for run in runs:
+            for path in run.episode_files:
+                replayed_after = _replayed_after(path, run)
+                for number, line in enumerate(read_episode_lines(path)):
                     if number in selection.wanted[path]:
                         bar.update()
-                        yield Line(source, content, _step(content) > replayed_after)
+                        yield _episode(run, line, replayed_after)
 
 
-def _replayed_after(path: Path, source: Source) -> float:
+def _episode(run: ReportedRun, line: Mapping[str, Any], replayed_after: float) -> ReportedEpisode | None:
+    try:
+        record = read_line(line)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return ReportedEpisode(run, record, (record.step or 0) > replayed_after)
+
+
+def _replayed_after(path: Path, run: ReportedRun) -> float:
     """Step of the checkpoint that a later attempt of this training began with.
 
     The name of a file begins with the step that its attempt began with (`r1_searcher.host.agent`).
     """
-    if source.kind is SourceKind.EVALUATION:
+    if run.kind is RunKind.EVALUATION:
         return float("inf")
-    later = (_first_step(other) for other in source.episode_files)
+    later = (_first_step(other) for other in run.episode_files)
     return min((step for step in later if step > _first_step(path)), default=float("inf"))
 
 
 def _first_step(path: Path) -> int:
     first = path.name.split("-")[0]
     return int(first) if first.isdecimal() else 0
-
-
-def _step(content: Mapping[str, Any]) -> int:
-    step = content.get("step") if isinstance(content, Mapping) else None
-    return step if isinstance(step, int) else 0

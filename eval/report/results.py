@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eval.report.chains import Chain
-from eval.report.sources import Source, SourceKind
-from eval.results.summary import SCORES, Outcome, summarize
-from foundation.errors import RunAborted
-from r1_searcher.run.episode_log import read_episodes
+from eval.report.runs import ReportedRun, RunKind
+from eval.results.predictions import by_decoding
+from eval.results.summary import SCORES, summarize
+from r1_searcher.run.episode_log import read_episode_lines
+from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 
 @dataclass(frozen=True)
@@ -33,51 +34,45 @@ COLUMNS = (
 )
 
 
-def results(sources: Sequence[Source], chains: Sequence[Chain]) -> dict[str, Any]:
+def results(runs: Sequence[ReportedRun], chains: Sequence[Chain]) -> dict[str, Any]:
     """The table as JSON: a line per evaluation and decoding, in the order of the training."""
     places = {
         placed.evaluation.name: (number, placed.step)
         for number, chain in enumerate(chains)
         for placed in chain.evaluations
     }
-    evaluations = [source for source in sources if source.kind is SourceKind.EVALUATION]
-    evaluations.sort(key=lambda source: (*places.get(source.name, (len(chains), 0)), source.name))
+    evaluations = [run for run in runs if run.kind is RunKind.EVALUATION]
+    evaluations.sort(key=lambda run: (*places.get(run.name, (len(chains), 0)), run.name))
     return {
         "columns": [vars(column) for column in COLUMNS],
-        "lines": [line for source in evaluations for line in _lines(source)],
+        "lines": [line for run in evaluations for line in _lines(run)],
     }
 
 
-def _lines(source: Source) -> list[dict[str, Any]]:
-    blocks = source.scores or _scores_so_far(source)
+def _lines(run: ReportedRun) -> list[dict[str, Any]]:
+    blocks = run.scores.blocks if run.scores is not None else _scores_so_far(run)
     return [
         {
-            "name": source.name,
+            "name": run.name,
             "decoding": decoding,
             "n": block["n"],
-            "asked": source.settings.get("questions"),
-            "complete": source.is_complete,
+            "asked": run.settings.get("questions"),
+            "complete": run.is_complete,
             "errors": block.get("retriever_errors", 0),
             "scores": {name: block[name] for name in SCORES if name in block},
             "intervals": block.get("interval_95", {}),
             "by_hops": {hops: {"n": group["n"], "f1": group["f1"]} for hops, group in block["by_hops"].items()},
         }
         for decoding, block in blocks.items()
-        if isinstance(block, Mapping) and "f1" in block
     ]
 
 
-def _scores_so_far(source: Source) -> dict[str, Any]:
+def _scores_so_far(run: ReportedRun) -> dict[str, Any]:
     """The summary of an evaluation in progress, by decoding; nothing where no question can be scored yet."""
-    outcomes: dict[str, list[Outcome]] = {}
-    for file in source.episode_files:
-        for line in read_episodes(file):
+    records: list[EpisodeRecord] = []
+    for file in run.episode_files:
+        for line in read_episode_lines(file):
             with contextlib.suppress(KeyError, ValueError, TypeError):  # counted where the episodes are listed
-                outcomes.setdefault(line["decoding"], []).append(Outcome.from_line(line))
-    scores = {}
-    for decoding, found in outcomes.items():
-        try:
-            scores[decoding] = summarize(found)
-        except RunAborted:  # every search failed so far
-            continue
-    return scores
+                records.append(read_line(line).without_tokens)
+    groups = by_decoding(records).items()
+    return {name: summarize(group) for name, group in groups if not all(record.failed for record in group)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from eval.report.sources import Source, SourceKind
+from eval.report.runs import ReportedRun, RunKind
 from foundation.errors import InputError
 
 _FILE = "tokenizer.json"
@@ -60,11 +60,11 @@ class TokenTexts:
         return [stream.step(self._tokenizer, token) or "" for token in ids]
 
 
-def tokens_of(sources: Sequence[Source]) -> TokenTexts | None:
+def tokens_of(runs: Sequence[ReportedRun]) -> TokenTexts | None:
     """The tokenizer of the first training that has left its model; None where there is none."""
-    for source in sources:
-        if source.kind is SourceKind.TRAINING and (source.model_folder / _FILE).is_file():
-            return TokenTexts.load(source.model_folder)
+    for run in runs:
+        if run.kind is RunKind.TRAINING and (run.model_folder / _FILE).is_file():
+            return TokenTexts.load(run.model_folder)
     return None
 
 

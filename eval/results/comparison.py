@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.bootstrap import intervals, paired_difference
-from eval.results.folder import provenance_beside
-from eval.results.prediction import Prediction, by_decoding, predictions_file, read_predictions
-from eval.results.variants import VARIANTS
-from eval.score import DEFAULT_METRICS
+from eval.results.predictions import by_decoding, predictions_file, read_predictions
+from eval.results.scores import provenance_beside
+from eval.results.variants import DEFAULT_METRICS, VARIANTS, variant
 from foundation.errors import InputError
+from r1_searcher.run.episode_record import EpisodeRecord
 
 JUDGE = "judge"
+_SEARCHES = "retrieval/searches"
 EXPECTED_TO_DIFFER = ("model", "recipe.name", "recipe.reward", "seconds", "data.path", "notes")
 """Provenance that is the point of a comparison, or says nothing about it."""
 
@@ -29,7 +30,7 @@ class Run:
 
     label: str
     path: Path
-    predictions: Mapping[Key, Prediction]
+    records: Mapping[Key, EpisodeRecord]
     """Without those whose search failed."""
     failed: int
     provenance: Mapping[str, Any]
@@ -45,16 +46,16 @@ class Run:
         name = next(iter(groups)) if decoding is None else decoding
         if name not in groups:
             raise InputError(f"{path} holds no decoding {name!r}; found: {', '.join(groups)}")
-        scored = [prediction for prediction in groups[name] if not prediction.failed]
+        scored = [record for record in groups[name] if not record.failed]
         provenance = provenance_beside(predictions_file(path))
         return cls(label, path, dict(_keyed(scored)), len(groups[name]) - len(scored), provenance)
 
 
-def _keyed(predictions: Sequence[Prediction]) -> Iterator[tuple[Key, Prediction]]:
+def _keyed(records: Sequence[EpisodeRecord]) -> Iterator[tuple[Key, EpisodeRecord]]:
     seen: Counter[str] = Counter()
-    for prediction in predictions:
-        question = " ".join(prediction.row.question.split())
-        yield (question, seen[question]), prediction
+    for record in records:
+        question = " ".join(record.row.question.split())
+        yield (question, seen[question]), record
         seen[question] += 1
 
 
@@ -73,7 +74,7 @@ class Comparison:
         known = [*DEFAULT_METRICS, *VARIANTS, JUDGE]
         if metric not in known:
             raise InputError(f"unknown metric {metric!r}; known: {', '.join(known)}")
-        keys = [key for key in runs[0].predictions if all(key in run.predictions for run in runs[1:])]
+        keys = [key for key in runs[0].records if all(key in run.records for run in runs[1:])]
         if not keys:
             raise InputError(f"no question is answered in all of {', '.join(str(run.path) for run in runs)}")
         comparison = cls(runs, metric, keys)
@@ -81,20 +82,20 @@ class Comparison:
             raise InputError("the metric judge needs a verdict for every common question in every run")
         return comparison
 
-    def common(self, run: Run) -> list[Prediction]:
-        """The run's predictions of the common questions, in the same order for every run."""
-        return [run.predictions[key] for key in self.keys]
+    def common(self, run: Run) -> list[EpisodeRecord]:
+        """The run's records of the common questions, in the same order for every run."""
+        return [run.records[key] for key in self.keys]
 
     def is_judged(self, run: Run) -> bool:
         """Whether every common question of the run has a verdict."""
-        return all(prediction.judged is not None for prediction in self.common(run))
+        return all(record.judged is not None for record in self.common(run))
 
     def values(self, run: Run, metric: str) -> list[float]:
         """The metric of every common question."""
         if metric == JUDGE:
-            return [float(bool(prediction.judged)) for prediction in self.common(run)]
-        score = VARIANTS[DEFAULT_METRICS.get(metric, metric)]
-        return [score(prediction.found, prediction.golds) for prediction in self.common(run)]
+            return [float(bool(record.judged)) for record in self.common(run)]
+        name = DEFAULT_METRICS.get(metric, metric)
+        return [variant(record, name) for record in self.common(run)]
 
     @property
     def metrics(self) -> list[str]:
@@ -111,13 +112,13 @@ class Comparison:
         return {
             "label": run.label,
             "path": str(run.path),
-            "n": len(run.predictions),
+            "n": len(run.records),
             "retriever_errors": run.failed,
             "scores": dict(zip(self.metrics, means, strict=True)),
             "interval_95": dict(zip(self.metrics, limits, strict=True)),
-            "searches": _mean([each.searches for each in common]),
-            "action_tokens": _mean([each.action_tokens for each in common]),
-            "document_tokens": _mean([each.document_tokens for each in common]),
+            "searches": _mean(common, _SEARCHES),
+            "action_tokens": _mean(common, "tokens/action"),
+            "document_tokens": _mean(common, "tokens/documents"),
             "by_searches": self._by_searches(run),
             "provenance": dict(run.provenance),
         }
@@ -125,9 +126,9 @@ class Comparison:
     def _by_searches(self, run: Run) -> dict[str, dict[str, Any]]:
         """The metric by how often the run searched: does asking more pay?"""
         groups: dict[int, list[float]] = {}
-        for prediction, value in zip(self.common(run), self.values(run, self.metric), strict=True):
-            if prediction.searches is not None:
-                groups.setdefault(prediction.searches, []).append(value)
+        for record, value in zip(self.common(run), self.values(run, self.metric), strict=True):
+            if _SEARCHES in record.metrics:
+                groups.setdefault(int(record.metrics[_SEARCHES]), []).append(value)
         return {
             str(count): {"n": len(values), self.metric: round(sum(values) / len(values), 6)}
             for count, values in sorted(groups.items())
@@ -140,7 +141,7 @@ class Comparison:
             found = paired_difference(self.values(first, metric), self.values(second, metric))
             differences[metric] = {"mean": found.mean, "interval_95": list(found.interval), "p_value": found.p_value}
         pairs = list(zip(self.values(first, self.metric), self.values(second, self.metric), strict=True))
-        ids = [prediction.row.id for prediction in self.common(first)]
+        ids = [record.row.id for record in self.common(first)]
         return {
             "first": first.label,
             "second": second.label,
@@ -158,9 +159,9 @@ class Comparison:
             if not run.provenance
         ]
         lines += [
-            f"only {len(self.keys)} of {len(run.predictions)} questions of {run.label} are in all runs"
+            f"only {len(self.keys)} of {len(run.records)} questions of {run.label} are in all runs"
             for run in self.runs
-            if len(run.predictions) > len(self.keys)
+            if len(run.records) > len(self.keys)
         ]
         first, *others = self.runs
         for run in others:
@@ -194,6 +195,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def _mean(values: Sequence[int | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known) / len(known), 4) if len(known) == len(values) else None
+def _mean(records: Sequence[EpisodeRecord], metric: str) -> float | None:
+    """Of an episode metric; None where a record does not tell it."""
+    known = [record.metrics[metric] for record in records if metric in record.metrics]
+    return round(sum(known) / len(known), 4) if len(known) == len(records) else None

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.play.evaluation import Episode
-from eval.results.summary import Outcome
 from foundation.errors import InputError
-from foundation.storage import JsonLines, storage_error, write_whole
+from foundation.storage import storage_error, write_whole
 from r1_searcher.episode.question import QARow
-from r1_searcher.episode.trajectory_json import to_mapping
-from r1_searcher.run.episode_log import read_episodes
+from r1_searcher.run.episode_log import EpisodeLog, read_episodes
+from r1_searcher.run.episode_record import EpisodeRecord
 
 SETTINGS_FILE = "evaluation.json"
 SCORES_FILE = "scores.json"
@@ -86,61 +85,50 @@ class Predictions:
     """`predictions.jsonl`: what has been answered, and the log that grows.
 
     Opening it drops what a killed evaluation left half-written, and the questions whose search failed: those
-    are asked again.
+    are asked again. Records are kept without their tokens.
     """
 
     def __init__(self, path: Path) -> None:
-        self._outcomes: dict[str, dict[str, Outcome]] = {}
+        self._records: dict[str, dict[str, EpisodeRecord]] = {}
         if path.is_file():
             self._keep_finished(path)
-        self._log = JsonLines(path)
+        self._log = EpisodeLog(path)
 
     def _keep_finished(self, path: Path) -> None:
         draft = path.with_suffix(".partial")
+        draft.unlink(missing_ok=True)
+        with closing(EpisodeLog(draft)) as kept:
+            for record in read_episodes(path):
+                if not record.failed:
+                    kept.write(record)
+                    self._note(record)
         try:
-            with draft.open("w", encoding="utf-8", errors="backslashreplace") as kept:
-                for line in read_episodes(path):
-                    outcome = Outcome.from_line(line)
-                    if outcome.counts:
-                        self._note(line["decoding"], outcome)
-                        kept.write(json.dumps(line, ensure_ascii=False) + "\n")
             draft.replace(path)
         except OSError as error:
             raise storage_error(draft, error) from error
 
-    def add(self, decoding: str, episode: Episode) -> Outcome:
+    def add(self, record: EpisodeRecord) -> None:
         """Record a finished episode. Raises `RunAborted` where the disk is full."""
-        outcome = Outcome.of(episode)
-        extra = {"decoding": decoding, "metrics": dict(outcome.metrics), "reward": vars(episode.reward)}
-        self._log.append({**extra, **to_mapping(episode.trajectory)})
-        self._note(decoding, outcome)
-        return outcome
+        self._log.write(record)
+        self._note(record)
 
-    def of(self, decoding: str) -> Sequence[Outcome]:
-        """The outcomes of one decoding."""
-        return list(self._outcomes.get(decoding, {}).values())
+    def of(self, decoding: str) -> Sequence[EpisodeRecord]:
+        """The records of one decoding."""
+        return list(self._records.get(decoding, {}).values())
 
     def missing(self, decoding: str, rows: Sequence[QARow]) -> list[QARow]:
         """The questions that are still to be asked."""
-        answered = self._outcomes.get(decoding, {})
+        answered = self._records.get(decoding, {})
         return [row for row in rows if row.id not in answered]
 
     def close(self) -> None:
         """Flush and close the file."""
         self._log.close()
 
-    def _note(self, decoding: str, outcome: Outcome) -> None:
-        self._outcomes.setdefault(decoding, {})[outcome.id] = outcome
+    def _note(self, record: EpisodeRecord) -> None:
+        self._records.setdefault(record.decoding, {})[record.row.id] = record.without_tokens
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all. Raises as `foundation.storage.write_whole` does."""
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def provenance_beside(predictions: Path) -> dict[str, Any]:
-    """What is known of a file of predictions: that of its finished evaluation, else the settings; else nothing."""
-    scores, settings = (predictions.parent / name for name in (SCORES_FILE, SETTINGS_FILE))
-    if scores.is_file():
-        return dict(json.loads(scores.read_text(encoding="utf-8")).get("provenance", {}))
-    return dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {}

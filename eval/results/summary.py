@@ -1,19 +1,29 @@
-"""Episodes to scores: means, the same by hops, bootstrap intervals."""
+"""Records to scores: the block of `scores.json` that one way of sampling has.
+
+    n, retrieval_rate, format_rate, em, cover_em, f1, searches_per_question      means over the scored questions
+    interval_95                      their bootstrap intervals
+    metrics, metrics_interval_95     every variant of the answer metrics, by its full name
+    by_dataset, by_hops              n and means of each group
+    reward, rules                    mean reward, and how often each format rule was kept
+    stop_reasons                     why episodes ended
+    no_answer, retriever_errors      questions without an answer; questions whose search failed (not scored)
+    judge                            accuracy by a judge's verdicts
+
+What the records do not tell is left out: published predictions have no reward, and maybe no searches.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from eval.play.evaluation import Episode
-from eval.results import bootstrap
+from eval.results.bootstrap import intervals
+from eval.results.variants import VARIANTS, variant
 from foundation.errors import RunAborted
-from r1_searcher.episode.trajectory import StopReason
-from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 
 SCORES: Mapping[str, str] = {
     "retrieval_rate": "retrieval/rate",
@@ -26,81 +36,74 @@ SCORES: Mapping[str, str] = {
 """Name of a score -> the episode metric that it is the mean of."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The figures of one episode that a summary uses."""
-
-    id: str
-    hops: int | None
-    stop_reason: StopReason
-    reward: float
-    metrics: Mapping[str, float]
-    """As `r1_searcher.run.episode_metrics.episode_metrics` names them."""
-
-    @classmethod
-    def of(cls, episode: Episode) -> Outcome:
-        """The outcome of a finished episode."""
-        trajectory, row = episode.trajectory, episode.trajectory.row
-        metrics = episode_metrics(trajectory, episode.reward)
-        return cls(row.id, row.hops, trajectory.stop_reason, episode.reward.total, metrics)
-
-    @classmethod
-    def from_line(cls, line: Mapping[str, Any]) -> Outcome:
-        """The outcome of a line of `predictions.jsonl`."""
-        return cls(
-            id=line["row"]["id"],
-            hops=line["row"].get("hops"),
-            stop_reason=StopReason(line["stop_reason"]),
-            reward=float(line["reward"]["total"]),
-            metrics=line["metrics"],
-        )
-
-    @property
-    def counts(self) -> bool:
-        """Whether the episode says something about the policy: its searches did not fail."""
-        return self.stop_reason is not StopReason.RETRIEVER_ERROR
-
-
-def summarize(outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Scores of one decoding. Episodes whose search failed are counted and not scored.
+def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
+    """Scores of one way of sampling, fractions in 0..1. Episodes whose search failed are counted and not scored.
 
     Raises:
         RunAborted: not one episode can be scored.
     """
-    everything = sorted(outcomes, key=lambda outcome: outcome.id)  # so that intervals do not depend on timing
-    scored = [outcome for outcome in everything if outcome.counts]
+    # In order of their ids, so that intervals do not depend on which episode ended first; published lines have none.
+    everything = sorted(records, key=lambda record: "" if record.is_published else record.row.id)
+    scored = [record for record in everything if not record.failed]
     if not scored:
         raise RunAborted(f"none of {len(everything)} questions can be scored: every search failed")
-    hops = sorted({outcome.hops for outcome in scored if outcome.hops is not None})
+    names = [name for name, metric in SCORES.items() if all(metric in record.metrics for record in scored)]
+    values = [[record.metrics[SCORES[name]] for name in names] for record in scored]
+    answers = [[variant(record, name) for name in VARIANTS] for record in scored]
+    limits = intervals([[*left, *right] for left, right in zip(values, answers, strict=True)])
     return {
-        **_means(scored),
-        "interval_95": intervals(scored),
-        "by_hops": {str(n): _means([outcome for outcome in scored if outcome.hops == n]) for n in hops},
-        "reward": _mean(outcome.reward for outcome in scored),
-        "rules": _rules(scored),
-        "stop_reasons": dict(Counter(outcome.stop_reason.value for outcome in scored).most_common()),
+        **_means(names, values),
+        "interval_95": dict(zip(names, limits, strict=False)),
+        "metrics": _columns(VARIANTS, answers),
+        "metrics_interval_95": dict(zip(VARIANTS, limits[len(names) :], strict=True)),
+        "by_dataset": _groups(scored, names, values, lambda record: record.row.source),
+        "by_hops": _groups(scored, names, values, lambda record: record.row.hops),
+        **_rewards(scored),
+        "stop_reasons": dict(Counter(record.trajectory.stop_reason.value for record in scored).most_common()),
+        "no_answer": sum(record.answer is None for record in scored),
         "retriever_errors": len(everything) - len(scored),
+        **_judged(scored),
     }
 
 
-def intervals(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
-    """Bootstrap interval of every score."""
-    values = [[outcome.metrics[key] for key in SCORES.values()] for outcome in outcomes]
-    return dict(zip(SCORES, bootstrap.intervals(values), strict=True))
+def _means(names: Sequence[str], values: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {"n": len(values), **_columns(names, values)}
 
 
-def _means(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    return {
-        "n": len(outcomes),
-        **{name: _mean(outcome.metrics[key] for outcome in outcomes) for name, key in SCORES.items()},
-    }
+def _columns(names: Iterable[str], values: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Name of each column -> its mean."""
+    return dict(zip(names, np.mean(values, axis=0).round(6).tolist(), strict=True))
 
 
-def _rules(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """How often each format rule was kept."""
-    keys = [key for key in outcomes[0].metrics if key.startswith("rule/")]
-    return {key.removeprefix("rule/"): _mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
+def _groups(
+    scored: Sequence[EpisodeRecord],
+    names: Sequence[str],
+    values: Sequence[Sequence[float]],
+    key: Callable[[EpisodeRecord], Hashable],
+) -> dict[str, Any]:
+    """The means of each group; records without the key (no dataset, no hops) are in none."""
+    groups: dict[str, list[Sequence[float]]] = {}
+    for record, row in zip(scored, values, strict=True):
+        groups.setdefault(str(key(record) or ""), []).append(row)
+    return {name: _means(names, groups[name]) for name in sorted(groups) if name}
 
 
-def _mean(values: Iterable[float]) -> float:
-    return round(float(np.mean(list(values))), 6)
+def _rewards(scored: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Mean reward, and how often each format rule was kept."""
+    rewards = [record.reward for record in scored if record.reward is not None]
+    if len(rewards) < len(scored):
+        return {}
+    rules = {name: _mean([float(reward.rules[name]) for reward in rewards]) for name in rewards[0].rules}
+    return {"reward": _mean([reward.total for reward in rewards]), "rules": rules}
+
+
+def _judged(scored: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    verdicts = [float(record.judged) for record in scored if record.judged is not None]
+    if not verdicts:
+        return {}
+    (interval,) = intervals([[verdict] for verdict in verdicts])
+    return {"judge": {"n": len(verdicts), "accuracy": _mean(verdicts), "interval_95": interval}}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6)

@@ -18,6 +18,7 @@ from r1_searcher.reward.metrics import (
     f1,
     substring_match,
 )
+from r1_searcher.run.episode_record import EpisodeRecord
 
 
 def _of(normalizer: Normalizer) -> dict[str, Metric]:
@@ -39,3 +40,15 @@ VARIANTS: Mapping[str, Metric] = {
 }
 """EM, word cover, substring cover and F1 under each normaliser, and the published ones beyond them; what
 `r1_searcher.reward.metrics.METRICS` names is that, R1-Searcher's yes/no rule included."""
+
+DEFAULT_METRICS = {"em": "r1_searcher.em", "cover_em": "r1_searcher.cover_em", "f1": "r1_searcher.f1"}
+"""Short key -> variant: R1-Searcher's definitions, which a number without a definition means."""
+
+_IN_RECORDS = {name: f"answer/{key}" for key, name in DEFAULT_METRICS.items()}
+
+
+def variant(record: EpisodeRecord, name: str) -> float:
+    """A variant's value: that of the record's own metrics where they hold it."""
+    if name in _IN_RECORDS:
+        return record.metrics[_IN_RECORDS[name]]
+    return VARIANTS[name](record.answer, record.golds)

@@ -26,6 +26,7 @@ from r1_searcher.recipe.schedule import Ticket
 from r1_searcher.reward.rewards import RewardResult, neutral
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 from r1_searcher.run.retrieval_guard import RetrievalGuard
 from r1_searcher.run.reward_source import reward_source
 from r1_searcher.run.run_config import RunConfig
@@ -134,7 +135,7 @@ class AgentExecutor(AgentExecutorBase):
             started = time.perf_counter()
             reward = await self._reward(trajectory, stage)
             reward_seconds = time.perf_counter() - started
-            self.log.write(trajectory, reward, step=ticket.step, stage=stage, attempt=failed)
+            self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=failed))
         failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
         metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
         if self.progress is not None:

@@ -45,6 +45,11 @@ class RewardResult:
     notes: Mapping[str, float] = field(default_factory=dict)
     """Further metrics under their full names."""
 
+    @property
+    def broken(self) -> frozenset[str]:
+        """Names of the rules that were not kept."""
+        return frozenset(name for name, kept in self.rules.items() if not kept)
+
     def logs(self) -> dict[str, float]:
         """Metrics `reward/<part>` and `rule/<rule>` (1 kept, 0 broken); the same keys every time."""
         return {

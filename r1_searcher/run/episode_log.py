@@ -1,4 +1,4 @@
-"""Finished episodes as JSON lines in the run folder, one file per engine process."""
+"""Finished episodes as JSON lines: one file per engine process of a run, one file per evaluation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import InputError
 from foundation.storage import JsonLines
-from r1_searcher.episode.trajectory import Trajectory
-from r1_searcher.episode.trajectory_json import to_mapping
-from r1_searcher.reward.rewards import RewardResult
+from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 
 class EpisodeLog:
@@ -21,24 +20,30 @@ class EpisodeLog:
         self._lines = JsonLines(path)
         self.path = self._lines.path
 
-    def write(self, trajectory: Trajectory, reward: RewardResult | None, **extra: Any) -> None:
-        """Add one episode; `extra` are further keys of its line (step, attempt, …).
-
-        Raises:
-            RunAborted: the disk is full.
-        """
-        line: dict[str, Any] = {**extra, **to_mapping(trajectory)}
-        if reward is not None:
-            line["reward"] = {"total": reward.total, "parts": dict(reward.parts), "rules": dict(reward.rules)}
-        self._lines.append(line)
+    def write(self, record: EpisodeRecord) -> None:
+        """Add one episode. Raises `RunAborted` where the disk is full."""
+        self._lines.append(record.to_line())
 
     def close(self) -> None:
         """Close the file."""
         self._lines.close()
 
 
-def read_episodes(path: str | Path) -> Iterator[Mapping[str, Any]]:
-    """The episodes of a log; an incomplete line (of a killed run, or one being written) is left out."""
+def read_episodes(path: str | Path) -> Iterator[EpisodeRecord]:
+    """The episodes of a log; an incomplete line (of a killed run, or one being written) is left out.
+
+    Raises:
+        InputError: a whole line is no episode.
+    """
+    for number, line in enumerate(read_episode_lines(path), start=1):
+        try:
+            yield read_line(line)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}, episode {number}: not an episode ({error!r})") from error
+
+
+def read_episode_lines(path: str | Path) -> Iterator[Mapping[str, Any]]:
+    """The lines that are whole JSON, not parsed further."""
     with Path(path).open("rb") as lines:
         for line in lines:
             episode = _parsed(line) if line.endswith(b"\n") else None

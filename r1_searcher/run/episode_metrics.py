@@ -11,27 +11,23 @@ NOISY_PASSAGE = "simulated/noisy/"
 
 
 def episode_metrics(
-    trajectory: Trajectory, reward: RewardResult, *, failed_attempts: int = 0, reward_seconds: float = 0.0
+    trajectory: Trajectory, reward: RewardResult | None, *, failed_attempts: int = 0, reward_seconds: float = 0.0
 ) -> dict[str, float]:
     """`group/name` to value; the same keys for every episode of a run, so that a step's mean is defined.
 
     Args:
+        reward: None where none was given; its metrics are then left out.
         failed_attempts: times that this episode was thrown away because its search failed.
         reward_seconds: wall time of scoring it.
     """
-    golds = trajectory.row.answers
     searches = trajectory.searches
     return {
-        **reward.logs(),
-        "format/rate": float(bool(reward.rules) and all(reward.rules.values())),
-        "retrieval/rate": float(trajectory.n_searches > 0),
-        "retrieval/searches": float(trajectory.n_searches),
+        **(reward_metrics(reward) if reward is not None else {}),
+        **search_metrics(trajectory),
         "retrieval/seconds": sum(search.seconds for search in searches) / len(searches) if searches else 0.0,
         "retrieval/failed_attempts": float(failed_attempts),
         "retrieval/noisy": _noisy_share(trajectory),
-        "answer/em": exact_match(trajectory.answer, golds),
-        "answer/cover_em": cover_exact_match(trajectory.answer, golds),
-        "answer/f1": f1(trajectory.answer, golds),
+        **answer_metrics(trajectory.answer, trajectory.row.answers),
         "tokens/action": float(trajectory.token_count(SpanKind.ACTION)),
         "tokens/documents": float(trajectory.token_count(SpanKind.DOCUMENTS)),
         "seconds/episode": trajectory.seconds + reward_seconds,
@@ -39,6 +35,28 @@ def episode_metrics(
         "seconds/retrieval": float(sum(search.seconds for search in searches)),
         "seconds/reward": reward_seconds,
         **{f"stop/{reason.value}": float(trajectory.stop_reason is reason) for reason in StopReason},
+    }
+
+
+def reward_metrics(reward: RewardResult) -> dict[str, float]:
+    """Each part and rule of a reward, and whether every rule was kept."""
+    return {**reward.logs(), "format/rate": float(bool(reward.rules) and all(reward.rules.values()))}
+
+
+def search_metrics(trajectory: Trajectory) -> dict[str, float]:
+    """Whether and how often documents came back."""
+    return {
+        "retrieval/rate": float(trajectory.n_searches > 0),
+        "retrieval/searches": float(trajectory.n_searches),
+    }
+
+
+def answer_metrics(answer: str | None, golds: tuple[str, ...]) -> dict[str, float]:
+    """R1-Searcher's metrics of an answer."""
+    return {
+        "answer/em": exact_match(answer, golds),
+        "answer/cover_em": cover_exact_match(answer, golds),
+        "answer/f1": f1(answer, golds),
     }
 
 

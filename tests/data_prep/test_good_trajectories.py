@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from data_prep.good_trajectories import Choice, GoodEpisode, choose, main, rows_of
+from data_prep.good_trajectories import Choice, choose, main, rows_of
 from data_prep.tiny.dialects import find_dialect
 from data_prep.tiny.tokenizer import build_tokenizer
 from r1_searcher.episode.question import QARow
@@ -15,6 +15,8 @@ from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, TrajectoryRecorder
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.reward.rewards import RewardResult
+from r1_searcher.run.episode_record import EpisodeRecord
 
 DOCUMENTS = "\n\n<information>(1) Town Bim : mayor Xo .</information>\n\n"
 
@@ -53,6 +55,10 @@ def test_a_row_per_action_and_nothing_inserted_is_an_output(saved):
     assert second["output"] == "<think> </think> <answer> Xo </answer><|endoftext|>", "EOS as it was sampled"
 
 
+def rewarded(trajectory, total):
+    return EpisodeRecord(trajectory, RewardResult(total, {}, {}))
+
+
 def chosen(found, **choice):
     good = choose(found, Choice(**{"min_reward": 1.0, **choice}), Random(0))
     return [(each.trajectory.row.question, each.trajectory.answer) for each in good]
@@ -60,17 +66,17 @@ def chosen(found, **choice):
 
 def test_what_is_good(saved):
     tokenizer = saved[1]
-    good = GoodEpisode(episode(tokenizer), 1.0)
-    cut = GoodEpisode(episode(tokenizer, answer="cut", reason=StopReason.LENGTH), 1.0)
-    poor = GoodEpisode(episode(tokenizer, answer="poor"), 0.9)
+    good = rewarded(episode(tokenizer), 1.0)
+    cut = rewarded(episode(tokenizer, answer="cut", reason=StopReason.LENGTH), 1.0)
+    poor = rewarded(episode(tokenizer, answer="poor"), 0.9)
     assert chosen([poor, good, cut, good]) == [("What ?", "Xo")], "each text once"
     assert chosen([poor, good], min_reward=0.5) == [("What ?", "poor"), ("What ?", "Xo")]
 
 
 def test_of_a_question_the_best_are_taken_then_the_latest(saved):
     tokenizer = saved[1]
-    episodes = [GoodEpisode(episode(tokenizer, answer=str(n)), 2.0 if n == 1 else 1.0) for n in range(5)]
-    other = GoodEpisode(episode(tokenizer, question="Who ?"), 1.0)
+    episodes = [rewarded(episode(tokenizer, answer=str(n)), 2.0 if n == 1 else 1.0) for n in range(5)]
+    other = rewarded(episode(tokenizer, question="Who ?"), 1.0)
     assert chosen([*episodes, other], per_question=2) == [("What ?", "1"), ("What ?", "4"), ("Who ?", "Xo")]
     assert len(chosen([*episodes, other], per_question=9, episodes=3)) == 3
 

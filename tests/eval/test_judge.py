@@ -139,10 +139,10 @@ def test_no_answer_is_wrong_without_asking_and_equal_cases_are_asked_once(tmp_pa
 
 def test_verdicts_beside_predictions_are_scored_and_compared(tmp_path):
     file = write(tmp_path, 10)
-    assert "judge" not in score_file(file)
+    assert "judge" not in score_file(file)["score"]
     with serve(lambda request, seen: chat("?") if number(request) == 9 else verdict(request, seen)) as endpoint:
         assert run(file, endpoint.url) == 0
-    judge = score_file(file)["judge"]
+    judge = score_file(file)["score"]["judge"]
     assert (judge["n"], judge["accuracy"]) == (9, round(4 / 9, 6))  # what could not be judged is not wrong
 
 

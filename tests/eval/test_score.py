@@ -26,7 +26,7 @@ def test_published_runs_score_as_published(run, n, scores, judge, tmp_path):
     if not file.is_file():
         pytest.skip(f"no published trajectories: {PUBLISHED} is not here")
     assert main([str(file), "--json", str(tmp_path / "scores.json")]) == 0
-    found = json.loads((tmp_path / "scores.json").read_text())
+    found = json.loads((tmp_path / "scores.json").read_text())["score"]
     assert found["n"] == n
     assert tuple(round(100 * found[key], 1) for key in ("em", "cover_em", "f1")) == scores
     assert round(100 * found["judge"]["accuracy"], 1) == judge
@@ -47,7 +47,7 @@ def test_published_form(tmp_path):
     right = {"question": "q", "answer": "Paris", "pred_ans": " paris.", "judge": "True"}
     none = {"question": "q", "answer": ["Paris", "Lutetia"], "pred_ans": None, "judge": False}
     unjudged = {"question": "q", "answer": "Paris", "pred_ans": "the city of Paris"}
-    scores = score_file(write(tmp_path, right, none, "\n", unjudged))
+    scores = score_file(write(tmp_path, right, none, "\n", unjudged))["score"]
     assert (scores["n"], scores["no_answer"]) == (3, 1)
     assert scores["em"] == round(1 / 3, 6) and scores["cover_em"] == round(2 / 3, 6)
     assert scores["judge"] == {"n": 2, "accuracy": 0.5, "interval_95": [0.0, 1.0]}
@@ -84,7 +84,7 @@ def test_groups_by_dataset_and_hops(tmp_path):
         {"question": f"q{n}", "answer": "a", "pred_ans": "a" if n % 2 else "b", "source": source, "hops": hops}
         for n, (source, hops) in enumerate([("hotpotqa", 2), ("hotpotqa", 2), ("musique", 4), ("musique", 2)])
     ]
-    scores = score_file(write(tmp_path, *lines, {"question": "q", "answer": "a", "pred_ans": "a"}))
+    scores = score_file(write(tmp_path, *lines, {"question": "q", "answer": "a", "pred_ans": "a"}))["score"]
     assert {name: (block["n"], block["em"]) for name, block in scores["by_dataset"].items()} == {
         "hotpotqa": (2, 0.5),
         "musique": (2, 0.5),
@@ -95,8 +95,8 @@ def test_groups_by_dataset_and_hops(tmp_path):
 
 def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path):
     row = {"question": "q", "answer": "a", "pred_ans": "a"}
-    assert score_file(write(tmp_path, row, json.dumps(row)[:20]))["n"] == 1
-    assert score_file(write(tmp_path, row, json.dumps(row)))["n"] == 2  # whole, only without a line end
+    assert score_file(write(tmp_path, row, json.dumps(row)[:20]))["score"]["n"] == 1
+    assert score_file(write(tmp_path, row, json.dumps(row)))["score"]["n"] == 2  # whole, only without a line end
 
 
 def test_an_output_that_cannot_be_written_is_refused_first(tmp_path, capsys):

@@ -113,9 +113,9 @@ class Training:
 
     def attempts(self) -> dict[int, list[dict]]:
         """First step of an attempt -> its episodes, in the order in which they ended."""
-        from r1_searcher.run.episode_log import read_episodes
+        from r1_searcher.run.episode_log import read_episode_lines
 
         found: dict[int, list[dict]] = {}
         for path in sorted((self.run_dir / "trajectories").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
-            found.setdefault(int(path.name.split("-")[0]), []).extend(read_episodes(path))
+            found.setdefault(int(path.name.split("-")[0]), []).extend(read_episode_lines(path))
         return found

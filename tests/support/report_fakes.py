@@ -15,7 +15,7 @@ from support.fakes import Result, Turn, ask, passages, play, say, tag_tokenizer
 from tokenizers import Tokenizer, decoders, models
 
 from eval.report.page import build_report
-from eval.report.sources import Source, find_sources
+from eval.report.runs import ReportedRun, find_runs
 from eval.report.tokens import TokenTexts
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import Trajectory
@@ -23,6 +23,7 @@ from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import score
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 from retriever.errors import RetrieverError
 
 RECIPE = find_recipe("tiny.stage2")
@@ -60,7 +61,8 @@ def write_run(
     """A training run with these episodes, each with its step."""
     log = EpisodeLog(folder / "trajectories" / name)
     for step, trajectory in episodes:
-        log.write(trajectory, score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec), step=step, attempt=0)
+        reward = score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec)
+        log.write(EpisodeRecord(trajectory, reward, step=step, attempt=0))
     log.close()
     write(folder / "run.json", {"recipe": RECIPE.to_mapping() | dict(recipe or {})})
     write(folder / "identity.json", {"flags": {"--actor.model_name_or_path": model}})
@@ -75,7 +77,7 @@ def write_evaluation(folder: Path, episodes: Sequence[Trajectory], *, model: str
     log = EpisodeLog(folder / "predictions.jsonl")
     for trajectory in episodes:
         reward = score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec)
-        log.write(trajectory, reward, decoding="greedy", metrics=episode_metrics(trajectory, reward))
+        log.write(EpisodeRecord(trajectory, reward, episode_metrics(trajectory, reward), decoding="greedy"))
     log.close()
     write(folder / "evaluation.json", {"recipe": RECIPE.to_mapping(), "model": model, "questions": 10})
     return folder
@@ -85,12 +87,12 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def sources(*folders: Path) -> list[Source]:
-    return find_sources(list(folders))
+def found_runs(*folders: Path) -> list[ReportedRun]:
+    return find_runs(list(folders))
 
 
 def render(*folders: Path, limit: int = 1000, tokens: TokenTexts | None = None) -> Embedded:
-    return Embedded(build_report(sources(*folders), "title", limit=limit, tokens=tokens).html)
+    return Embedded(build_report(found_runs(*folders), "title", limit=limit, tokens=tokens).html)
 
 
 def write_tokenizer(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from data_prep.simulator.labels import DocumentCase, by_model, by_rule
-from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, read_trajectories, unique
+from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import holds, sft_rows
 from data_prep.simulator_data import main
 from data_prep.tiny.dialects import find_dialect
@@ -206,7 +206,7 @@ def searches(tmp_path_factory):
 
 def test_scripted_episodes_searched_for_real(searches):
     episodes = find_episodes(searches)
-    trajectories = [trajectory for trajectory, _ in read_trajectories(episodes)]
+    trajectories = [record.trajectory for record in episodes.read()]
     pairs = [pair for trajectory in trajectories for pair in pairs_of(trajectory, episodes.protocol)]
     assert len(trajectories) == 176
     assert len(pairs) == sum(trajectory.n_searches for trajectory in trajectories) > 150
@@ -229,7 +229,7 @@ def test_an_evaluations_folder_is_a_source_too(tmp_path):
     (tmp_path / "scores.json").write_text(json.dumps({"provenance": {"recipe": {"protocol": "search_r1"}}}))
     (tmp_path / "predictions.jsonl").write_text(json.dumps(to_mapping(episode(record()))) + "\n")
     episodes = find_episodes(tmp_path)
-    assert episodes.protocol.name == "search_r1" and len(list(read_trajectories(episodes))) == 1
+    assert episodes.protocol.name == "search_r1" and len(list(episodes.read())) == 1
 
 
 @pytest.mark.parametrize(

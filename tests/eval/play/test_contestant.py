@@ -14,7 +14,6 @@ from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.trajectory import SpanKind, StopReason
-from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.recipe.recipe import RECIPES
 from retriever.passage import SearchRequest
 
@@ -27,8 +26,8 @@ def played(tmp_path, name: str, script):
     run = Run(tmp_path, questions, policy_of(questions, script), retriever_of(passages("a fact")))
     run.contestant = BASELINES[name]
     asyncio.run(run())
-    (line,) = read_episodes(tmp_path / "predictions.jsonl")
-    return from_mapping(line), run
+    (record,) = read_episodes(tmp_path / "predictions.jsonl")
+    return record.trajectory, run
 
 
 def test_every_recipe_is_a_contestant_and_names_do_not_clash():

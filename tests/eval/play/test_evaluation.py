@@ -8,21 +8,22 @@ import pytest
 from support.eval_fakes import RECIPE, policy_of, retriever_of, right, rows, wrong
 from support.fakes import passages
 
-from eval.play.evaluation import FAILURES_IN_A_ROW, Decoding, Episode, evaluate
+from eval.play.evaluation import FAILURES_IN_A_ROW, Decoding, evaluate
 from foundation.errors import InputError, RunAborted
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.episode.trajectory import StopReason
+from r1_searcher.run.episode_record import EpisodeRecord
 from retriever.errors import RetrieverUnavailable
 
 
-def run(questions, policy, retriever, **options) -> list[Episode]:
+def run(questions, policy, retriever, **options) -> list[EpisodeRecord]:
     environment = Environment(RECIPE.protocol_spec, RECIPE.limits, retriever, policy.tokenizer)
     return asyncio.run(evaluate(questions, environment, policy, RECIPE.reward_spec, **options))
 
 
 def test_every_question_is_played_once_and_scored():
     questions, retriever = rows(9), retriever_of()
-    seen: list[Episode] = []
+    seen: list[EpisodeRecord] = []
     episodes = run(questions, policy_of(questions), retriever, concurrency=4, finished=seen.append)
     assert sorted(episode.trajectory.row.id for episode in episodes) == [row.id for row in questions]
     assert seen == episodes
@@ -76,7 +77,7 @@ def test_episodes_without_a_search_do_not_hide_a_dead_service():
 def test_a_bug_raises_and_stops_the_other_episodes():
     questions = rows(50)
     policy = policy_of(questions, lambda row: [] if row.id == "id3" else right(row))
-    finished: list[Episode] = []
+    finished: list[EpisodeRecord] = []
     with pytest.raises(IndexError):
         run(questions, policy, retriever_of(), concurrency=4, finished=finished.append)
     assert len(finished) < 10

@@ -16,7 +16,6 @@ from support.fakes import passages
 from eval.play.evaluation import Decoding
 from eval.score import score_file
 from foundation.errors import RunAborted
-from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.run.episode_log import read_episodes
 from retriever.errors import RetrieverUnavailable
 
@@ -24,11 +23,11 @@ from retriever.errors import RetrieverUnavailable
 def test_predictions_hold_whole_episodes_with_metrics_and_rules(tmp_path):
     questions = rows(4)
     session = asyncio.run(Run(tmp_path, questions, policy_of(questions))())
-    lines = list(read_episodes(tmp_path / "predictions.jsonl"))
-    assert {line["decoding"] for line in lines} == {"greedy"}
-    assert {line["metrics"]["answer/f1"] for line in lines} == {1.0}
-    assert all(line["reward"]["rules"].values() for line in lines)
-    trajectory = from_mapping(lines[0])
+    records = list(read_episodes(tmp_path / "predictions.jsonl"))
+    assert {record.decoding for record in records} == {"greedy"}
+    assert all(record.logged_metrics["answer/f1"] == 1.0 for record in records)
+    assert all(record.reward.rules and not record.reward.broken for record in records)
+    trajectory = records[0].trajectory
     assert trajectory.n_searches == 1 and trajectory.answer == trajectory.row.answers[0]
     assert session.is_complete
 
@@ -43,7 +42,7 @@ def test_scores_per_decoding(tmp_path):
     assert (greedy["n"], greedy["f1"], greedy["retrieval_rate"], greedy["format_rate"]) == (4, 0.5, 0.5, 1.0)
     assert greedy["by_hops"]["1"]["em"] == 1.0 and greedy["by_hops"]["2"]["searches_per_question"] == 0.0
     assert len(policy.asked) == 8
-    assert score_file(tmp_path / "predictions.jsonl")["sampled"]["f1"] == scores["sampled"]["f1"]
+    assert score_file(tmp_path / "predictions.jsonl") == scores, "one schema, the same figures"
 
 
 def test_a_killed_evaluation_asks_only_what_is_missing(tmp_path):
@@ -73,7 +72,7 @@ def test_failed_searches_are_counted_not_scored_and_asked_again(tmp_path):
     first = Run(tmp_path, questions, policy_of(questions), retriever, concurrency=1)
     greedy = asyncio.run(first()).scores()["greedy"]
     assert (greedy["n"], greedy["f1"], greedy["retriever_errors"]) == (2, 1.0, 1)
-    assert score_file(tmp_path / "predictions.jsonl")["retriever_errors"] == 1
+    assert score_file(tmp_path / "predictions.jsonl")["greedy"]["retriever_errors"] == 1
     again = policy_of(questions)
     greedy = asyncio.run(Run(tmp_path, questions, again)()).scores()["greedy"]
     assert again.asked == ["Q1?"]

@@ -19,9 +19,9 @@ from support.report_fakes import (
     WRONG,
     episode,
     failed,
+    found_runs,
     render,
     row,
-    sources,
     write_evaluation,
     write_run,
 )
@@ -199,10 +199,10 @@ def test_ids_of_another_tokenizer_have_no_lengths():
 
 def test_the_tokenizer_that_a_training_has_left(tmp_path):
     run = write_run(tmp_path / "run", [(1, episode())])
-    assert tokens_of(sources(run)) is None
+    assert tokens_of(found_runs(run)) is None
     (run / "model").mkdir()
     byte_level().save(str(run / "model" / "tokenizer.json"))
-    assert tokens_of(sources(run)) is not None
+    assert tokens_of(found_runs(run)) is not None
 
 
 @pytest.mark.parametrize("content", [None, "{}", "no json"])

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from eval.results.summary import SCORES, Outcome, intervals, summarize
+from eval.results.summary import SCORES, summarize
 from eval.results.table import format_table, scores_table
-from r1_searcher.episode.trajectory import StopReason
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.reward.rewards import RewardResult
+from r1_searcher.run.episode_record import EpisodeRecord
 
 
-def outcome(n: int, *, f1: float, hops: int | None = 1, reason=StopReason.ANSWERED) -> Outcome:
-    metrics = dict.fromkeys(SCORES.values(), 1.0) | {"answer/f1": f1, "rule/short_answer": f1}
-    return Outcome(f"id{n}", hops, reason, reward=2 * f1, metrics=metrics)
+def outcome(n: int, *, f1: float, hops: int | None = 1, reason=StopReason.ANSWERED) -> EpisodeRecord:
+    """A record whose line says these metrics, whatever its answer is."""
+    trajectory = Trajectory(QARow(f"id{n}", "q?", ("a",), hops=hops), (), (), reason, answer="a")
+    reward = RewardResult(2 * f1, {}, {"short_answer": f1 >= 0.5})
+    return EpisodeRecord(trajectory, reward, dict.fromkeys(SCORES.values(), 1.0) | {"answer/f1": f1})
+
+
+def interval(records, score):
+    return summarize(records)["interval_95"][score]
 
 
 def test_means_over_all_and_by_hops():
@@ -21,7 +30,7 @@ def test_means_over_all_and_by_hops():
         "1": (2, 0.75),
         "2": (1, 0.0),
     }
-    assert scores["rules"] == {"short_answer": 0.5}
+    assert scores["rules"] == {"short_answer": round(2 / 3, 6)}
     assert scores["stop_reasons"] == {"answered": 3}
 
 
@@ -39,15 +48,15 @@ def test_rows_without_hops_have_no_breakdown():
 def test_intervals_hold_the_mean_narrow_with_n_and_repeat():
     few = [outcome(n, f1=float(n % 2)) for n in range(20)]
     many = [outcome(n, f1=float(n % 2)) for n in range(500)]
-    low, high = intervals(few)["f1"]
+    low, high = interval(few, "f1")
     assert low < 0.5 < high
-    assert intervals(many)["f1"][1] - intervals(many)["f1"][0] < (high - low) / 3
+    assert interval(many, "f1")[1] - interval(many, "f1")[0] < (high - low) / 3
     assert summarize(few)["interval_95"] == summarize(few[::-1])["interval_95"]
-    assert intervals(few)["em"] == [1.0, 1.0]
+    assert interval(few, "em") == [1.0, 1.0]
 
 
 def test_the_interval_of_a_coin_is_that_of_theory():
-    low, high = intervals([outcome(n, f1=float(n % 2)) for n in range(400)])["f1"]
+    low, high = interval([outcome(n, f1=float(n % 2)) for n in range(400)], "f1")
     assert (low, high) == pytest.approx((0.451, 0.549), abs=0.008)  # 0.5 -+ 1.96 * 0.5 / 20
 
 

@@ -7,9 +7,12 @@ import json
 import pytest
 from support.fakes import ask, passages, play, say
 
-from r1_searcher.episode.trajectory_json import from_mapping, to_mapping
+from foundation.errors import InputError
+from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.reward.rewards import REWARDS, score
-from r1_searcher.run.episode_log import EpisodeLog, read_episodes
+from r1_searcher.run.episode_log import EpisodeLog, read_episode_lines, read_episodes
+from r1_searcher.run.episode_metrics import episode_metrics
+from r1_searcher.run.episode_record import EpisodeRecord
 
 
 @pytest.fixture
@@ -17,23 +20,53 @@ def played():
     return play([ask("q", "\u2028\r\n\x85 "), say("Pâris")], passages("東\u2029"))
 
 
-def test_lines_hold_episode_reward_and_extras(tmp_path, played):
+def test_what_is_written_is_read_again(tmp_path, played):
     log = EpisodeLog(tmp_path / "deep" / "folder" / "a.jsonl")
-    reward = score(REWARDS["r1_searcher.stage1"], played.trajectory, played.environment.protocol)
-    log.write(played.trajectory, reward, step=3, attempt=0)
-    log.write(played.trajectory, None)
-    first, second = read_episodes(log.path)  # before close: another process may be reading
-    assert (first["step"], first["attempt"], first["reward"]["total"]) == (3, 0, reward.total)
-    assert first["reward"]["parts"] == reward.parts and first["reward"]["rules"] == reward.rules
-    assert "reward" not in second and "step" not in second
-    assert from_mapping(first).spans == played.trajectory.spans
+    trajectory = played.trajectory
+    reward = score(REWARDS["r1_searcher.stage1"], trajectory, played.environment.protocol)
+    training = EpisodeRecord(trajectory, reward, step=3, stage=1, attempt=0)
+    evaluation = EpisodeRecord(trajectory, reward, episode_metrics(trajectory, reward), decoding="greedy")
+    for record in (training, evaluation, EpisodeRecord(trajectory)):
+        log.write(record)
+    lines = list(read_episode_lines(log.path))  # before close: another process may be reading
+    assert [sorted(set(line) - set(to_mapping(trajectory))) for line in lines] == [
+        ["attempt", "reward", "stage", "step"],
+        ["decoding", "metrics", "reward"],
+        [],
+    ]
+    first, second, third = read_episodes(log.path)
+    assert (first.step, first.stage, first.attempt, first.reward) == (3, 1, 0, reward)
+    assert (second.decoding, second.reward, second.step) == ("greedy", reward, None)
+    assert second.metrics == second.logged_metrics == evaluation.metrics
+    assert (third.reward, third.decoding, third.step) == (None, "", None)
+    assert first.trajectory.spans == trajectory.spans and first.trajectory.ids == trajectory.ids
+    assert [json.loads(json.dumps(record.to_line())) for record in (first, second, third)] == lines
     log.close()
+
+
+def test_metrics_that_a_line_holds_are_not_computed_anew(played):
+    record = EpisodeRecord(played.trajectory, logged_metrics={"answer/f1": 0.25})
+    assert record.metrics == {"answer/f1": 0.25}
+    assert EpisodeRecord(played.trajectory).metrics == episode_metrics(played.trajectory, None)
+    assert record.without_tokens.metrics == record.metrics
+    light = EpisodeRecord(played.trajectory).without_tokens
+    assert not light.trajectory.ids and light.metrics == episode_metrics(played.trajectory, None)
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "3", "{}", '{"row": 1, "spans": [], "stop_reason": "answered", "answer": null}']
+)
+def test_a_whole_line_that_is_no_episode_is_named(tmp_path, played, line):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps(to_mapping(played.trajectory))}\n{line}\n", "utf-8")
+    with pytest.raises(InputError, match="a.jsonl, episode 2: not an episode"):
+        list(read_episodes(path))
 
 
 def test_the_file_is_appended_to(tmp_path, played):
     for _ in range(2):
         log = EpisodeLog(tmp_path / "a.jsonl")
-        log.write(played.trajectory, None)
+        log.write(EpisodeRecord(played.trajectory))
         log.close()
     assert len(list(read_episodes(tmp_path / "a.jsonl"))) == 2
 
@@ -49,14 +82,14 @@ def test_an_incomplete_last_line_is_left_out(tmp_path, played):
 def test_half_a_letter_at_the_end_of_a_killed_run(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"a": 1}\n{"a": "é'.encode()[:-1])
-    assert list(read_episodes(path)) == [{"a": 1}]
+    assert list(read_episode_lines(path)) == [{"a": 1}]
 
 
 def test_a_resumed_log_behind_an_incomplete_line_stays_readable(tmp_path, played):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"a": 1}\n{"b', "utf-8")
+    path.write_text(f'{json.dumps(to_mapping(played.trajectory))}\n{{"b', "utf-8")
     log = EpisodeLog(path)
-    log.write(played.trajectory, None)
+    log.write(EpisodeRecord(played.trajectory))
     log.close()
     assert len(list(read_episodes(path))) == 2
 
@@ -65,6 +98,6 @@ def test_half_a_surrogate_pair_is_written(tmp_path):
     found = passages("fine")
     found = [type(found[0])("id-\ud83d", "t", "fine")]
     log = EpisodeLog(tmp_path / "a.jsonl")
-    log.write(play([ask("q"), say("x")], found).trajectory, None)
+    log.write(EpisodeRecord(play([ask("q"), say("x")], found).trajectory))
     log.close()
     assert len(list(read_episodes(tmp_path / "a.jsonl"))) == 1

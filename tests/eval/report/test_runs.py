@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.report_fakes import RECIPE, episode, failed, render, row, sources, write, write_evaluation, write_run
+from support.report_fakes import RECIPE, episode, failed, found_runs, render, row, write, write_evaluation, write_run
 
 from eval.play.provenance import model_fingerprint
 from eval.report.chains import find_chains
 from eval.report.curves import chain_curves
-from eval.report.reading import read_lines, select
-from eval.report.sources import SourceKind
+from eval.report.reading import read_selected, select
+from eval.report.runs import RunKind
 from eval.results.summary import SCORES
 from foundation.errors import InputError
 
@@ -40,20 +40,20 @@ def quickstart(tmp_path):
 
 
 def test_a_folder_of_runs_and_evaluations(quickstart):
-    found = sources(quickstart)
-    kinds = {source.name: source.kind for source in found}
+    found = found_runs(quickstart)
+    kinds = {run.name: run.kind for run in found}
     assert kinds == {
-        "after1": SourceKind.EVALUATION,
-        "after2": SourceKind.EVALUATION,
-        "base": SourceKind.EVALUATION,
-        "stage1_run": SourceKind.TRAINING,
-        "stage2_run": SourceKind.TRAINING,
+        "after1": RunKind.EVALUATION,
+        "after2": RunKind.EVALUATION,
+        "base": RunKind.EVALUATION,
+        "stage1_run": RunKind.TRAINING,
+        "stage2_run": RunKind.TRAINING,
     }
-    assert all(source.protocol is not None and source.rewards[0].name == RECIPE.reward for source in found)
+    assert all(run.protocol is not None and run.rewards[0].name == RECIPE.reward for run in found)
 
 
 def test_stages_form_a_chain_and_evaluations_stand_where_their_models_do(quickstart):
-    (chain,) = find_chains(sources(quickstart))
+    (chain,) = find_chains(found_runs(quickstart))
     assert [run.name for run in chain.runs] == ["stage1_run", "stage2_run"] and chain.borders == [0, 5, 8]
     places = [(each.evaluation.name, each.step) for each in chain.evaluations]
     assert places == [("base", 0), ("after1", 5), ("after2", 8)]
@@ -63,20 +63,20 @@ def test_stages_form_a_chain_and_evaluations_stand_where_their_models_do(quickst
 def test_runs_of_their_own_are_chains_of_their_own(tmp_path):
     for seed in ("seed0", "seed1"):
         write_run(tmp_path / seed, [(1, episode())], steps=2)
-    assert [len(chain.runs) for chain in find_chains(sources(tmp_path))] == [1, 1]
+    assert [len(chain.runs) for chain in find_chains(found_runs(tmp_path))] == [1, 1]
 
 
 def test_several_folders_are_told_apart(tmp_path):
     for arm in ("with", "without"):
         write_evaluation(tmp_path / arm / "base", [episode()])
-    assert [source.name for source in sources(tmp_path / "with", tmp_path / "without")] == ["with/base", "without/base"]
+    assert [run.name for run in found_runs(tmp_path / "with", tmp_path / "without")] == ["with/base", "without/base"]
 
 
 def test_curves_of_a_chain(quickstart):
     (quickstart / "stage2_run" / "metrics.jsonl").write_text('{"step": 1, "reward": null, "odd/metric": 123456.789}\n')
     scores = {"greedy": {"n": 1, **dict.fromkeys(SCORES, 0.25), "by_hops": {}}, "provenance": {}}
     write(quickstart / "after1" / "scores.json", scores)
-    curves = chain_curves(find_chains(sources(quickstart))[0])
+    curves = chain_curves(find_chains(found_runs(quickstart))[0])
     assert curves["steps"] == [*([0, step] for step in range(1, 6)), [1, 1]]
     assert curves["values"]["reward"] == [0.1, 0.2, 0.3, 0.4, 0.5, None]
     assert curves["values"]["odd/metric"] == [None] * 5 + [123460.0]
@@ -91,7 +91,7 @@ def test_every_metric_is_drawn_once_or_more(tmp_path):
     names = ["reward", "reward/answer", "stop/length", "stop/retriever_error", "kl", "new/thing", "retrieval/rate"]
     run = write_run(tmp_path / "run", [])
     (run / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(names, 0.5)}) + "\n")
-    curves = chain_curves(find_chains(sources(run))[0])
+    curves = chain_curves(find_chains(found_runs(run))[0])
     assert {name for panel in curves["panels"] for name in panel["metrics"]} == set(names)
 
 
@@ -144,9 +144,9 @@ def test_steps_that_a_resumed_run_played_again(tmp_path):
 def test_a_sample_is_even_and_the_same_each_time(tmp_path, limit):
     write_run(tmp_path / "many", [(step, episode()) for step in range(30)])
     write_evaluation(tmp_path / "few", [episode(of=row(n)) for n in range(4)])
-    found = sources(tmp_path)
+    found = found_runs(tmp_path)
     selection = select(found, limit)
-    taken = [line.source.name for line in read_lines(found, selection)]
+    taken = [each.run.name for each in read_selected(found, selection) if each is not None]
     assert len(taken) == min(limit, 34) and selection.is_everything == (limit >= 34)
     assert taken.count("few") == min(4, limit // 2)
     assert select(found, limit) == selection
@@ -162,6 +162,6 @@ def test_a_file_that_is_not_json_is_named(tmp_path, broken):
 
 def test_a_folder_of_something_else(tmp_path):
     with pytest.raises(InputError, match="neither a training run"):
-        sources(tmp_path)
+        found_runs(tmp_path)
     with pytest.raises(InputError, match="not a folder"):
-        sources(tmp_path / "missing")
+        found_runs(tmp_path / "missing")

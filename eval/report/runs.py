@@ -18,6 +18,7 @@ from typing import Any
 
 from eval.play.provenance import model_fingerprint
 from eval.results.folder import EvaluationFolder
+from eval.results.scores import Scores
 from foundation.errors import InputError
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import find_protocol
@@ -29,7 +30,7 @@ from r1_searcher.run.run_guard import with_signals
 _MODEL_FLAG = "--actor.model_name_or_path"
 
 
-class SourceKind(str, Enum):
+class RunKind(str, Enum):
     """What a folder holds."""
 
     TRAINING = "training"
@@ -37,10 +38,10 @@ class SourceKind(str, Enum):
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportedRun:
     """One training run or one evaluation, complete or in progress."""
 
-    kind: SourceKind
+    kind: RunKind
     name: str
     """As the report calls it."""
     path: Path
@@ -48,7 +49,7 @@ class Source:
     @cached_property
     def episode_files(self) -> tuple[Path, ...]:
         """Files with one episode per line, in the order of their names."""
-        if self.kind is SourceKind.EVALUATION:
+        if self.kind is RunKind.EVALUATION:
             return tuple(path for path in [EvaluationFolder(self.path).predictions_file] if path.is_file())
         return tuple(sorted((self.path / "trajectories").glob("*.jsonl")))
 
@@ -59,9 +60,10 @@ class Source:
         return _read_object(file)
 
     @cached_property
-    def scores(self) -> Mapping[str, Any]:
-        """`scores.json`; empty where the evaluation has not ended."""
-        return _read_object(EvaluationFolder(self.path).scores_file)
+    def scores(self) -> Scores | None:
+        """`scores.json`; None where the evaluation has not ended."""
+        file = EvaluationFolder(self.path).scores_file
+        return Scores.read(file) if file.is_file() else None
 
     @cached_property
     def flags(self) -> Mapping[str, str]:
@@ -83,7 +85,7 @@ class Source:
     @property
     def is_complete(self) -> bool:
         """Whether nothing will be added."""
-        return RunFolder(self.path).is_complete if self._is_training else bool(self.scores)
+        return RunFolder(self.path).is_complete if self._is_training else self.scores is not None
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -135,43 +137,43 @@ class Source:
 
     @property
     def _is_training(self) -> bool:
-        return self.kind is SourceKind.TRAINING
+        return self.kind is RunKind.TRAINING
 
 
-def find_sources(folders: Sequence[Path]) -> list[Source]:
+def find_runs(folders: Sequence[Path]) -> list[ReportedRun]:
     """The runs and evaluations that are these folders, or that stand directly in them.
 
     Raises:
         InputError: a folder is missing or holds neither.
     """
-    sources: list[Source] = []
+    runs: list[ReportedRun] = []
     for folder in folders:
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        found = [*_source_at(folder, folder.name), *_sources_inside(folder, prefix)]
+        found = [*_run_at(folder, folder.name), *_runs_inside(folder, prefix)]
         if not found:
             raise InputError(
                 f"{folder} is neither a training run (trajectories/, metrics.jsonl) nor an evaluation "
                 "(predictions.jsonl), and holds none; give the folder of one"
             )
-        sources += found
-    return sources
+        runs += found
+    return runs
 
 
-def _source_at(folder: Path, name: str) -> list[Source]:
+def _run_at(folder: Path, name: str) -> list[ReportedRun]:
     if not folder.is_dir():
         raise InputError(f"not a folder: {folder}")
     # A training run names an evaluation's settings nowhere, and the other way round; each mark is of one kind.
     marks = {
-        SourceKind.TRAINING: ("trajectories", "metrics.jsonl", IDENTITY_FILE),
-        SourceKind.EVALUATION: ("predictions.jsonl", "evaluation.json"),
+        RunKind.TRAINING: ("trajectories", "metrics.jsonl", IDENTITY_FILE),
+        RunKind.EVALUATION: ("predictions.jsonl", "evaluation.json"),
     }
     kinds = [kind for kind, names in marks.items() if any((folder / mark).exists() for mark in names)]
-    return [Source(kind, name, folder) for kind in kinds]
+    return [ReportedRun(kind, name, folder) for kind in kinds]
 
 
-def _sources_inside(folder: Path, prefix: str) -> list[Source]:
+def _runs_inside(folder: Path, prefix: str) -> list[ReportedRun]:
     children = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [source for child in children for source in _source_at(child, prefix + child.name)]
+    return [run for child in children for run in _run_at(child, prefix + child.name)]
 
 
 def _fingerprint(model: Path) -> str:

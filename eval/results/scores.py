@@ -1,0 +1,72 @@
+"""`scores.json`: a block of scores per way of sampling (see `eval.results.summary`), and what they are of.
+
+    {"greedy": {"n": 250, "f1": 0.91, ...}, "sampled": {...}, "provenance": {...}}
+
+`eval.run` and `eval.score --json` write it; the quickstart's summary, the report and the benchmarks read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.results.folder import EvaluationFolder, write_json
+from foundation.errors import InputError
+
+_PROVENANCE = "provenance"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of an evaluation or of a file of predictions."""
+
+    blocks: Mapping[str, Mapping[str, Any]]
+    """By name of the decoding."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Settings, versions and fingerprints; empty for predictions of unknown origin."""
+
+    @classmethod
+    def read(cls, path: Path) -> Scores:
+        """The scores of a file.
+
+        Raises:
+            InputError: it is missing, or is no such file.
+        """
+        if not path.is_file():
+            raise InputError(f"scores not found: {path} (expected the scores.json of an evaluation)")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} must hold a JSON object, found {type(content).__name__}")
+        provenance = content.pop(_PROVENANCE, {})
+        flat = sorted(name for name, block in content.items() if not isinstance(block, Mapping) or "n" not in block)
+        if flat:
+            raise InputError(
+                f"{path}: expected a block of scores per decoding, found {', '.join(flat[:3])} at the top level; make "
+                "a file of an older eval.score again"
+            )
+        return cls(content, provenance)
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all. Raises as `foundation.storage.write_whole` does."""
+        write_json(path, {**self.blocks, _PROVENANCE: dict(self.provenance)})
+
+    def __getitem__(self, decoding: str) -> Mapping[str, Any]:
+        """The block of a decoding. Raises `InputError` naming those that there are."""
+        if decoding not in self.blocks:
+            raise InputError(f"no {decoding} scores, found {', '.join(self.blocks) or 'none'}")
+        return self.blocks[decoding]
+
+
+def provenance_beside(predictions: Path) -> dict[str, Any]:
+    """What is known of a file of predictions: that of its finished evaluation, else the settings; else nothing."""
+    folder = EvaluationFolder(predictions.parent)
+    if folder.scores_file.is_file():
+        return dict(Scores.read(folder.scores_file).provenance)
+    settings = folder.settings_file
+    return dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {}

@@ -1,0 +1,159 @@
+"""One answered question, as every log, score and report sees it, and the JSON line that it is written as.
+
+Training logs, evaluations, scores, comparisons, judges, rescoring, reports and SFT data read and write this one record.
+A line of the published form (R1-Searcher's: `question`, `answer`, and `pred_ans`, `completion`, `judge`) is read as the
+same record, with what such a line does not tell left unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.episode.trajectory_json import from_mapping, to_mapping
+from r1_searcher.episode.transcript_import import import_transcript
+from r1_searcher.reward.judge import Case
+from r1_searcher.reward.rewards import RewardResult
+from r1_searcher.run.episode_metrics import answer_metrics, episode_metrics, search_metrics
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """What happened in an episode, what it was worth, and where in a run or an evaluation it belongs."""
+
+    trajectory: Trajectory
+    reward: RewardResult | None = None
+    """None where none was given."""
+    logged_metrics: Mapping[str, float] | None = None
+    """The metrics that the line holds; None: `metrics` computes them."""
+    decoding: str = ""
+    """Evaluation: the way of sampling."""
+    step: int | None = None
+    """Training: the step that the episode was played for."""
+    stage: int | None = None
+    """Training: the reward's stage, 1 or 2."""
+    attempt: int | None = None
+    """Training: how many earlier attempts at this episode were thrown away because their search failed."""
+    predicted: str | None = None
+    """Published form: `pred_ans`, word for word."""
+    is_published: bool = False
+    """Whether the line had the published form; `predicted` is then the answer."""
+    judged: bool | None = None
+    """A judge's verdict, from the line or from the file beside it; None where there is none."""
+
+    @property
+    def row(self) -> QARow:
+        """The question."""
+        return self.trajectory.row
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """Every answer that counts as right."""
+        return self.row.answers
+
+    @property
+    def answer(self) -> str | None:
+        """What was answered; None where nothing was."""
+        return self.predicted if self.is_published else self.trajectory.answer
+
+    @property
+    def failed(self) -> bool:
+        """Whether the search service failed; such an episode is counted and says nothing about the policy."""
+        return self.trajectory.stop_reason is StopReason.RETRIEVER_ERROR
+
+    @property
+    def case(self) -> Case | None:
+        """What a judge is asked; None where no answer was given."""
+        answer = self.answer
+        return Case(self.row.question, self.golds, answer) if answer is not None and answer.strip() else None
+
+    @cached_property
+    def metrics(self) -> Mapping[str, float]:
+        """As `r1_searcher.run.episode_metrics` names them; what cannot be known is left out."""
+        if self.logged_metrics is not None:
+            return self.logged_metrics
+        if not self.is_published:
+            return episode_metrics(self.trajectory, self.reward)
+        found = search_metrics(self.trajectory) if self.trajectory.spans else {}
+        return {**found, **answer_metrics(self.answer, self.golds)}
+
+    def to_line(self) -> dict[str, Any]:
+        """The JSON object of one of our own records; `read_line` reads it again."""
+        places = {"decoding": self.decoding or None, "step": self.step, "stage": self.stage, "attempt": self.attempt}
+        line: dict[str, Any] = {name: value for name, value in places.items() if value is not None}
+        line |= to_mapping(self.trajectory)
+        if self.reward is not None:
+            reward = self.reward
+            line["reward"] = {"total": reward.total, "parts": dict(reward.parts), "rules": dict(reward.rules)}
+        if self.logged_metrics is not None:
+            line["metrics"] = dict(self.logged_metrics)
+        return line
+
+    @property
+    def without_tokens(self) -> EpisodeRecord:
+        """The record without ids and log-probs: most of its size, and no score needs them."""
+        return replace(self, trajectory=replace(self.trajectory, ids=(), logprobs=None))
+
+
+def read_line(line: Mapping[str, Any]) -> EpisodeRecord:
+    """One of our own lines, of a training log or an evaluation.
+
+    Raises:
+        ValueError, KeyError, TypeError: saying what is wrong with the line.
+    """
+    if not isinstance(line, Mapping):
+        raise TypeError(f"an episode must be a JSON object, found {type(line).__name__}")
+    return EpisodeRecord(
+        from_mapping(line),
+        reward=None if line.get("reward") is None else _reward(line["reward"]),
+        logged_metrics=line.get("metrics"),
+        decoding=str(line.get("decoding", "")),
+        step=line.get("step"),
+        stage=line.get("stage"),
+        attempt=line.get("attempt"),
+    )
+
+
+def read_any_line(line: Mapping[str, Any], protocol: Protocol, *, needs: str) -> EpisodeRecord:
+    """One line of our own or of the published form.
+
+    Args:
+        needs: the key without which a published line is of no use: `pred_ans` to a score, `completion` to a reward.
+        protocol: its tags tell what of `completion` is the policy's and what are documents.
+
+    Raises:
+        ValueError, KeyError, TypeError: saying what is wrong with the line.
+    """
+    if "spans" in line:
+        return read_line(line)
+    if needs not in line:
+        raise ValueError(f"expected 'spans' (our own lines) or {needs!r} (published form), found {sorted(line)}")
+    row, completion = QARow.from_mapping(line), line.get("completion")
+    if isinstance(completion, str):
+        trajectory = import_transcript(completion, row, protocol)
+    else:
+        trajectory = Trajectory(row, ids=(), spans=(), stop_reason=StopReason.NO_ANSWER)
+    predicted = _text(line["pred_ans"]) if "pred_ans" in line else trajectory.answer
+    return EpisodeRecord(trajectory, predicted=predicted, is_published=True, judged=_verdict(line.get("judge")))
+
+
+def _reward(found: Mapping[str, Any]) -> RewardResult:
+    return RewardResult(float(found["total"]), found.get("parts", {}), found.get("rules", {}))
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"a prediction must be a string or null, found {value!r}")
+
+
+def _verdict(value: object) -> bool | None:
+    verdicts = {"true": True, "false": False}
+    if value is None or str(value).strip().lower() in verdicts:
+        return None if value is None else verdicts[str(value).strip().lower()]
+    raise ValueError(f"'judge' must be True or False, found {value!r}")
