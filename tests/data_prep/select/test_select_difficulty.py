@@ -17,6 +17,7 @@ from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag
 
 from data_prep.questions.sampling import shuffled
 from data_prep.select import __main__ as select
+from data_prep.select import options as select_options
 from data_prep.select.difficulty import Bounds, Difficulty, Tries
 from data_prep.select.stages import PLANS, ClassedRow, Quota, draw_stages
 from eval.play.evaluation import Decoding
@@ -107,7 +108,7 @@ class World:
         services = Services("fake")
         for name, fake in (("facts", lambda _: {"index": "fake"}), ("open", lambda _: (self.retriever, {}))):
             self.monkeypatch.setattr(Services, name, fake)
-        self.monkeypatch.setattr(select, "model_of", lambda options: model)
+        self.monkeypatch.setattr(select_options, "model_of", lambda options: model)
         self.monkeypatch.setattr(select, "services_of", lambda options, contestant: services)
         self.monkeypatch.setattr(select, "console_apart", lambda file: contextlib.nullcontext(io.StringIO()))
         return status_of(select.main, *more, "--out", self.folder / out), model
