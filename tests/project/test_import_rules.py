@@ -59,8 +59,6 @@ UPWARD = {
     ("r1_searcher.reward", "r1_searcher.top"),
     ("r1_searcher.run", "r1_searcher.top"),
     ("r1_searcher.run", "r1_searcher.host"),
-    ("eval.results", "eval.play"),
-    ("eval.results", "eval.top"),
     ("eval.play", "r1_searcher.top"),
     ("eval.top", "r1_searcher.top"),
     ("data_prep.select", "r1_searcher.top"),
