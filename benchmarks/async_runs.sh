@@ -17,28 +17,29 @@ declare -A WAYS=(
     [partial]="--train.async_enable --train.async_queue_size 1 --train.partial_rollout_enable"
 )
 
+# Runs in the tiny world (r1_searcher.host.playground), which gives it WORLD, MODEL, RETRIEVER_URL, SEED and PYTHON.
 run_one() {
-    local way="$1" out="$OUT/$1_seed$2" started
-    source "$ROOT/train_scripts/preset.sh" --preset tiny --seed "$2"
-    source "$ROOT/train_scripts/services.sh"
-    use_tiny_world "$2" "$2"
-    start_retriever "$WORLD/corpus.jsonl"
+    local out="$OUT/$1_seed$SEED" started
     mkdir -p "$out"
     if [[ ! -f "$out/seconds" ]]; then
         started="$SECONDS"
-        # shellcheck disable=SC2086
-        forward bash "$ROOT/train_scripts/stage2.sh" --preset tiny --seed "$2" --run-dir "$out/run" \
-            --actor.model_name_or_path "$MODEL" --data "$WORLD/stage2.jsonl" --retriever-url "$RETRIEVER_URL" ${WAYS[$way]}
+        "$PYTHON" -m r1_searcher.train --preset tiny --stage stage2 --seed "$SEED" --run-dir "$out/run" \
+            --actor.model_name_or_path "$MODEL" --data "$WORLD/stage2.jsonl" --retriever-url "$RETRIEVER_URL" "${@:2}"
         echo $((SECONDS - started)) >"$out/seconds"
     fi
-    forward "$PYTHON" -m eval.run --recipe tiny.stage2 --model "$out/run/model" --data "$WORLD/heldout.jsonl" \
+    "$PYTHON" -m eval.run --recipe tiny.stage2 --model "$out/run/model" --data "$WORLD/heldout.jsonl" \
         --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled
 }
+export OUT
+export -f run_one
+ENVIRONMENT_PYTHON="$(bash "$ROOT/train_scripts/setup.sh" --print-python)"
 
 for seed in $SEEDS; do
     for way in $CHOSEN; do
         printf '\n===== %s, seed %s =====\n' "$way" "$seed" >&2
-        (run_one "$way" "$seed")
+        # shellcheck disable=SC2086,SC2016
+        "$ENVIRONMENT_PYTHON" -m r1_searcher.host.playground --seed "$seed" -- \
+            bash -euo pipefail -c 'run_one "$@"' run_one "$way" ${WAYS[$way]}
     done
 done
-"$ROOT/.venv/bin/python" -m benchmarks.async_report "$OUT" --markdown "$ROOT/docs/results/async.md"
+"$ENVIRONMENT_PYTHON" -m benchmarks.async_report "$OUT" --markdown "$ROOT/docs/results/async.md"

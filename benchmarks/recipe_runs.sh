@@ -10,30 +10,32 @@ SEEDS="${2:?seeds, in quotes}"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="${OUT:-$ROOT/runs/recipes}"
 
+# Runs in the tiny world (r1_searcher.host.playground), which gives it WORLD, MODEL, RETRIEVER_URL, SEED and PYTHON.
 run_one() {
-    local system="$1" out="$OUT/$1_seed$2" preset="$1_tiny" recipe="tiny.$1"
-    [[ "$system" != r1_searcher_auto ]] || preset=tiny recipe=tiny.stage2
-    PRESETS="$preset" source "$ROOT/train_scripts/preset.sh" --preset "$preset" --seed "$2"
-    source "$ROOT/train_scripts/services.sh"
-    use_tiny_world "$2" "$2"
-    [[ -z "${TINY_PROTOCOL:-}" ]] || use_tiny_base "$TINY_PROTOCOL" "$MODEL"
-    start_retriever "$WORLD/corpus.jsonl"
+    local system="$1" preset="$2" recipe="$3" out="$OUT/$1_seed$SEED"
     evaluate() {
-        forward "$PYTHON" -m eval.run --recipe "$recipe" --model "$2" --data "$WORLD/heldout.jsonl" \
+        "$PYTHON" -m eval.run --recipe "$recipe" --model "$2" --data "$WORLD/heldout.jsonl" \
             --retriever-url "$RETRIEVER_URL" --out "$out/$1" --also-sampled
     }
     mkdir -p "$out"
     evaluate base "$MODEL"
     # The recipe finds its own search engine where it has one (ZeroSearch); the evaluation takes the real one.
-    local flags=(--seed "$2" --run-dir "$out/run" --data "$WORLD/stage2.jsonl")
+    local flags=(--seed "$SEED" --run-dir "$out/run" --data "$WORLD/stage2.jsonl")
     [[ "$system" == zerosearch ]] || flags+=(--retriever-url "$RETRIEVER_URL")
-    forward bash "$ROOT/train_scripts/$system.sh" --preset "$preset" "${flags[@]}"
+    bash "$ROOT/train_scripts/$system.sh" --preset "$preset" "${flags[@]}"
     evaluate final "$out/run/model"
 }
+export ROOT OUT
+export -f run_one
+ENVIRONMENT_PYTHON="$(bash "$ROOT/train_scripts/setup.sh" --print-python)"
 
 for seed in $SEEDS; do
     for system in $SYSTEMS; do
         printf '\n===== %s, seed %s =====\n' "$system" "$seed" >&2
-        (run_one "$system" "$seed")
+        preset="${system}_tiny" recipe="tiny.$system"
+        [[ "$system" != r1_searcher_auto ]] || preset=tiny recipe=tiny.stage2
+        # shellcheck disable=SC2016
+        "$ENVIRONMENT_PYTHON" -m r1_searcher.host.playground --preset "$preset" --seed "$seed" -- \
+            bash -euo pipefail -c 'run_one "$@"' run_one "$system" "$preset" "$recipe"
     done
 done

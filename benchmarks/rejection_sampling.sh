@@ -9,22 +9,25 @@
 set -euo pipefail
 RUN="${1:?folder of a finished run}" WORLD_SEED="${2:?its seed}" SIZES="${3:?numbers of episodes, in quotes; all}"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-OUT="${OUT:-$ROOT/runs/rejection_sampling}/seed$WORLD_SEED"
-PRESETS=search_r1_tiny source "$ROOT/train_scripts/preset.sh" --preset search_r1_tiny --seed "$WORLD_SEED"
-source "$ROOT/train_scripts/services.sh"
+export OUT="${OUT:-$ROOT/runs/rejection_sampling}/seed$WORLD_SEED"
 
-use_tiny_world "$SEED" "$SEED"
-use_tiny_base "$TINY_PROTOCOL" "$MODEL"
-start_retriever "$WORLD/corpus.jsonl"
-for size in $SIZES; do
-    out="$OUT/$size" limit=()
-    [[ "$size" == all ]] || limit=(--episodes "$size")
-    mkdir -p "$out"
-    [[ -f "$out/sft.jsonl" ]] || forward "$PYTHON" -m data_prep.good_trajectories "$RUN" --model "$MODEL" \
-        --min-reward 1.0 --per-question 2 ${limit[@]+"${limit[@]}"} --out "$out/sft.jsonl"
-    forward "$PYTHON" -m r1_searcher.sft --model "$MODEL" --data "$out/sft.jsonl" --out "$out/model" \
-        --train.batch_size 32 --train.micro_batch_size 32 --train.max_epochs 3 --data.max_len 384 \
-        --adam.lr 7e-4 --lr_warmup_ratio 0.1
-    forward "$PYTHON" -m eval.run --recipe "${RECIPES[0]}" --model "$out/model" --data "$WORLD/heldout.jsonl" \
-        --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled
-done
+# Runs in the tiny world (r1_searcher.host.playground), which gives it WORLD, MODEL, RETRIEVER_URL and PYTHON.
+run_sizes() {
+    local run="$1" size out limit
+    for size in "${@:2}"; do
+        out="$OUT/$size" limit=()
+        [[ "$size" == all ]] || limit=(--episodes "$size")
+        mkdir -p "$out"
+        [[ -f "$out/sft.jsonl" ]] || "$PYTHON" -m data_prep.good_trajectories "$run" --model "$MODEL" \
+            --min-reward 1.0 --per-question 2 ${limit[@]+"${limit[@]}"} --out "$out/sft.jsonl"
+        "$PYTHON" -m r1_searcher.sft --model "$MODEL" --data "$out/sft.jsonl" --out "$out/model" \
+            --train.batch_size 32 --train.micro_batch_size 32 --train.max_epochs 3 --data.max_len 384 \
+            --adam.lr 7e-4 --lr_warmup_ratio 0.1
+        "$PYTHON" -m eval.run --recipe tiny.search_r1 --model "$out/model" --data "$WORLD/heldout.jsonl" \
+            --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled
+    done
+}
+export -f run_sizes
+# shellcheck disable=SC2016,SC2086 # several sizes
+"$(bash "$ROOT/train_scripts/setup.sh" --print-python)" -m r1_searcher.host.playground --preset search_r1_tiny \
+    --seed "$WORLD_SEED" -- bash -euo pipefail -c 'run_sizes "$@"' run_sizes "$RUN" $SIZES

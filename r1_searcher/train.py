@@ -1,11 +1,13 @@
 """Train a policy with OpenRLHF: `python -m r1_searcher.train --recipe NAME --run-dir DIR --data FILE …`.
 
+With `--preset NAME` (see `--list-presets`) all that is left out comes from the preset, the tiny world's services too.
 Options of ours have no dot in their name. Everything else is passed to OpenRLHF, whose flags win over the recipe's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
@@ -17,6 +19,7 @@ from pathlib import Path
 from foundation.cli import OneLineParser, above_zero, positive, run_command
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.host import preset_run
 from r1_searcher.host.combinations import check_combinations
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
@@ -35,15 +38,13 @@ logger = logging.getLogger(__name__)
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="r1_searcher.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
+    preset_run.add_options(parser)
+    parser.add_argument("--recipe", help=f"one of: {', '.join(RECIPES)}")
     parser.add_argument("--plugin", type=Path, help="Python file with protocols, rewards, recipes of your own")
-    parser.add_argument(
-        "--run-dir", required=True, type=Path, help="folder of this run; an interrupted one is continued"
-    )
-    parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
+    parser.add_argument("--run-dir", type=Path, help="folder of this run; an interrupted one is continued")
+    parser.add_argument("--data", type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument(
         "--retriever-url",
-        required=True,
         help="search service, e.g. http://127.0.0.1:8000; or another source of retriever.sources, e.g. web:serper",
     )
     parser.add_argument("--browse", default="", help="source that reads pages (pages:), for protocols that browse")
@@ -108,6 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
+    if options.list_presets:
+        print(preset_run.table_of_presets())
+        return None
+    chosen = preset_run.PresetRun.chosen_by(options)
+    if chosen is not None:
+        host_flags = chosen.fill(options, host_flags)
+    _check_required(options, chosen)
     if options.reward_url.endswith(".py"):
         options.reward_url = str(Path(options.reward_url).resolve())
     if options.plugin is not None:
@@ -116,7 +124,17 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
     if options.dry_run:
         print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
         return None
-    return _train(options, plan)
+    model = str(plan.command.get("actor.model_name_or_path"))
+    with chosen.services(options, model) if chosen else contextlib.nullcontext():
+        return _train(options, plan)
+
+
+def _check_required(options: argparse.Namespace, chosen: preset_run.PresetRun | None) -> None:
+    needed = ["recipe", "run_dir"]
+    if not (chosen and options.dry_run):
+        needed += ["data"] if chosen and chosen.preset.tiny else ["data", "retriever_url"]
+    if missing := [f"--{name.replace('_', '-')}" for name in needed if getattr(options, name) is None]:
+        raise InputError(f"the following arguments are required: {', '.join(missing)}; or a preset that has them")
 
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:

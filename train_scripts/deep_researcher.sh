@@ -5,12 +5,6 @@
 #   bash train_scripts/deep_researcher.sh --preset deep_researcher --data train.jsonl --retriever-url URL
 #   bash train_scripts/deep_researcher.sh --dry-run             print OpenRLHF's command and stop
 #
-# The flags of a preset stand in presets/NAME.sh with their source. Options: --preset NAME, --seed N, --run-dir DIR,
+# The flags of a preset stand in presets/NAME.toml with their source. Options: --preset NAME, --seed N, --run-dir DIR,
 # --data FILE, --retriever-url URL, those of python -m r1_searcher.train --help, and any OpenRLHF flag.
-set -euo pipefail
-PRESETS="deep_researcher_tiny deep_researcher" GPU_PRESET=deep_researcher TINY_PRESET=deep_researcher_tiny
-source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
-
-START_MODEL="$MODEL"
-RECIPE="${RECIPES[0]}" RUN_NAME=run DATA_NAME=stage2.jsonl
-source "$ROOT/train_scripts/train_recipe.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" --system deep_researcher "$@"

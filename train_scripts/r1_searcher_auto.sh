@@ -5,10 +5,4 @@
 #   bash train_scripts/r1_searcher_auto.sh --switch step:12      or fraction:0.2, or held:5,retrieval=0.9,format=0.9
 #
 # Everything else as in stage1.sh.
-set -euo pipefail
-PRESETS="tiny qwen7b"
-source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
-
-START_MODEL="$MODEL"
-RECIPE="${RECIPES[0]%.stage1}.auto" RUN_NAME=auto DATA_NAME=stage2.jsonl
-source "$ROOT/train_scripts/train_recipe.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" --system r1_searcher --stage auto "$@"

@@ -5,12 +5,6 @@
 #   bash train_scripts/research.sh --preset research --data train.jsonl --retriever-url URL
 #   bash train_scripts/research.sh --dry-run             print OpenRLHF's command and stop
 #
-# The flags of a preset stand in presets/NAME.sh with their source. Options: --preset NAME, --seed N, --run-dir DIR,
+# The flags of a preset stand in presets/NAME.toml with their source. Options: --preset NAME, --seed N, --run-dir DIR,
 # --data FILE, --retriever-url URL, those of python -m r1_searcher.train --help, and any OpenRLHF flag.
-set -euo pipefail
-PRESETS="research_tiny research" GPU_PRESET=research TINY_PRESET=research_tiny
-source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
-
-START_MODEL="$MODEL"
-RECIPE="${RECIPES[0]}" RUN_NAME=run DATA_NAME=stage2.jsonl
-source "$ROOT/train_scripts/train_recipe.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" --system research "$@"

@@ -6,12 +6,6 @@
 #   bash train_scripts/stage1.sh --dry-run                        print OpenRLHF's command and stop
 #   bash train_scripts/stage1.sh --actor.adam.lr 1e-6             any OpenRLHF flag; yours win
 #
-# The flags of a preset stand in presets/NAME.sh. Options: --preset NAME, --seed N, --run-dir DIR, --data FILE,
+# The flags of a preset stand in presets/NAME.toml. Options: --preset NAME, --seed N, --run-dir DIR, --data FILE,
 # --retriever-url URL, and those of: python -m r1_searcher.train --help
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
-
-START_MODEL="$MODEL"
-FLAGS=(${STAGE1_FLAGS[@]+"${STAGE1_FLAGS[@]}"})
-RECIPE="${RECIPES[0]}" RUN_NAME=stage1 DATA_NAME=stage1.jsonl
-source "$ROOT/train_scripts/train_recipe.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" --system r1_searcher --stage stage1 "$@"

@@ -8,12 +8,6 @@
 # The preset zerosearch_tiny builds its simulator (runs/tiny_simulator, once) and serves it while it trains; for the other
 # one, simulator.sh makes a simulator, or any instruction-tuned model plays it (mode=prompt).
 #
-# The flags of a preset stand in presets/NAME.sh with their source. Options: --preset NAME, --seed N, --run-dir DIR,
+# The flags of a preset stand in presets/NAME.toml with their source. Options: --preset NAME, --seed N, --run-dir DIR,
 # --data FILE, --retriever-url URL, those of python -m r1_searcher.train --help, and any OpenRLHF flag.
-set -euo pipefail
-PRESETS="zerosearch_tiny zerosearch" GPU_PRESET=zerosearch TINY_PRESET=zerosearch_tiny
-source "$(dirname "${BASH_SOURCE[0]}")/preset.sh" "$@"
-
-START_MODEL="$MODEL"
-RECIPE="${RECIPES[0]}" RUN_NAME=run DATA_NAME=stage2.jsonl
-source "$ROOT/train_scripts/train_recipe.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" --system zerosearch "$@"

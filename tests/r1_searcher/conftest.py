@@ -121,7 +121,8 @@ def scripts(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("copy") / "a checkout" / "train_scripts"
     shutil.copytree(repo / "train_scripts", folder)
-    setup = f'[[ "$1" == --print-python ]] && echo "${{TEST_PYTHON:-{sys.executable}}}"\n'
+    test = '[[ -z "${TEST_SETUP_FAILS:-}" && "$1" == --print-python ]]'
+    setup = f'{test} && echo "${{TEST_PYTHON:-{sys.executable}}}"\n'
     (folder / "setup.sh").write_text(setup)
     return folder
 
@@ -135,8 +136,8 @@ def arguments_of_script(
     python.write_text("#!/usr/bin/env bash\nprintf '%s\\0' \"$@\"\n")
     python.chmod(0o755)
 
-    def start(script: str, *arguments: str) -> list[str]:
-        env = {**environment, "TEST_PYTHON": str(python)}
+    def start(script: str, *arguments: str, **variables: str) -> list[str]:
+        env = {**environment, "TEST_PYTHON": str(python), **variables}
         done = run_process(["bash", scripts / script, *arguments], env=env, cwd="/")
         assert done.status == 0, done.err
         return done.out.split("\0")[:-1]

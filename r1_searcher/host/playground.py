@@ -1,0 +1,91 @@
+"""The tiny world with its services, for as long as a command runs.
+
+    python -m r1_searcher.host.playground --preset tiny --seed 0 -- bash -c 'eval … --search "$RETRIEVER_URL"'
+
+The command finds `WORLD` (folder with corpus.jsonl, stage1.jsonl, stage2.jsonl, heldout.jsonl), `RETRIEVER_URL` (a BM25
+server over its corpus), `MODEL` (the preset's base model, built where it is missing), `SEED` and `PYTHON`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from foundation.cli import OneLineParser, run_command
+from foundation.errors import InputError
+from r1_searcher.host.services import Services, run, run_module
+from r1_searcher.recipe.presets import PROJECT, Preset, Simulator, find_preset, words_of
+
+RUNS = PROJECT / "runs"
+
+
+def world_of(seed: int | str) -> Path:
+    """Folder of a seed's world."""
+    return RUNS / f"tiny_world_seed{seed}"
+
+
+def model_of(preset: Preset) -> str:
+    """A preset's model as the trainer takes it."""
+    return str(PROJECT / preset.model) if preset.model.startswith("./") else preset.model
+
+
+def make_world(folder: Path, seed: int, *sizes: str) -> None:
+    """Make the world where it is missing."""
+    run_module("data_prep.tiny_world", "--out", str(folder), "--seed", str(seed), *sizes)
+
+
+def make_base(preset: Preset) -> None:
+    """Build the preset's tiny base model where it is missing (some minutes, once)."""
+    if preset.tiny is not None and preset.tiny.base_protocol:
+        run_module("data_prep.tiny_base", "--protocol", preset.tiny.base_protocol, "--out", model_of(preset))
+
+
+def start_retriever(services: Services, world: Path) -> str:
+    """A BM25 server over the world's corpus; returns its URL."""
+    return services.start("retriever", "retriever.server", "--corpus", str(world / "corpus.jsonl"), "--backend", "bm25")
+
+
+def start_simulator(services: Services, simulator: Simulator, seed: int) -> str:
+    """The tiny simulated search engine, built where it is missing; returns it as a source for searches.
+
+    It is built from a base model, real searches of scripted episodes, the data that come of them, and a supervised
+    fine-tuning with OpenRLHF.
+    """
+    folder = RUNS / "tiny_simulator"
+    data = folder / "data" / "sft.jsonl"
+    run_module("data_prep.tiny_simulator", "--out", str(folder / "base"))
+    if not data.is_file():
+        searches = str(folder / "base" / "searches")
+        options = ("--judge", "rule", "--mode", simulator.mode, "--out", str(data.parent))
+        run_module("data_prep.simulator_data", searches, *options)
+    model = ("--model", str(folder / "base"), "--data", str(data), "--out", str(folder / "model"))
+    run_module("r1_searcher.sft", *model, *words_of(simulator.flags))
+    url = services.start("simulator", "r1_searcher.serve", "--model", str(folder / "model"))
+    return f"simulate:{url}/v1?mode={simulator.mode}&noise={simulator.noise}&seed={seed}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; the status is the command's own, 2 after bad input."""
+    parser = OneLineParser(prog="python -m r1_searcher.host.playground", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", default="tiny", help="whose base model is built (default tiny)")
+    parser.add_argument("--seed", type=int, default=0, help="of the world (default 0)")
+    parser.add_argument("command", nargs="+", help="after --: what to run")
+    options = parser.parse_args(argv)
+    return run_command("playground", lambda: _run(find_preset(options.preset), options.seed, options.command))
+
+
+def _run(preset: Preset, seed: int, command: Sequence[str]) -> int:
+    if preset.tiny is None:
+        raise InputError(f"the preset {preset.name} has no tiny world")
+    with Services() as services:
+        world = world_of(seed)
+        make_world(world, seed)
+        make_base(preset)
+        found = {"WORLD": str(world), "RETRIEVER_URL": start_retriever(services, world), "MODEL": model_of(preset)}
+        return run(command, {**os.environ, **found, "SEED": str(seed), "PYTHON": sys.executable})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
