@@ -239,7 +239,8 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
     rate = float(str(command.get("actor.adam.lr"))) if command.get("actor.optim") == "adam" else 0.0
     step_size = update_size(str(command.get("actor.model_name_or_path")), rate)
-    guard = RunGuard(folder, GuardAction(options.guard), plan.recipe.protocol_spec, step_size)
+    estimator = str(command.get("algo.advantage.estimator"))
+    guard = RunGuard(folder, GuardAction(options.guard), plan.recipe.protocol_spec, step_size, estimator)
     status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose, guard).run()
     if status == 0:
         folder.mark_complete()

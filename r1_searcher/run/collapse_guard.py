@@ -29,7 +29,14 @@ class Kind(str, Enum):
     JUMPED = "jumped"
     """The mean is above the threshold times the lowest mean before, and above the floor."""
     DROPPED = "dropped"
-    """The mean is below the best mean before by more than threshold standard errors, and more than the floor."""
+    """The mean is certainly below what the run had certainly reached, by more than the floor.
+
+    Reached is the highest of `mean - threshold * standard error` over earlier windows of 2, 5, 10 and 20 steps; the
+    newest mean gets the same margin on its other side. The best earlier window would be the luckiest one: held
+    against it, two runs in three whose reward does not move at all are accused within 500 steps.
+    """
+    FAR = "far"
+    """The mean is further from 0 than the threshold."""
     BROKEN = "broken"
     """The value is there and not a number."""
 
@@ -50,6 +57,8 @@ class Sign:
     floor: float = 0.0
     error: str = ""
     """Metric with the standard error of a step's value, for `DROPPED`."""
+    estimator: str = ""
+    """Looked for only in runs with this advantage estimator; empty: in all."""
 
 
 SIGNS = (
@@ -60,9 +69,13 @@ SIGNS = (
     Sign("update_size", "guard/update_size", Kind.ABOVE, 0.03, 1, "the learning rate rewrites the model"),
     Sign("broken_loss", "policy_loss", Kind.BROKEN, 0.0, 1, "the loss is not a number"),
     Sign("broken_gradient", "actor_grad_norm", Kind.BROKEN, 0.0, 1, "the gradient is not a number"),
-    # Four standard errors happen by chance once in 30,000 steps; a tenth of a point is nothing to stop for, however
-    # certain (rewards span one to three points).
-    Sign("reward", "reward", Kind.DROPPED, 4.0, 2, "the reward falls", floor=0.1, error="episodes/reward_error"),
+    # Calibrated by simulation (`python -m benchmarks.guard_rates`, docs/results/guard.md): margin, window and floor at
+    # which less than one run in a hundred is accused that has 3,000 steps and a reward that does not move. A window of
+    # two steps of eight questions is too few: where one question in thirty fails, four of sixteen fail now and then.
+    Sign("reward", "reward", Kind.DROPPED, 4.0, 4, "the reward falls", floor=0.2, error="episodes/reward_error"),
+    # Of one update per batch the loss is minus the mean advantage, and group_norm makes each group's mean 0 and its
+    # standard deviation 1: in healthy runs it stays below 0.22. Half a deviation is a fault of arithmetic.
+    Sign("loss", "policy_loss", Kind.FAR, 0.5, 1, "the advantages are not centred", estimator="group_norm"),
     # Half of what it was is beyond any drift between batches of questions, where it was the rule before.
     Sign("format", "format/rate", Kind.FELL, 0.5, 2, "the policy leaves the format", floor=0.5),
     Sign("searching", "retrieval/rate", Kind.FELL, 0.5, 2, "the policy stops searching", floor=0.5),
@@ -108,11 +121,16 @@ class Alarm:
 
 @dataclass
 class _History:
-    """One sign's values, newest last, and its window means before the newest."""
+    """One sign's values, newest last, and what its windows before the newest had."""
 
     values: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    means: list[float] = field(default_factory=list)
+    squares: float = 0.0
+    """Sum of the squared standard errors of the values."""
+    best: float = -math.inf
+    lowest: float = math.inf
+    """Highest and lowest mean of a window before the newest."""
+    reached: float = -math.inf
+    """Best lower bound of an earlier window, for `DROPPED`."""
     active: bool = False
 
 
@@ -151,38 +169,58 @@ def _look(sign: Sign, history: _History, step: int, values: Mapping[str, float |
     if value is None or not math.isfinite(value):
         return None
     history.values.append(value)
-    history.errors.append(values.get(sign.error) or 0.0)
+    history.squares += (values.get(sign.error) or 0.0) ** 2
     if len(history.values) < sign.window:
         return None
     mean = statistics.fmean(history.values[-sign.window :])
+    if sign.kind is Kind.FAR:
+        mean = abs(mean)
+    if sign.kind is Kind.DROPPED:
+        history.reached = max(history.reached, _reached(sign, history))
     limit = _limit(sign, history)
     history.active = limit is not None and (mean > limit if sign.kind in _UPWARD else mean < limit)
-    history.means.append(mean)
+    history.best, history.lowest = max(history.best, mean), min(history.lowest, mean)
     return Alarm(step, sign, mean, limit) if history.active and not was_active and limit is not None else None
 
 
-_UPWARD = frozenset({Kind.ABOVE, Kind.ROSE, Kind.JUMPED})
+_UPWARD = frozenset({Kind.ABOVE, Kind.ROSE, Kind.JUMPED, Kind.FAR})
 
 
 def _limit(sign: Sign, history: _History) -> float | None:
     """What the newest mean is held against; None where the run has not shown yet what is usual for it."""
-    if sign.kind in (Kind.ABOVE, Kind.BELOW):
+    if sign.kind in (Kind.ABOVE, Kind.BELOW, Kind.FAR):
         return sign.threshold
-    if not history.means:
+    if not math.isfinite(history.best):
         return None
-    best, lowest = max(history.means), min(history.means)
     match sign.kind:
         case Kind.ROSE:
-            return sign.threshold if lowest < sign.threshold / 2 else None
+            return sign.threshold if history.lowest < sign.threshold / 2 else None
         case Kind.FELL:
-            return sign.threshold * best if best >= sign.floor else None
+            return sign.threshold * history.best if history.best >= sign.floor else None
         case Kind.JUMPED:
-            return max(sign.threshold * lowest, sign.floor)
+            return max(sign.threshold * history.lowest, sign.floor)
         case _:
-            return best - max(sign.threshold * _error_of_a_drop(sign, history), sign.floor)
+            margin = sign.threshold * _error(history) / math.sqrt(sign.window)
+            return history.reached - max(margin, sign.floor) if math.isfinite(history.reached) else None
 
 
-def _error_of_a_drop(sign: Sign, history: _History) -> float:
-    """Standard error of the difference of two means over the window, from the steps so far."""
-    squares = statistics.fmean(error**2 for error in history.errors)
-    return math.sqrt(2 * squares / sign.window)
+_REFERENCES = (2, 5, 10, 20)
+"""Steps of the windows that say what a run has reached: short ones early, long ones for small drops."""
+
+
+def _reached(sign: Sign, history: _History) -> float:
+    """The best lower bound of the windows that end just before the newest one; -inf before there is any."""
+    end = len(history.values) - sign.window
+    return max(
+        (
+            statistics.fmean(history.values[end - length : end]) - sign.threshold * _error(history) / math.sqrt(length)
+            for length in _REFERENCES
+            if end >= length
+        ),
+        default=-math.inf,
+    )
+
+
+def _error(history: _History) -> float:
+    """Standard error of one step's value, from the steps so far."""
+    return math.sqrt(history.squares / len(history.values))

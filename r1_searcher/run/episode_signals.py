@@ -17,7 +17,7 @@ from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 
 _SAME = 1e-6
-"""Rewards closer than this are the same: their difference gives no gradient."""
+"""Rewards closer than this are the same: they are handed to OpenRLHF as equal, so the group has no gradient."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Group:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all samples got the same reward, so that they give no gradient."""
+        """Whether all samples got the same reward, so that the group has no gradient."""
         return max(self.rewards) - min(self.rewards) < _SAME
 
 
@@ -45,6 +45,8 @@ class StepSignals:
     """Grows by one episode at a time; `values` gives what is known so far."""
 
     protocol: Protocol
+    stage: int = 1
+    """Reward stage of the step's episodes."""
     groups: dict[str, _Group] = field(default_factory=lambda: defaultdict(_Group))
     """By question."""
     think_words: list[int] = field(default_factory=list)
@@ -58,6 +60,7 @@ class StepSignals:
         """Count one line of an episode log. One that its search service failed says nothing about the policy."""
         if episode["stop_reason"] == StopReason.RETRIEVER_ERROR.value:
             return
+        self.stage = episode.get("stage", 1)
         group = self.groups[episode["row"]["id"]]
         group.rewards.append(float(episode["reward"]["total"]))
         actions = [span for span in episode["spans"] if span[0] == SpanKind.ACTION.value]
@@ -77,7 +80,7 @@ class StepSignals:
         """`episodes/<name>` to value; what cannot be told is left out.
 
         Args:
-            best_reward: the highest reward of an episode in the run so far. A question that is always answered
+            best_reward: the highest reward of an episode in the run's stage so far. A question that is always answered
                 with that one is solved: that its group gives no gradient, and no surprise, is no sign of anything.
         """
         groups = list(self.groups.values())

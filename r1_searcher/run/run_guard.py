@@ -22,7 +22,7 @@ from typing import Any
 from foundation.storage import JsonLines, read_json_lines
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.run.checkpoints import go_back_to, kept_steps
-from r1_searcher.run.collapse_guard import Alarm, CollapseGuard
+from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
 from r1_searcher.run.episode_signals import StepSignals
 from r1_searcher.run.run_folder import RunFolder
 
@@ -53,7 +53,8 @@ class EpisodeTail:
     folder: Path
     protocol: Protocol
     steps: dict[int, StepSignals] = field(default_factory=dict)
-    best_reward: float = float("-inf")
+    best_rewards: dict[int, float] = field(default_factory=dict)
+    """Highest reward of an episode so far, by reward stage: another stage is another scale."""
     _offsets: dict[Path, int] = field(default_factory=dict)
     _resumed_at: int = 0
 
@@ -65,12 +66,13 @@ class EpisodeTail:
             for episode in self._new_episodes(path):
                 signals = self.steps.setdefault(episode["step"], StepSignals(self.protocol))
                 signals.add(episode)
-                self.best_reward = max(self.best_reward, signals.best_reward)
+                best = self.best_rewards.get(signals.stage, float("-inf"))
+                self.best_rewards[signals.stage] = max(best, signals.best_reward)
 
     def values(self, step: int) -> dict[str, float]:
         """The signals of a step; empty where none of its episodes was logged."""
         signals = self.steps.pop(step, None)
-        return signals.values(self.best_reward) if signals else {}
+        return signals.values(self.best_rewards[signals.stage]) if signals else {}
 
     def _begin(self, path: Path) -> None:
         """A new file is of a new attempt where its name (see `AgentExecutor.log`) begins with another step."""
@@ -97,13 +99,28 @@ class EpisodeTail:
 class RunGuard:
     """Watches one attempt at a run."""
 
-    def __init__(self, folder: RunFolder, action: GuardAction, protocol: Protocol, update_size: float | None) -> None:
-        """`update_size`: the learning rate after warm-up, as a share of the model's weights; None: not known."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        action: GuardAction,
+        protocol: Protocol,
+        update_size: float | None,
+        estimator: str = "",
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            folder: the run's.
+            action: what an alarm leads to.
+            protocol: how the run's episodes are written.
+            update_size: the learning rate after warm-up, as a share of the model's weights; None: not known.
+            estimator: the run's advantage estimator, which some signs are about.
+        """
         self.action = action
         self._folder = folder
         self._update_size = update_size
         self._episodes = EpisodeTail(folder.path / "trajectories", protocol)
-        self._guard = CollapseGuard()
+        self._guard = CollapseGuard([sign for sign in SIGNS if sign.estimator in ("", estimator)])
         self._started = time.time()
         self._first = folder.last_step
         self._last = 0
