@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.results.page import replace_section
+from foundation.cli import OneLineParser, positive, run_command
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
 
 SAMPLES = 8
@@ -146,16 +147,19 @@ def markdown(runs: int, healthy: dict[Course, list[float]], falling: dict[Course
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=400, help="simulated runs per row")
+    parser = OneLineParser(prog="benchmarks.guard_rates", description=__doc__)
+    parser.add_argument("--runs", type=positive, default=400, help="simulated runs per row (%(default)s)")
     parser.add_argument("--markdown", type=Path, help="page to write the tables to")
     options = parser.parse_args(argv)
+    return run_command("benchmarks.guard_rates", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     with ProcessPoolExecutor() as pool:
         text = markdown(options.runs, false_alarms(options.runs, pool.map), detections(options.runs, pool.map))
     print(text)
     if options.markdown:
         replace_section(options.markdown, "guard_rates", text)
-    return 0
 
 
 if __name__ == "__main__":
