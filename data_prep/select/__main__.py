@@ -16,7 +16,10 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from data_prep.select import options as flags
@@ -30,6 +33,7 @@ from data_prep.select.selection import (
     class_questions,
 )
 from data_prep.select.stages import draw_stages
+from eval.play.contestant import Contestant
 from eval.play.engine import console_apart
 from eval.play.options import services_of
 from eval.play.policies import PlayedModel
@@ -42,13 +46,31 @@ from r1_searcher.episode.rollout import Environment
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a selection reaches out to; a test gives its own."""
+
+    model: Callable[[argparse.Namespace], PlayedModel] = flags.model_of
+    """The model that the flags name."""
+    services: Callable[[argparse.Namespace, Contestant], Services] = services_of
+    """The search services that the flags name, for the recipe with search."""
+    console: Callable[[Path], AbstractContextManager[TextIO]] = console_apart
+    """Sends what libraries print to a file; gives the console."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    return run_command("select", lambda: _run(argv), resumable=True)
+    return run_command("select", lambda: select(argv), resumable=True)
 
 
-def _run(argv: Sequence[str] | None) -> None:
+def select(argv: Sequence[str] | None, surroundings: Surroundings | None = None) -> None:
+    """Make the selection that the flags describe.
+
+    Raises:
+        InputError: flags, files or a folder that cannot work, or a manifest that does not fit.
+        RunAborted: a dead service, a full disk, or sets that differ from a manifest's.
+    """
     options, manifest = flags.parse(argv, __doc__)
     job = flags.job_of(options)
     folder = SelectionFolder(options.out.resolve())
@@ -57,7 +79,7 @@ def _run(argv: Sequence[str] | None) -> None:
     if manifest is not None:
         check_equal(_hashes(manifest["inputs"]), _hashes(inputs), "--data is not the manifest's", "give those files")
         folder.take_rollouts_of(SelectionFolder(options.from_manifest.resolve().parent), manifest["rollouts_sha256"])
-    settings, log = _play(options, job, folder, manifest)
+    settings, log = _play(options, job, folder, manifest, surroundings or Surroundings())
     classed = class_questions(job.rows, log, job.closed_book, job.search, job.bounds, job.keep_known)
     selection = Selection(classed, draw_stages(job.plan, classed, options.seed))
     plan = {stage: [str(quota) for quota in quotas] for stage, quotas in job.plan.items()}
@@ -75,7 +97,11 @@ def _hashes(inputs: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 
 
 def _play(
-    options: argparse.Namespace, job: Job, folder: SelectionFolder, manifest: Mapping[str, Any] | None
+    options: argparse.Namespace,
+    job: Job,
+    folder: SelectionFolder,
+    manifest: Mapping[str, Any] | None,
+    surroundings: Surroundings,
 ) -> tuple[dict[str, Any], RolloutLog]:
     """Play what is missing; the settings that the rollouts were played under, and all of them.
 
@@ -86,7 +112,7 @@ def _play(
         log.close()  # it is read only
         if not _missing(job, log):
             return json.loads(folder.settings_file.read_text(encoding="utf-8")), log
-    model, services = flags.model_of(options), services_of(options, job.search.contestant)
+    model, services = surroundings.model(options), surroundings.services(options, job.search.contestant)
     model.check()
     settings = _settings(job, model, services)
     if manifest is not None:
@@ -95,7 +121,7 @@ def _play(
     log = RolloutLog(folder.rollouts_file, job.judgement)
     try:
         if _missing(job, log):
-            with console_apart(folder.log_file) as console:
+            with surroundings.console(folder.log_file) as console:
                 asyncio.run(_roll(job, model, services, log, options.concurrency, console))
     finally:
         log.close()

@@ -47,7 +47,7 @@ class Lanes:
             processors: to be used by all lanes together; default as many as OpenMP would use.
         """
         processors = processors or _openmp_threads()
-        count = min(MAX_LANES, processors)
+        self._count = count = min(MAX_LANES, processors)
         self._encode, self._measure, self._batch_size = encode, measure, batch_size
         self._measuring = threading.Lock()
         self._threads_per_lane = max(1, processors // count)
@@ -57,6 +57,10 @@ class Lanes:
         for _ in range(count):
             self._models.put(copy.deepcopy(model, dict(weights)))
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="encode", initializer=self._limit_thread)
+
+    def __len__(self) -> int:
+        """Forward passes that may go on at the same time."""
+        return self._count
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of at least one text, float32 [len(texts), dim]; texts of like length share a pass."""

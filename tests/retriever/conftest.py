@@ -55,7 +55,7 @@ def wiki_passages(wiki_mini: Path) -> list[Passage]:
     return read_corpus(wiki_mini / "passages.jsonl")
 
 
-class _Stop:
+class Stop:
     """What `StopSignal` is to a process, for a server in a thread."""
 
     def __init__(self) -> None:
@@ -65,20 +65,22 @@ class _Stop:
     def serve_with(self, wake: Callable[[], None]) -> None:
         self.wake = wake
 
+    def now(self) -> None:
+        self.stopping = True
+        self.wake()
+
 
 @contextlib.contextmanager
-def serve(index, **options) -> Iterator[str]:
+def serve(index, service: SearchService | None = None, **options) -> Iterator[str]:
     """The real app under the real server loop, in a thread; gives the URL. `options` are those of `create_app`."""
-    listener, stop = bind("127.0.0.1", 0), _Stop()
-    service = SearchService()
+    listener, stop, service = bind("127.0.0.1", 0), Stop(), service or SearchService()
     service.open(index)
     app = create_app(service, **options)
     server = HttpServer(app, listener, threads=16, max_body_bytes=options.get("max_body_bytes", MAX_BODY_BYTES))
     thread = threading.Thread(target=server.serve, args=(service, stop, None, ""), daemon=True)
     thread.start()
     yield url_of("127.0.0.1", listener)
-    stop.stopping = True
-    stop.wake()
+    stop.now()
     thread.join(timeout=10)
     assert not thread.is_alive()
 

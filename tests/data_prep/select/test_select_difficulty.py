@@ -16,12 +16,12 @@ from support.commands import status_of
 from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
 
 from data_prep.questions.sampling import shuffled
-from data_prep.select import __main__ as select
-from data_prep.select import options as select_options
+from data_prep.select.__main__ import Surroundings, select
 from data_prep.select.difficulty import Bounds, Difficulty, Tries
 from data_prep.select.stages import PLANS, ClassedRow, Quota, draw_stages
 from eval.play.evaluation import Decoding
 from eval.play.service import Services
+from foundation.cli import run_command
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.question import QARow, read_rows
@@ -85,12 +85,24 @@ class ScriptedTurns:
         return await ScriptedPolicy(TOKENIZER, [turn]).generate(ids, stops=stops, max_tokens=max_tokens)
 
 
+@dataclass(frozen=True)
+class FakeServices(Services):
+    """Searches that a script answers."""
+
+    retriever: FakeRetriever = field(default_factory=FakeRetriever)
+
+    def facts(self):
+        return {"index": "fake"}
+
+    def open(self):
+        return self.retriever, {}
+
+
 @dataclass
 class World:
     """A folder with questions, and the command on them."""
 
     folder: Path
-    monkeypatch: pytest.MonkeyPatch
     skills: dict[str, Skill]
     retriever: FakeRetriever = field(default_factory=lambda: FakeRetriever((passages("a fact"),)))
 
@@ -105,13 +117,16 @@ class World:
 
     def run(self, out: str, *more: str, model: ScriptedModel | None = None) -> tuple[int, ScriptedModel]:
         model = model or ScriptedModel(self.skills)
-        services = Services("fake")
-        for name, fake in (("facts", lambda _: {"index": "fake"}), ("open", lambda _: (self.retriever, {}))):
-            self.monkeypatch.setattr(Services, name, fake)
-        self.monkeypatch.setattr(select_options, "model_of", lambda options: model)
-        self.monkeypatch.setattr(select, "services_of", lambda options, contestant: services)
-        self.monkeypatch.setattr(select, "console_apart", lambda file: contextlib.nullcontext(io.StringIO()))
-        return status_of(select.main, *more, "--out", self.folder / out), model
+        surroundings = Surroundings(
+            model=lambda options: model,
+            services=lambda options, contestant: FakeServices("fake", retriever=self.retriever),
+            console=lambda file: contextlib.nullcontext(io.StringIO()),
+        )
+
+        def command(argv: Sequence[str]) -> int:
+            return run_command("select", lambda: select(argv, surroundings), resumable=True)
+
+        return status_of(command, *more, "--out", self.folder / out), model
 
     def texts(self, out: str) -> dict[str, str]:
         names = ("questions.jsonl", "stage1.jsonl", "stage2.jsonl")
@@ -136,8 +151,8 @@ STAGES = ["--stage1", "*:medium=1", "--stage2", "*:medium=all", "*:hard=all"]
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch) -> World:
-    return World(tmp_path, monkeypatch, dict(SKILLS))
+def world(tmp_path) -> World:
+    return World(tmp_path, dict(SKILLS))
 
 
 @pytest.fixture

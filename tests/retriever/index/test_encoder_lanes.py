@@ -78,9 +78,16 @@ def test_many_callers(model):
 
 
 def test_weights_are_shared_and_lanes_are_few(model):
-    lanes = lanes_of(model, processors=64)
-    copies = [lanes._models.get() for _ in range(lanes._models.qsize())]
-    assert len(copies) == MAX_LANES and all(each is not model and each.weight is model.weight for each in copies)
+    copies, together = [], threading.Barrier(MAX_LANES)
+
+    def encode(copy, texts):
+        copies.append(copy)
+        together.wait(10)  # so that every lane is at work at the same time
+        return copy(texts)
+
+    Lanes(model, encode, lengths, batch_size=1, processors=64).encode(["1"] * MAX_LANES)
+    assert len(set(map(id, copies))) == MAX_LANES
+    assert all(each is not model and each.weight is model.weight for each in copies)
 
 
 def test_an_error_reaches_its_caller_and_no_other(model):
@@ -94,4 +101,4 @@ def test_an_error_reaches_its_caller_and_no_other(model):
 @pytest.mark.parametrize(("variable", "lanes"), [("1", 1), ("3", 3), ("2,1", 2), ("100", MAX_LANES)])
 def test_openmp_says_how_many_processors(model, monkeypatch, variable, lanes):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert lanes_of(model, processors=None)._models.qsize() == lanes
+    assert len(lanes_of(model, processors=None)) == lanes

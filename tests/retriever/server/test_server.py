@@ -60,7 +60,7 @@ BAD_BODIES = [
     (b"hello", "not JSON"),
     (b"\xff\xfe", "not UTF-8"),
     (b"[" * 1500, "not JSON"),
-    (b"1" * 1900, ""),
+    (b"1" * 1900, "JSON object, got 111"),
     (b"[]", "JSON object"),
     (b'"text"', "JSON object"),
     (b"null", "JSON object"),
@@ -248,6 +248,7 @@ def test_metrics(bm25):
 def test_concurrent_callers_share_a_search_over_http(serve_index, bm25):
     """Three callers while both workers search: the next search is of all three."""
     batches: list[int] = []
+    service = SearchService()
     entered, gate = threading.Semaphore(0), threading.Event()
 
     class Gated:
@@ -269,12 +270,13 @@ def test_concurrent_callers_share_a_search_over_http(serve_index, bm25):
                 asked.append(asyncio.ensure_future(client.search(SearchRequest(query, 1))))
                 assert await asyncio.to_thread(entered.acquire, timeout=10)
             asked += [asyncio.ensure_future(client.search(SearchRequest(q, 1))) for q in ("twin", "nolan", "spirit")]
-            await asyncio.sleep(0.5)
+            while "retriever_waiting_queries 3.0" not in service.metrics.render().decode():
+                await asyncio.sleep(0.01)
             gate.set()
             return sum(map(len, await asyncio.gather(*asked)))
 
-    with serve_index(Gated()) as url:
-        assert asyncio.run(scenario(url)) >= 4
+    with serve_index(Gated(), service) as url:
+        assert asyncio.run(asyncio.wait_for(scenario(url), 30)) >= 4
     assert batches == [1, 1, 3]
 
 
