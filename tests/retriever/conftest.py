@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.servers import command_served, serve
 
-from foundation.process import bind, url_of
 from retriever import Passage
 from retriever.index.bm25 import Bm25Index
 from retriever.index.corpus import read_corpus
-from retriever.server.app import MAX_BODY_BYTES, create_app
-from retriever.server.search_service import SearchService
-from retriever.server.waitress_host import HttpServer
 
 PASSAGES = [
     Passage("p0", "Lilu (mythology)", "A lilu is a masculine Akkadian word for a spirit."),
@@ -55,36 +51,6 @@ def wiki_passages(wiki_mini: Path) -> list[Passage]:
     return read_corpus(wiki_mini / "passages.jsonl")
 
 
-class Stop:
-    """What `StopSignal` is to a process, for a server in a thread."""
-
-    def __init__(self) -> None:
-        self.stopping = False
-        self.wake: Callable[[], None] = lambda: None
-
-    def serve_with(self, wake: Callable[[], None]) -> None:
-        self.wake = wake
-
-    def now(self) -> None:
-        self.stopping = True
-        self.wake()
-
-
-@contextlib.contextmanager
-def serve(index, service: SearchService | None = None, **options) -> Iterator[str]:
-    """The real app under the real server loop, in a thread; gives the URL. `options` are those of `create_app`."""
-    listener, stop, service = bind("127.0.0.1", 0), Stop(), service or SearchService()
-    service.open(index)
-    app = create_app(service, **options)
-    server = HttpServer(app, listener, threads=16, max_body_bytes=options.get("max_body_bytes", MAX_BODY_BYTES))
-    thread = threading.Thread(target=server.serve, args=(service, stop, None, ""), daemon=True)
-    thread.start()
-    yield url_of("127.0.0.1", listener)
-    stop.now()
-    thread.join(timeout=10)
-    assert not thread.is_alive()
-
-
 @pytest.fixture(scope="session")
 def served_url(bm25: Bm25Index) -> Iterator[str]:
     with serve(bm25) as url:
@@ -94,6 +60,13 @@ def served_url(bm25: Bm25Index) -> Iterator[str]:
 @pytest.fixture
 def serve_index():
     return serve
+
+
+@pytest.fixture
+def serve_command(monkeypatch, tmp_path):
+    """`python -m retriever.server` with the flags given, in this process: a context that gives its URL."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # the command sets it for its process, which is this one
+    return lambda *flags: command_served(monkeypatch, tmp_path / "url", flags)
 
 
 class ScriptedServer:

@@ -1,4 +1,7 @@
-"""`python -m retriever.server` as a process: ready file, signals, the parent's end, usage errors."""
+"""`python -m retriever.server`: ready file, signals, the parent's end, token, usage errors.
+
+What ends a process is tested on processes; the rest asks the command in this one.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.commands import status_of
+from support.servers import Stop
 
 from foundation.process import TOKEN_VARIABLE, bind, url_of, write_ready_file
 from retriever import RetrieverRejected, RetrieverUnavailable, SearchRequest
@@ -65,10 +70,13 @@ def ask(url: str):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_from_start_to_signal(corpus, tmp_path, number, passages):
+    """Started from a thread that ends at once: what counts as the parent is the process."""
     ready = tmp_path / "url"
     ready.write_text("http://stale\n")
-    command = [*SERVER, "--corpus", corpus, "--port", "0", "--ready-file", ready]
-    with started(command, stderr=subprocess.PIPE) as process:
+    command = [*SERVER, "--corpus", corpus, "--port", "0", "--ready-file", ready, "--exit-with-parent", os.getpid()]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as short:
+        process = short.submit(stack.enter_context, started(command, stderr=subprocess.PIPE)).result()
+        short.shutdown()
         wait_for(lambda: ready.exists() and "stale" not in ready.read_text())
         url = ready.read_text().strip()
         health, hits = ask(url)
@@ -76,18 +84,13 @@ def test_from_start_to_signal(corpus, tmp_path, number, passages):
         process.send_signal(number)
         log = process.communicate(timeout=30)[1]
     assert process.returncode == 0 and not ready.exists()
-    assert f"ready at {url}" in log and "Traceback" not in log and "bm25s" not in log
+    assert f"ready at {url}" in log and "is gone" not in log and "Traceback" not in log and "bm25s" not in log
 
 
-def test_a_saved_dense_index(passages, tmp_path):
+def test_a_saved_dense_index(passages, tmp_path, serve_command):
     DenseIndex.build(passages, HashingEncoder(128)).save(tmp_path / "index")
-    ready = tmp_path / "url"
-    command = [*SERVER, "--index", tmp_path / "index", "--port", "0", "--ready-file", ready]
-    with started(command, stderr=subprocess.DEVNULL) as process:
-        wait_for(ready.exists)
-        health, hits = ask(ready.read_text().strip())
-        process.terminate()
-        assert process.wait(timeout=30) == 0
+    with serve_command("--index", tmp_path / "index") as url:
+        health, hits = ask(url)
     assert health.index == "dense:hashing" and len(hits) == 2
 
 
@@ -126,15 +129,20 @@ def test_bad_arguments_are_one_line_and_code_2(corpus, tmp_path, bm25, capsys, m
         assert "s3cret" not in errors
 
 
-def test_a_bad_start_is_quick_and_quiet(corpus, tmp_path):
+def test_a_bad_start_is_quick_and_quiet(tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.touch()
+    command = [*SERVER, "--corpus", empty, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "is empty" in done.stderr
+
+
+def test_a_taken_port_is_one_line(corpus, monkeypatch, capsys):
+    monkeypatch.setattr("retriever.server.__main__.StopSignal", Stop)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        for case, said in (([empty, "--port", "0"], "is empty"), ([corpus, "--port", port], "cannot listen")):
-            command = [*SERVER, "--corpus", *case]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-            assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and said in done.stderr
+        assert status_of(main, "--corpus", corpus, "--port", taken.getsockname()[1]) == 2
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1 and "cannot listen" in errors
 
 
 PARENT = """
@@ -163,24 +171,6 @@ def test_stops_when_its_parent_is_killed(corpus, tmp_path):
         raise
 
 
-def test_the_right_parent_pid_is_accepted_and_outlives_its_thread(corpus, tmp_path):
-    ready = tmp_path / "url"
-    command = [*SERVER, "--corpus", corpus, "--port", "0", "--ready-file", ready]
-    context = started([*command, "--exit-with-parent", os.getpid()], stderr=subprocess.DEVNULL)
-    processes: list[subprocess.Popen[str]] = []
-    thread = threading.Thread(target=lambda: processes.append(context.__enter__()))
-    thread.start()
-    thread.join()
-    try:
-        wait_for(ready.exists)
-        time.sleep(0.5)
-        assert processes[0].poll() is None
-        processes[0].terminate()
-        assert processes[0].wait(timeout=30) == 0
-    finally:
-        context.__exit__(None, None, None)
-
-
 def test_requests_under_way_are_answered_before_stopping(serve_index, passages, bm25):
     class Slow:
         name = "slow"
@@ -190,15 +180,15 @@ def test_requests_under_way_are_answered_before_stopping(serve_index, passages, 
 
         def search(self, queries, top_k):
             under_way.set()
-            time.sleep(0.4)
+            wait_for(lambda: service.health.status == "stopping")
             return bm25.search(queries, top_k)
 
     async def search(url: str) -> None:
         async with HttpRetriever(url, attempts=1) as client:
             answers.append(await client.search(SearchRequest("paris", 1)))
 
-    under_way, answers = threading.Event(), []
-    with serve_index(Slow()) as url:
+    under_way, answers, service = threading.Event(), [], SearchService()
+    with serve_index(Slow(), service) as url:
         thread = threading.Thread(target=lambda: asyncio.run(search(url)))
         thread.start()
         under_way.wait(timeout=5)
@@ -207,23 +197,20 @@ def test_requests_under_way_are_answered_before_stopping(serve_index, passages, 
 
 
 @pytest.mark.parametrize("place", ["file", "environment"])
-def test_the_token_comes_from_a_file_or_the_environment(corpus, tmp_path, monkeypatch, place):
+def test_the_token_comes_from_a_file_or_the_environment(corpus, tmp_path, monkeypatch, caplog, serve_command, place):
+    caplog.set_level("INFO")
     monkeypatch.setenv(TOKEN_VARIABLE, "right" if place == "environment" else "another")
-    ready, flags = tmp_path / "url", []
+    flags = []
     if place == "file":
         (tmp_path / "token").write_text("right\n")
         flags = ["--token-file", tmp_path / "token"]
-    command = [*SERVER, "--corpus", corpus, "--port", "0", "--ready-file", ready, *flags]
-    with started(command, stderr=subprocess.PIPE) as process:
-        wait_for(ready.exists)
-        url = ready.read_text().strip()
+    with serve_command("--corpus", corpus, *flags) as url:
         monkeypatch.setenv(TOKEN_VARIABLE, "wrong")
         with pytest.raises(RetrieverRejected, match="401"):
             ask(url)
         monkeypatch.setenv(TOKEN_VARIABLE, "right")
         assert len(ask(url)[1]) == 2
-        process.terminate()
-        assert "right" not in process.communicate(timeout=30)[1]
+    assert f"ready at {url}" in caplog.text and "right" not in caplog.text
 
 
 def test_the_socket_answers_while_the_index_loads(bm25):
@@ -240,18 +227,11 @@ def test_the_socket_answers_while_the_index_loads(bm25):
         loaded.set()
         async with HttpRetriever(url, attempts=4, backoff=0.2) as client:
             seen.append(len(await client.search(SearchRequest("paris", 1))))
-        stop.stopping = True
-        stop.wake()
+        stop.now()
 
     def work() -> None:
         assert loaded.wait(10)
         service.open(bm25)
-
-    class Stop:
-        stopping = False
-
-        def serve_with(self, wake) -> None:
-            self.wake = wake
 
     stop = Stop()
     with bind("127.0.0.1", 0) as listener:

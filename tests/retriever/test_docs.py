@@ -1,0 +1,88 @@
+"""Every command of docs/retriever.md does what the page says, on a small corpus."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from data_prep.corpus.__main__ import main as corpus_main
+from eval.run import main as evaluate
+from retriever import SearchRequest, check, plan
+from retriever.build.__main__ import main as build_main
+from retriever.client.http_retriever import HttpRetriever
+from retriever.index.corpus import write_corpus
+from retriever.server.__main__ import main as server_main
+
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "retriever.md").read_text(encoding="utf-8")
+COMMANDS = {
+    "data_prep.corpus": corpus_main,
+    "retriever.plan": plan.main,
+    "retriever.build": build_main,
+    "retriever.check": check.main,
+    "retriever.server": server_main,
+}
+SMALL = {"e5-base-v2": "hashing", "IVF4096,SQ8": "IVF4,SQ8", "HNSW32": "HNSW8"}
+"""What stands on the page, and what a test can afford."""
+
+
+def lines() -> list[list[str]]:
+    """The command lines of the page's bash blocks, from the module on."""
+    blocks = "".join(re.findall(r"```bash\n(.*?)```", DOCS, flags=re.S)).replace("\\\n", " ")
+    return [shlex.split(line)[2:] for line in blocks.splitlines() if line.strip()]
+
+
+def test_the_page_shows_every_command_once():
+    assert [module for module, *_ in lines()] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_the_commands_exist_under_the_names_of_the_page(module):
+    found = importlib.import_module(module)
+    command = found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")
+    assert command.main is COMMANDS[module]
+
+
+def test_every_flag_of_the_page_is_taken(capsys):
+    known: set[str] = set()
+    for command in (*COMMANDS.values(), evaluate):
+        with pytest.raises(SystemExit):
+            command(["--help"])
+        known |= set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+    written = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", DOCS))
+    assert len(written) >= 10 and written - known == set()
+
+
+def test_from_a_dump_to_a_service(tmp_path, monkeypatch, capsys, serve_command):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": str(n), "contents": f'"Page {n}"\nword{n} of page {n}, and more'} for n in range(300)]
+    Path("wiki-18.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    *offline, (_, *serving) = [[SMALL.get(word, word) for word in line] for line in lines()]
+    for module, *flags in offline:
+        if module == "retriever.plan":
+            flags += ["--budget", "0.05"]
+        assert COMMANDS[module](flags) == 0, module
+    said = capsys.readouterr().out
+    assert "300 passages" in said and "recall of exact" in said
+    assert found_first(serve_command, serving, "word7") == "7"
+
+
+def test_a_file_of_passages_at_once(tmp_path, monkeypatch, passages, serve_command):
+    monkeypatch.chdir(tmp_path)
+    write_corpus(Path("passages.jsonl"), passages)
+    (flags,) = re.findall(r"^Without a dump, `([^`]+)` serves", DOCS, flags=re.M)
+    assert found_first(serve_command, flags.split(), "capital of france") == "p3"
+
+
+def found_first(serve_command, flags: list[str], query: str) -> str:
+    async def ask(url: str) -> str:
+        async with HttpRetriever(url, attempts=1) as client:
+            return (await client.search(SearchRequest(query, 3)))[0].passage.id
+
+    with serve_command(*flags) as url:
+        return asyncio.run(ask(url))
