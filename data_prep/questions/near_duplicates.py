@@ -90,6 +90,7 @@ class Match:
 @lru_cache(maxsize=1 << 16)
 def words_of(text: str) -> frozenset[str]:
     """The words of a text, without case, accents, punctuation, and apostrophes inside of words."""
+    # Not `retriever.index.words`, which cuts "what's" in two: a word more or less decides here.
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(character for character in decomposed if unicodedata.category(character) != _ACCENTS)
     joined = plain.replace("'", "").replace("’", "")

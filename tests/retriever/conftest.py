@@ -38,6 +38,12 @@ def bm25(passages: list[Passage]) -> Bm25Index:
 
 
 @pytest.fixture(scope="session")
+def encyclopedia() -> Path:
+    """Folder with the project's own small corpus and questions; see tests/data/README.md."""
+    return Path(__file__).resolve().parents[1] / "data" / "encyclopedia"
+
+
+@pytest.fixture(scope="session")
 def wiki_mini() -> Path:
     """Folder with real passages, present only where the project is developed."""
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "wiki_mini"

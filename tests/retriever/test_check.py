@@ -19,7 +19,7 @@ from retriever.build.embeddings import Embeddings
 from retriever.build.stages import DensePlan, build_dense
 from retriever.check import Question, exact_rows, read_questions, recall_of_gold
 from retriever.index.bm25 import Bm25Index
-from retriever.index.corpus import write_corpus
+from retriever.index.corpus import read_corpus, write_corpus
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import HashingEncoder, load_encoder
 from retriever.index.faiss_vectors import FaissVectors
@@ -162,6 +162,16 @@ def test_the_plan_command(many, tmp_path, capsys):
 def test_wrong_plans_are_one_line(arguments, said, capsys):
     assert status_of(plan.main, *arguments) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_recall_of_the_gold_titles_of_a_small_encyclopedia(encyclopedia):
+    """Two-hop questions among them: what each index finds, and both together, is known."""
+    passages = read_corpus(encyclopedia / "passages.jsonl")
+    questions = read_questions(encyclopedia / "questions.jsonl")
+    lexical, dense = Bm25Index.build(passages), DenseIndex.build(passages, HashingEncoder(512))
+    recall = [check.check(index, questions, 5, None).recall_of_gold for index in (lexical, dense)]
+    assert recall == [pytest.approx(0.95), pytest.approx(0.825)]
+    assert check.check(HybridIndex(lexical, dense), questions, 5, None).recall_of_gold == pytest.approx(0.875)
 
 
 @pytest.mark.slow

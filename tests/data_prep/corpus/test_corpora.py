@@ -27,7 +27,7 @@ from retriever.index.corpus import read_corpus
 from retriever.index.store import PassageStore
 
 ROOT = Path(__file__).resolve().parents[3]
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data" / "raw_samples"
 
 
 def read(format_name: str, row: object, **cutting: object) -> list[Passage]:
@@ -231,11 +231,13 @@ def test_finished_units_are_not_done_again_after_a_kill_of_all_processes(tmp_pat
     assert list(store) == read_corpus(source)
 
 
-def test_real_samples(tmp_path):
-    if not SHARED.is_dir():
-        pytest.skip(f"no real samples: {SHARED} is not here")
-    kilt = SHARED / "raw_samples" / "kilt_knowledgesource.jsonl"
+@pytest.mark.parametrize(("folder", "pages"), [(ROOT / "tests/data/releases", 3), (SHARED, 8)])
+def test_pages_as_released(tmp_path, folder, pages):
+    if not folder.is_dir():
+        pytest.skip(f"no real samples: {folder} is not here")
+    kilt = folder / "kilt_knowledgesource.jsonl"
     assert build("--format", "kilt", "--input", kilt, "--out", tmp_path / "kilt") == 0
     store = PassageStore.open(tmp_path / "kilt")
-    assert len({passage.title for passage in store}) == 8 and store.facts["bad_lines"] == 0
+    assert len({passage.title for passage in store}) == pages and store.facts["bad_lines"] == 0
     assert all(len(passage.text.split()) <= 100 and "::::" not in passage.text for passage in store)
+    assert len(store) > pages, "a long page is cut"

@@ -15,7 +15,7 @@ from data_prep.questions.qa_datasets import DATASETS, read_row
 from r1_searcher.episode.question import QARow, read_rows
 
 ROOT = Path(__file__).resolve().parents[3]
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data" / "raw_samples"
 DOCS = ROOT / "docs" / "data.md"
 
 HOTPOTQA = {
@@ -177,13 +177,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, file, te
     assert said in capsys.readouterr().err.splitlines()[-1] and not out.exists()
 
 
-def test_real_samples(tmp_path):
-    if not SHARED.is_dir():
-        pytest.skip(f"no real samples: {SHARED} is not here")
+@pytest.mark.parametrize(
+    ("folder", "counts"), [(ROOT / "tests/data/releases", {"hotpotqa": 4, "musique": 3}), (SHARED, {})]
+)
+def test_rows_as_released(tmp_path, folder, counts):
+    if not folder.is_dir():
+        pytest.skip(f"no real samples: {folder} is not here")
     for name, hops in (("hotpotqa", {2}), ("musique", {2, 4})):
-        text = (SHARED / "raw_samples" / f"{name}.jsonl").read_text(encoding="utf-8")
-        rows = read(tmp_path, name, f"{name}.jsonl", text)
-        assert len(rows) == 5 and {row.hops for row in rows} == hops and all(row.titles for row in rows)
+        rows = read(tmp_path, name, f"{name}.jsonl", (folder / f"{name}.jsonl").read_text(encoding="utf-8"))
+        assert len(rows) == counts.get(name, 5) and {row.hops for row in rows} == hops
+        assert all(row.titles for row in rows) and len({row.id for row in rows}) == len(rows)
 
 
 COMMANDS = re.findall(r"^(?:\S*/)?python -m (data_prep\S*) (.*)$", DOCS.read_text(encoding="utf-8"), flags=re.M)
