@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.results.page import section_from_runs, section_parser
 from foundation.cli import run_command
-from foundation.storage import read_json_lines
+from foundation.json_lines import read_finished
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import RunFolder
 
@@ -59,7 +59,7 @@ class Run:
 
 
 def _warnings(file: Path) -> list[str]:
-    rows = read_json_lines(file) if file.is_file() else []
+    rows = read_finished(file) if file.is_file() else []
     return [f"{row['sign']} (step {row['step']})" for row in rows]
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from foundation.cli import OneLineParser, run_command
+from foundation.files import write_json
 from foundation.workers import cores
 from retriever.build.costs import measure_index, sample_vectors
 from retriever.build.embeddings import SHARD_SIZE
@@ -230,7 +231,7 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{asdict(rows[-1])}: time {100 * time_off:+.0f} %, size {100 * size_off:+.1f} %", flush=True)
     result["indexes"] = [asdict(row) for row in rows]
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

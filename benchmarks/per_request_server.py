@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foundation.cli import OneLineParser, run_command
-from foundation.process import bind, stop_with_parent, url_of, write_ready_file
+from foundation.files import write_whole
+from foundation.process import bind, stop_with_parent, url_of
 from retriever.index.backends import Opening, load_index
 from retriever.interface import Index
 from retriever.wire.bodies import Ask, as_object, load
@@ -38,7 +39,7 @@ def serve(index: Index, ready_file: Path, threads: int) -> None:
 
     listener = bind("127.0.0.1", 0)
     listener.listen(1024)
-    write_ready_file(ready_file, url_of("127.0.0.1", listener))
+    write_whole(ready_file, url_of("127.0.0.1", listener) + "\n")
     waitress.serve(app, sockets=[listener], threads=threads, _quiet=True)
 
 

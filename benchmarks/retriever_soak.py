@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from benchmarks.retriever.server_process import ServerProcess
 from foundation.cli import OneLineParser, run_command
+from foundation.files import write_json
 from foundation.process import bind
 from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
@@ -196,7 +197,7 @@ def _run(options: argparse.Namespace) -> int:
             replica.kill()
     print(json.dumps(result, indent=2))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, result)
     return 0 if result["memory_flat"] and not result["failed"] else 1
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -33,6 +32,7 @@ from benchmarks.rollout.stopwatch import Stopwatch
 from eval.play.engine import prepare_environment
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 from r1_searcher.episode.engine_policy import EnginePolicy
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace) -> None:
         f"{result['our_milliseconds_per_episode']:.2f} ms per episode"
     )
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ beside the test question.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections import Counter
@@ -25,7 +24,8 @@ from data_prep.questions.near_duplicates import Match, TestIndex, TestQuestion, 
 from data_prep.questions.sampling import lines_of
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.files import write_whole
+from foundation.json_lines import write_json_lines
 from r1_searcher.episode.question import QARow, read_rows
 
 logger = logging.getLogger(__name__)
@@ -71,15 +71,15 @@ def _run(options: argparse.Namespace) -> None:
     tests = [TestQuestion(str(path), row) for path in options.test for row in read_rows(path)]
     parted = decontaminate(tqdm(rows, desc="near-duplicates", unit="q"), tests, thresholds)
     removed_file = out.with_name(f"{out.name}.removed.jsonl")
-    write_whole(removed_file, "".join(_line(match) for match in parted.removed))
+    write_json_lines(removed_file, map(_listed, parted.removed))
     write_whole(out, lines_of(parted.kept))
     logger.info("%s: %d of %d questions kept", out, len(parted.kept), len(rows))
     for file, count in Counter(match.test.file for match in parted.removed).items():
         logger.info("%d too near to one of %s, see %s", count, file, removed_file)
 
 
-def _line(match: Match) -> str:
-    listed = {
+def _listed(match: Match) -> dict[str, object]:
+    return {
         "id": match.row.id,
         "question": match.row.question,
         "similarity": match.similarity,
@@ -88,7 +88,6 @@ def _line(match: Match) -> str:
         "test_id": match.test.row.id,
         "test_question": match.test.row.question,
     }
-    return json.dumps(listed, ensure_ascii=False) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,6 @@ follows there.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
@@ -25,7 +24,8 @@ from random import Random
 from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, positive, run_command
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.files import make_folder
+from foundation.json_lines import write_json_lines
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.host.preflight import load_tokenizer
@@ -94,8 +94,8 @@ def _run(options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(options.model)
     rows = [row for record in chosen for row in rows_of(record.trajectory, tokenizer)]
     Random(options.seed).shuffle(rows)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    make_folder(options.out.parent)
+    write_json_lines(options.out, rows)
     questions = len({record.row.question for record in chosen})
     logger.info("%s: %d rows of %d episodes to %d questions", options.out, len(rows), len(chosen), questions)
 

@@ -7,22 +7,21 @@ Pairs of query and documents are collected from episodes, judged useful or noisy
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from data_prep.simulator.labels import by_model, by_rule
 from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.files import make_folder, write_json
+from foundation.json_lines import write_json_lines
 from r1_searcher.openai_endpoint import EndpointConfig
 from retriever.simulated.prompts import MODES
 
@@ -59,11 +58,11 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"none of {len(pairs)} pairs was judged: no rows to write")
     labels = {True: "useful", False: "noisy", None: "unjudged"}
     counts |= {name: verdicts.count(verdict) for verdict, name in labels.items()} | {"rows": len(rows)}
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     labelled = [asdict(pair) | {"label": labels[each]} for pair, each in zip(pairs, verdicts, strict=True)]
-    write_whole(options.out / PAIRS, _lines(labelled))
-    write_whole(options.out / ROWS, _lines(rows))
-    write_whole(options.out / COUNTS, json.dumps(counts, indent=2) + "\n")
+    write_json_lines(options.out / PAIRS, labelled)
+    write_json_lines(options.out / ROWS, rows)
+    write_json(options.out / COUNTS, counts)
     logger.info("%s: %s", options.out, counts)
 
 
@@ -73,10 +72,6 @@ def _verdicts(pairs: Sequence[SearchPair], options: argparse.Namespace) -> list[
     if not (options.judge_url and options.judge_model):
         raise InputError("the judge llm needs --judge-url and --judge-model; or take --judge rule")
     return by_model(pairs, EndpointConfig(options.judge_url, options.judge_model), options.out / VERDICTS)
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,10 +15,10 @@ from string import ascii_uppercase
 from typing import Any
 
 from eval.results.comparison import Comparison, Run
-from eval.results.folder import write_json
 from eval.results.table import format_table, percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 
 
 def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from typing import Any
 from tqdm import tqdm
 
 from eval.results.bootstrap import intervals
-from eval.results.folder import write_json
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
 from eval.results.table import format_table, percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 from foundation.retry import RetryPolicy
 from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.results.folder import SCORES_FILE, write_json
+from eval.results.folder import SCORES_FILE
 from eval.results.scores import Scores
 from eval.results.table import format_table, percent, scores_table
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 
 MODELS = ("base", "stage1", "stage2")
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.results.folder import write_json
 from eval.results.table import format_table
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
-from foundation.jsonl import iter_parsed
+from foundation.files import write_json
+from foundation.json_lines import read_strict
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.recipe.recipe import RECIPES
@@ -99,7 +99,7 @@ def read_records(files: Sequence[Path], protocol: Protocol) -> dict[str, Episode
     return {
         f"{file}:{number}": record.without_tokens
         for file in files
-        for number, record in enumerate(iter_parsed(file, parse), start=1)
+        for number, record in enumerate(read_strict(file, parse, growing=True), start=1)
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from foundation.errors import InputError, RunAborted
-from foundation.storage import is_disk_failure, storage_error
+from foundation.files import is_disk_failure, storage_error
 
 DONE = 0
 """Exit status of a finished command, also after a signal that ends a server."""

@@ -1,4 +1,4 @@
-"""The server as a process: signals, the parent's end, the port, the ready file."""
+"""The server as a process: signals, the parent's end, the port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 logger = logging.getLogger(__name__)
@@ -90,13 +89,6 @@ def url_of(host: str, listener: socket.socket) -> str:
     """Address of a bound socket for clients on this machine."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
-
-
-def write_ready_file(path: Path, content: str) -> None:
-    """Write one line so that a reader sees either nothing or all of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(content + "\n", encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _watch(parent: int) -> None:

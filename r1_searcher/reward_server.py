@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from foundation.cli import OneLineParser, expected, port, run_command
 from foundation.errors import InputError
-from foundation.process import StopSignal, bind, stop_with_parent, url_of, write_ready_file
+from foundation.files import write_whole
+from foundation.process import StopSignal, bind, stop_with_parent, url_of
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
@@ -105,7 +106,7 @@ def _serve(args: argparse.Namespace) -> None:
     logger.info("%s under %s ready at %s/get_reward", args.reward, args.protocol, url)
     try:
         if args.ready_file is not None:
-            write_ready_file(args.ready_file, url)
+            write_whole(args.ready_file, url + "\n")
         server.run()  # returns after a signal, once the requests under way are answered
     finally:
         if args.ready_file is not None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from foundation.cli import OneLineParser, expected, port, run_command
-from foundation.process import bind, stop_with_parent, url_of, write_ready_file
+from foundation.files import write_whole
+from foundation.process import bind, stop_with_parent, url_of
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.processes import Session
 
@@ -76,7 +77,7 @@ def _serve(command: Sequence[str], device: Device, url: str, ready_file: Path | 
         while process.poll() is None and not _answers(url):
             time.sleep(POLL_SECONDS)
         if process.poll() is None and ready_file is not None:
-            write_ready_file(ready_file, url)
+            write_whole(ready_file, url + "\n")
         status = process.wait()
     finally:
         session.end()

@@ -12,10 +12,9 @@ Exit statuses: 0 done; 2 bad input, with one line on stderr.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.cli import OneLineParser, expected, positive, run_command
-from foundation.drafts import write_json
+from foundation.files import write_json
+from foundation.json_lines import read_strict
 from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
 from retriever.build.stages import EMBEDDINGS_FOLDER
 from retriever.errors import RetrieverError
@@ -70,24 +70,17 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         ValueError: naming file and line; also for a file without questions.
     """
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append(_question(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: expected JSON with question or query ({error})") from error
+    found = list(read_strict(path, _question, error=ValueError))
     if not found:
         raise ValueError(f"{path} holds no questions")
     return found
 
 
-def _question(row: dict[str, Any]) -> Question:
-    text = row["question"] if "question" in row else row["query"]
+def _question(row: Mapping[str, Any]) -> Question:
+    text = row.get("question", row.get("query"))
     titles = row["titles"] if "titles" in row else row.get("gold_titles", ())
     if not isinstance(text, str):
-        raise TypeError(f"the question is {text!r:.40}")
+        raise TypeError(f"expected a text under question (or query), found {text!r:.40}")
     if isinstance(titles, str):
         raise TypeError(f"its titles must be a list, got {titles!r:.40}")
     return Question(text, frozenset(titles))

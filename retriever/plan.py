@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from foundation.cli import OneLineParser, above_zero, expected, positive, run_command
-from foundation.drafts import write_json
+from foundation.files import write_json
 from retriever.build.costs import Costs, measure_index
 from retriever.index.encoder import load_encoder
 from retriever.index.store import PassageStore, open_corpus

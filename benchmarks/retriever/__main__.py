@@ -38,6 +38,8 @@ if not __package__:  # run as a file: its folder would hide the package `retriev
 from benchmarks.retriever.http_load import Load
 from benchmarks.retriever.loaded_server import Target, Work, served
 from foundation.cli import OneLineParser, run_command
+from foundation.files import write_json
+from foundation.json_lines import read_strict
 from retriever.index.corpus import read_corpus
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import ENCODERS, HASHING, Encoder, load_encoder
@@ -185,8 +187,7 @@ def queries_of(options: argparse.Namespace) -> list[str]:
         texts = (passage.text.split() for passage in read_corpus(options.corpus))
         found = [" ".join(words[: chance.randint(*_QUERY_WORDS)]) for words in texts]
     else:
-        lines = options.queries.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line)[options.field] for line in lines]
+        found = list(read_strict(options.queries, lambda row: str(row[options.field])))
     queries = list(dict.fromkeys(found))
     chance.shuffle(queries)
     return queries
@@ -253,7 +254,7 @@ def _run(options: argparse.Namespace) -> None:
     result = measure(options)
     print(json.dumps(result, indent=2))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -47,6 +46,7 @@ from benchmarks.rollout.stopwatch import Stopwatch
 from benchmarks.rollout.workload import Script, draw_scripts
 from eval.play.engine import console_apart, prepare_environment
 from foundation.cli import OneLineParser, run_command
+from foundation.files import write_json
 from r1_searcher.episode.documents import Found
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.prompting import render_prompt
@@ -255,7 +255,7 @@ def _run(options: argparse.Namespace) -> None:
     print_report(result)
     if options.json:
         rows = [[asdict(each) for each in played] for played in passes]
-        options.json.write_text(json.dumps({**result, "passes": rows}, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, {**result, "passes": rows})
     if options.chart:
         save_chart(result, options.chart)
 

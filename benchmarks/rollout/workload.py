@@ -17,6 +17,7 @@ from random import Random
 from data_prep.tiny.names import name_words
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.json_lines import read_strict
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import SpanKind
 from r1_searcher.episode.transcript_import import import_transcript
@@ -85,8 +86,7 @@ def measure_lengths(trajectories: Path) -> list[list[tuple[int, int | None]]]:
     """(characters of the action, characters of the documents or None) of each turn of each published trajectory."""
     episodes = []
     for file in sorted(trajectories.glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            completion = json.loads(line)["completion"]
+        for completion in read_strict(file, lambda row: str(row["completion"])):
             spans = import_transcript(completion, QARow("", "?", ("-",)), R1_SEARCHER_BASE).spans
             turns: list[tuple[int, int | None]] = []
             for place, span in enumerate(spans):

@@ -30,7 +30,8 @@ from tqdm import tqdm
 from data_prep.corpus.formats import FORMATS, Cutting
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
 from foundation.cli import OneLineParser, expected, positive, run_command
-from foundation.drafts import claim, draft, write_json
+from foundation.files import draft, write_json
+from foundation.owned_folder import claim
 from foundation.workers import cores, finished
 from retriever.index.store import STORE_NAME, PassageStore, finish_store
 

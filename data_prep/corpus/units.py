@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from data_prep.corpus.formats import FORMATS, BadLine, Cutting, read_line
-from foundation.drafts import draft, write_json
+from foundation.files import draft, write_json
 from retriever.index.store import Shard, write_shard
 from retriever.passage import Passage
 

@@ -12,7 +12,6 @@ hub's layout. Rows without a question or an answer, and repeated ids, are counte
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,8 @@ from data_prep.questions.raw_rows import BadRow, HubPlace, RawItem, from_file, f
 from data_prep.questions.sampling import lines_of, shuffled
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.files import write_whole
+from foundation.json_lines import write_json_lines
 from r1_searcher.episode.question import QARow
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _list_bad(bad: Sequence[BadRow], path: Path) -> None:
     if not bad:
         path.unlink(missing_ok=True)
         return
-    write_whole(path, "".join(json.dumps(vars(row)) + "\n" for row in bad))
+    write_json_lines(path, map(vars, bad))
     logger.warning("%d rows cannot be read, see %s", len(bad), path)
 
 

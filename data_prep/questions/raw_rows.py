@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from foundation.errors import InputError
+from foundation.json_lines import numbered_lines
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,11 @@ def from_file(path: Path) -> Iterator[RawItem]:
 
 
 def _json_lines(path: Path) -> Iterator[RawItem]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield number, _mapping(number, json.loads(line.decode("utf-8-sig")))
-            except (ValueError, RecursionError) as error:
-                yield number, BadRow(number, f"not JSON ({error})")
+    for number, line in numbered_lines(path):
+        try:
+            yield number, _mapping(number, json.loads(line.decode("utf-8-sig")))
+        except (ValueError, RecursionError) as error:
+            yield number, BadRow(number, f"not JSON ({error})")
 
 
 def _json_list(path: Path) -> Iterator[RawItem]:

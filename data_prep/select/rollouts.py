@@ -19,7 +19,7 @@ from data_prep.select.difficulty import Tries
 from eval.play.contestant import Contestant
 from eval.play.evaluation import Decoding, PolicySource, evaluate
 from foundation.errors import InputError, RunAborted
-from foundation.storage import JsonLines, read_json_lines
+from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.reward.metrics import METRICS
@@ -66,7 +66,7 @@ class RolloutLog:
     def __init__(self, path: Path, judgement: Judgement) -> None:
         self._judgement = judgement
         self._scores: dict[tuple[str, str], dict[int, float]] = {}
-        for line in read_json_lines(path) if path.is_file() else ():
+        for line in read_finished(path) if path.is_file() else ():
             self._note(line["phase"], line["id"], line["rollout"], line["score"])
         self._log = JsonLines(path)
 

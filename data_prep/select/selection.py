@@ -22,9 +22,8 @@ from data_prep.select.difficulty import Bounds, Difficulty
 from data_prep.select.rollouts import Phase, RolloutLog
 from data_prep.select.stages import ClassedRow, StageSet
 from eval.play.provenance import versions
-from eval.results.folder import write_json
 from foundation.errors import InputError, RunAborted
-from foundation.storage import storage_error, write_whole
+from foundation.files import storage_error, write_json, write_whole
 from r1_searcher.episode.question import QARow
 
 FORMAT_VERSION = 1

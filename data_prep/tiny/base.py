@@ -29,6 +29,7 @@ from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 from r1_searcher.episode.tokenization import HFTokenizer
 from retriever.index.bm25 import Bm25Index
 
@@ -94,7 +95,7 @@ def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
     save(model, tokenizer, out)
     metrics["base"] = evaluate(dialect, load(out), tokenizer, seed)
     metrics["build_seconds"] = round(time.perf_counter() - started)
-    (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_json(out / METRICS, metrics)
     return metrics
 
 

@@ -26,6 +26,7 @@ from data_prep.tiny.names import pool
 from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.files import write_json
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
@@ -162,7 +163,7 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
         for trajectory in play(dialect, ScriptedPolicy(scripts, hf), tokenizer, index, questions):
             log.write(EpisodeRecord(trajectory))
     log.close()
-    (folder / "run.json").write_text(json.dumps({"recipe": find_recipe(RECIPE).to_mapping()}) + "\n", encoding="utf-8")
+    write_json(folder / "run.json", {"recipe": find_recipe(RECIPE).to_mapping()})
 
 
 def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
@@ -179,7 +180,7 @@ def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
     save(model, tokenizer, out)
     metrics: dict[str, object] = {"protocol": dialect.name, "seed": seed, "parameters": model.num_parameters()}
     metrics |= {"exchanges": len(exchanges), "loss": round(loss, 4)}
-    (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_json(out / METRICS, metrics)
     return metrics
 
 

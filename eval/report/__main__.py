@@ -15,7 +15,7 @@ from eval.report.page import build_report
 from eval.report.runs import find_runs
 from eval.report.tokens import TokenTexts, tokens_of
 from foundation.cli import OneLineParser, check_output, positive, run_command
-from foundation.storage import write_whole
+from foundation.files import write_whole
 
 EPISODES = 10_000
 """Episodes of a report at most, unless the user says otherwise."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.storage import storage_error, write_whole
+from foundation.files import draft, write_json
 from r1_searcher.episode.question import QARow
 from r1_searcher.run.episode_log import EpisodeLog, read_episodes
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -95,17 +95,11 @@ class Predictions:
         self._log = EpisodeLog(path)
 
     def _keep_finished(self, path: Path) -> None:
-        draft = path.with_suffix(".partial")
-        draft.unlink(missing_ok=True)
-        with closing(EpisodeLog(draft)) as kept:
+        with draft(path) as temporary, closing(EpisodeLog(temporary)) as kept:
             for record in read_episodes(path):
                 if not record.failed:
                     kept.write(record)
                     self._note(record)
-        try:
-            draft.replace(path)
-        except OSError as error:
-            raise storage_error(draft, error) from error
 
     def add(self, record: EpisodeRecord) -> None:
         """Record a finished episode. Raises `RunAborted` where the disk is full."""
@@ -127,8 +121,3 @@ class Predictions:
 
     def _note(self, record: EpisodeRecord) -> None:
         self._records.setdefault(record.decoding, {})[record.row.id] = record.without_tokens
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all. Raises as `foundation.storage.write_whole` does."""
-    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

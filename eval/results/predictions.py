@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eval.results.folder import EvaluationFolder
 from foundation.errors import InputError
-from foundation.jsonl import iter_parsed
+from foundation.json_lines import read_strict
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE
 from r1_searcher.reward.judge import Case, read_verdicts
 from r1_searcher.run.episode_record import EpisodeRecord, read_any_line
@@ -37,7 +37,7 @@ def read_predictions(path: Path) -> list[EpisodeRecord]:
         raise InputError(f"predictions not found: {path} (expected a JSONL file)")
     verdicts = _verdicts_beside(path)
     parse = partial(read_any_line, protocol=R1_SEARCHER_BASE, needs="pred_ans")
-    records = [_with_verdict(record.without_tokens, verdicts) for record in iter_parsed(path, parse)]
+    records = [_with_verdict(record.without_tokens, verdicts) for record in read_strict(path, parse, growing=True)]
     if not records:
         raise InputError(f"no predictions in {path}")
     return records

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.results.folder import EvaluationFolder, write_json
+from eval.results.folder import EvaluationFolder
 from foundation.errors import InputError
+from foundation.files import write_json
 
 _PROVENANCE = "provenance"
 
@@ -53,7 +54,7 @@ class Scores:
         return cls(content, provenance)
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all. Raises as `foundation.storage.write_whole` does."""
+        """Write the file whole or not at all. Raises as `foundation.files.write_whole` does."""
         write_json(path, {**self.blocks, _PROVENANCE: dict(self.provenance)})
 
     def __getitem__(self, decoding: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import InputError
+from foundation.json_lines import read_strict
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,7 @@ def iter_rows(path: str | Path) -> Iterator[QARow]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"dataset not found: {path} (expected a JSONL file of questions)")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield QARow.from_json(line.decode("utf-8"))
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: {error}") from error
+    return read_strict(path, QARow.from_mapping)
 
 
 def read_rows(path: str | Path) -> list[QARow]:

@@ -7,13 +7,12 @@ in the run folder, so that a resumed run continues with the same stage and the s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.json_lines import read_finished, write_json_lines
 
 _KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
 
@@ -153,19 +152,11 @@ class Progress:
     def _rewrite(self) -> None:
         """Forget what is later than the checkpoint."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file, "".join(json.dumps(asdict(summary)) + "\n" for summary in self._steps))
+        write_json_lines(self._file, map(asdict, self._steps))
 
 
 def read_steps(file: Path) -> list[StepSummary]:
     """The finished steps of a run; a half-written last line is left out."""
     if not file.is_file():
         return []
-    return [StepSummary(**line) for line in _json_lines(file.read_text(encoding="utf-8").splitlines())]
-
-
-def _json_lines(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
+    return [StepSummary(**row) for row in read_finished(file)]

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from foundation.storage import JsonLines
+from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.openai_endpoint import ChatReply, EndpointError, Failure
 
 PROMPT = """You check the answer to a question against the reference answers.
@@ -118,14 +118,12 @@ def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
     """Key, case and verdict of every line, later ones replacing earlier ones of their key; none without a file."""
     if not path.is_file():
         return
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                row = json.loads(line)
-                case = Case(**{**row["case"], "golds": tuple(row["case"]["golds"])})
-                yield row["key"], case, Verdict.from_mapping(row["verdict"])
-            except (KeyError, TypeError, ValueError):
-                continue  # of a killed process; the case is asked again
+    for row in read_finished(path):
+        try:
+            case = Case(**{**row["case"], "golds": tuple(row["case"]["golds"])})
+            yield row["key"], case, Verdict.from_mapping(row["verdict"])
+        except (KeyError, TypeError, ValueError):
+            continue  # of another version; the case is asked again
 
 
 class ChatModel(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foundation.storage import write_whole
+from foundation.files import write_whole
 from r1_searcher.run.run_folder import RunFolder
 
 _PREFIX = "global_step"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.storage import JsonLines
+from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 
@@ -44,14 +42,4 @@ def read_episodes(path: str | Path) -> Iterator[EpisodeRecord]:
 
 def read_episode_lines(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """The lines that are whole JSON, not parsed further."""
-    with Path(path).open("rb") as lines:
-        for line in lines:
-            episode = _parsed(line) if line.endswith(b"\n") else None
-            if episode is not None:
-                yield episode
-
-
-def _parsed(line: bytes) -> Mapping[str, Any] | None:
-    with contextlib.suppress(ValueError):
-        return json.loads(line)
-    return None
+    return read_finished(Path(path))

@@ -7,13 +7,12 @@ counts each step once, as last played.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foundation.storage import write_whole
+from foundation.json_lines import read_finished, write_json_lines
 
 PREFIX = "train/"
 
@@ -37,7 +36,7 @@ class MetricsLog:
         steps = {step: line for path in files for step, line in _read_scalars(path).items()}
         if steps != self.steps:
             self.steps = steps
-            write_whole(self._file, "".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)))
+            write_json_lines(self._file, (steps[step] for step in sorted(steps)))
         return self.steps
 
 
@@ -57,4 +56,4 @@ def _read_scalars(path: Path) -> dict[int, dict[str, Any]]:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`, by step."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list(read_finished(path))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
+from foundation.files import write_json
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.recipe import Recipe
 from retriever.sources import follows_progress
@@ -77,7 +78,7 @@ class RunConfig:
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.storage import write_whole
+from foundation.files import drafts_in, write_whole
+from foundation.json_lines import write_json_lines
 from r1_searcher.episode.question import QARow
 from r1_searcher.host.flags import split_flags
 
@@ -95,7 +96,7 @@ class RunFolder:
             raise InputError(f"{self.path} is a file; choose another --run-dir")
         file = self.path / IDENTITY_FILE
         if not file.is_file():
-            if any(left.name != f"{IDENTITY_FILE}.partial" for left in self.path.iterdir()):
+            if set(self.path.iterdir()) - set(drafts_in(self.path)):
                 raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
             return
         differences = _differences(json.loads(file.read_text(encoding="utf-8")), identity)
@@ -109,8 +110,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
         (self.path / "data").mkdir(exist_ok=True)
-        lines = (json.dumps({"input": row.question, "label": row.to_json()}, ensure_ascii=False) for row in rows)
-        write_whole(self.path / "data" / "train.jsonl", "".join(line + "\n" for line in lines))
+        lines = ({"input": row.question, "label": row.to_json()} for row in rows)
+        write_json_lines(self.path / "data" / "train.jsonl", lines)
 
 
 def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:

@@ -9,17 +9,16 @@ which `--ckpt.save_hf` writes beside each one.
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from foundation.storage import JsonLines, read_json_lines
+from foundation.json_lines import JsonLines, Tail, read_finished
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.run.checkpoints import go_back_to, kept_steps
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
@@ -55,15 +54,15 @@ class EpisodeTail:
     steps: dict[int, StepSignals] = field(default_factory=dict)
     best_rewards: dict[int, float] = field(default_factory=dict)
     """Highest reward of an episode so far, by reward stage: another stage is another scale."""
-    _offsets: dict[Path, int] = field(default_factory=dict)
+    _tails: dict[Path, Tail] = field(default_factory=dict)
     _resumed_at: int = 0
 
     def refresh(self) -> None:
         """Read what was written since the last call."""
         for path in sorted(self.folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name)):
-            if path not in self._offsets:
+            if path not in self._tails:
                 self._begin(path)
-            for episode in self._new_episodes(path):
+            for episode in self._tails[path].new_rows():
                 signals = self.steps.setdefault(episode["step"], StepSignals(self.protocol))
                 signals.add(episode)
                 best = self.best_rewards.get(signals.stage, float("-inf"))
@@ -76,24 +75,11 @@ class EpisodeTail:
 
     def _begin(self, path: Path) -> None:
         """A new file is of a new attempt where its name (see `AgentExecutor.log`) begins with another step."""
-        self._offsets[path] = 0
+        self._tails[path] = Tail(path)
         start = path.name.partition("-")[0]
         if start.isdecimal() and int(start) != self._resumed_at:
             self._resumed_at = int(start)
             self.steps = {step: signals for step, signals in self.steps.items() if step <= self._resumed_at}
-
-    def _new_episodes(self, path: Path) -> Iterator[Mapping[str, Any]]:
-        with path.open("rb") as file:
-            file.seek(self._offsets[path])
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._offsets[path] += len(line)
-                try:
-                    episode = json.loads(line)
-                except ValueError:  # what a killed attempt left
-                    continue
-                yield episode
 
 
 class RunGuard:
@@ -193,7 +179,7 @@ class RunGuard:
 
 def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[str, Any]]:
     """Each step's metrics with what the guard saw in it (`RunFolder.signals_file`), as it was last played."""
-    seen = {row["step"]: row for row in read_json_lines(file)} if file.is_file() else {}
+    seen = {row["step"]: row for row in read_finished(file)} if file.is_file() else {}
     return [{**seen.get(line["step"], {}), **line} for line in lines]
 
 

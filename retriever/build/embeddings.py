@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from foundation.drafts import LOCK_NAME, claim, draft, write_json
+from foundation.files import draft, write_json
+from foundation.owned_folder import LOCK_NAME, claim
 from retriever.index.encoder import Encoder, on_every_gpu
 from retriever.index.manifest import IndexMismatch, check_facts
 from retriever.index.store import content_hash

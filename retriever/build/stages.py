@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from foundation.drafts import claim, write_json
+from foundation.files import write_json
+from foundation.owned_folder import claim
 from foundation.workers import finished
 from retriever.build.embeddings import SHARD_SIZE, Embeddings, remove_embeddings
 from retriever.index import manifest

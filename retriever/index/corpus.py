@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from foundation.json_lines import numbered_lines
 from retriever.passage import Passage
 
 
@@ -22,10 +23,8 @@ def iter_corpus(path: str | Path) -> Iterator[Passage]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _passage_of_line(line, f"{path}, line {number}")
+        for number, line in numbered_lines(path):
+            yield _passage_of_line(line, f"{path}, line {number}")
     except OSError as error:
         raise CorpusError(f"cannot read corpus {path}: {error.strerror or error}") from error
 

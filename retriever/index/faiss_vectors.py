@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.drafts import draft
+from foundation.files import draft
 
 METRIC = "inner_product"
 LIBRARIES = ("faiss-cpu", "faiss-gpu-cu12", "numpy", "sentence-transformers")

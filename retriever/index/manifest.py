@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from foundation.drafts import draft, write_json
+from foundation.files import draft, write_json
 from retriever.index.corpus import write_corpus
 from retriever.index.store import STORE_NAME, PassageStore, content_hash, open_corpus
 from retriever.passage import Passage

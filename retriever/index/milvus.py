@@ -15,7 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from foundation.drafts import claim, write_json
+from foundation.files import write_json
+from foundation.owned_folder import claim
 from retriever.errors import RetrieverUnavailable
 from retriever.index import manifest
 from retriever.index.encoder import Encoder

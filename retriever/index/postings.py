@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.drafts import draft
+from foundation.files import draft
 from retriever.index.words import words
 from retriever.passage import Passage
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from foundation.drafts import draft, write_json
+from foundation.files import draft, write_json
 from retriever.index.corpus import CorpusError, corpus_hash, read_corpus
 from retriever.passage import Passage
 

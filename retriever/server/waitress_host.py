@@ -16,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.process import StopSignal, write_ready_file
+from foundation.files import write_whole
+from foundation.process import StopSignal
 from retriever.server.search_service import SearchService
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class HttpServer:
         signals.serve_with(self._server.pull_trigger)
         logger.info("ready at %s (pid %d)", url, os.getpid())
         if ready_file is not None:
-            write_ready_file(ready_file, url)
+            write_whole(ready_file, url + "\n")
         while not signals.stopping:
             self._poll(1.0)
             if len(self._server.active_channels) >= _MANY_CALLERS:

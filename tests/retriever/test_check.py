@@ -82,7 +82,7 @@ def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many,
         ("", "holds no questions"),
         ("{", "line 1"),
         ('{"question": 3}', "line 1"),
-        ('{"q": "x"}', "line 1: expected JSON"),
+        ('{"q": "x"}', "line 1: expected a text"),
         ('{"question": "x", "titles": "Paris"}', "titles must be a list"),
     ],
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.recipe.recipe import find_recipe
-from r1_searcher.run import run_folder
 from r1_searcher.run.run_folder import RunFolder, identity_of
 
 ROWS = [
@@ -112,20 +113,21 @@ def test_a_run_killed_in_its_first_moments_can_be_started_again(tmp_path, identi
     class Killed(BaseException):
         pass
 
-    write = run_folder.write_whole
+    replace = os.replace
     for survived in range(2):
         folder = RunFolder(tmp_path / str(survived))
         writes = iter(range(10))
 
-        def stops_early(path, text, writes=writes, survived=survived):
+        def stops_early(draft, path, writes=writes, survived=survived):
             if next(writes) == survived:
+                shutil.copy(draft, draft.with_name(f"{draft.name.removesuffix('.draft')}0.draft"))  # a kill leaves it
                 raise Killed
-            write(path, text)
+            replace(draft, path)
 
-        monkeypatch.setattr(run_folder, "write_whole", stops_early)
+        monkeypatch.setattr(os, "replace", stops_early)
         with pytest.raises(Killed):
             folder.prepare(identity, ROWS)
-        monkeypatch.setattr(run_folder, "write_whole", write)
+        monkeypatch.setattr(os, "replace", replace)
         folder.check_owner(identity)
         folder.prepare(identity, ROWS)
         assert (folder.path / "data" / "train.jsonl").is_file()

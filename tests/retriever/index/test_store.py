@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.drafts import FolderBusy, claim, draft
+from foundation.files import draft
+from foundation.owned_folder import FolderBusy, claim
 from retriever import Passage
 from retriever.index.backends import Opening, load_index
 from retriever.index.bm25 import Bm25Index
@@ -124,7 +125,8 @@ def test_a_draft_that_fails_leaves_nothing(tmp_path):
 
 def test_one_builder_at_a_time(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from foundation.drafts import claim\nwith claim(Path(sys.argv[1])): pass"
+        "import sys; from pathlib import Path\nfrom foundation.owned_folder import claim\n"
+        "with claim(Path(sys.argv[1])): pass"
     )
     (tmp_path / ".f.1.draft").write_text("left by a killed one")
     with claim(tmp_path):

@@ -22,7 +22,8 @@ import pytest
 from support.commands import status_of
 from support.servers import Stop
 
-from foundation.process import TOKEN_VARIABLE, bind, url_of, write_ready_file
+from foundation.files import write_whole
+from foundation.process import TOKEN_VARIABLE, bind, url_of
 from retriever import RetrieverRejected, RetrieverUnavailable, SearchRequest
 from retriever.client.http_retriever import HttpRetriever
 from retriever.index.corpus import write_corpus
@@ -256,5 +257,5 @@ def test_what_loading_raises_is_raised(bm25):
 
 
 def test_the_ready_file_appears_whole(tmp_path):
-    write_ready_file(tmp_path / "url", "http://x")
+    write_whole(tmp_path / "url", "http://x" + "\n")
     assert [file.name for file in tmp_path.iterdir()] == ["url"] and (tmp_path / "url").read_text() == "http://x\n"

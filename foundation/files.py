@@ -1,0 +1,87 @@
+"""Files that appear whole or not at all, also when the process is killed or the disk runs full."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import InputError, R1SearcherError, RunAborted
+
+_DRAFT = ".draft"
+_DISK_FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def is_disk_failure(error: OSError) -> bool:
+    """Whether the disk is full or broken, rather than the path wrong."""
+    return error.errno in _DISK_FAILURES
+
+
+def storage_error(path: Path, error: OSError) -> R1SearcherError:
+    """What a failed write means to the user: a full disk ends the run, a wrong path was a wrong argument."""
+    reason = error.strerror or str(error)
+    if is_disk_failure(error):
+        return RunAborted(
+            f"cannot write {path}: {reason}. Free some space and run the same command again: what is finished is kept."
+        )
+    return InputError(f"cannot write {path}: {reason}; choose another path")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it. Raises as `write_whole` does."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` when the block ends without an exception.
+
+    A process killed at any moment leaves either what was there before or a whole new file. What it leaves of the
+    draft is removed by the next `foundation.owned_folder.claim` of the folder.
+
+    Raises:
+        RunAborted: the disk is full or broken; nothing of the new file is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if is_disk_failure(error):
+            raise storage_error(path, error) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def drafts_in(folder: Path) -> list[Path]:
+    """Drafts that are being written, or that a killed process has left."""
+    return sorted(folder.glob(f".*{_DRAFT}"))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees either what was there before or all of the new.
+
+    Raises:
+        RunAborted: the disk is full or broken; nothing of the new file is left.
+        InputError: the path cannot be written.
+    """
+    try:
+        with draft(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object, indented for people. Raises as `write_whole` does."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
