@@ -39,7 +39,6 @@ def commands() -> list[str]:
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
-                    assert ast.unparse(node.body) == "sys.exit(main())", path
                     found.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
     return found
 
@@ -57,6 +56,10 @@ def main_of(command: str):
 
 def test_there_are_commands():
     assert len(commands()) > 30
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+    )
+    assert source.count('if __name__ == "__main__":\n    sys.exit(main())\n') == len(commands())
 
 
 @pytest.mark.parametrize("command", commands())
