@@ -28,6 +28,7 @@ from tqdm import tqdm
 from benchmarks.retriever.server_process import ServerProcess
 from foundation.cli import OneLineParser, run_command
 from foundation.files import write_json
+from foundation.http import HttpLimits
 from foundation.process import bind
 from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
@@ -130,7 +131,7 @@ async def run(replicas: Sequence[ServerProcess], queries: Sequence[str], options
     soak, stop = Soak(), asyncio.Event()
     stream = itertools.cycle(queries)
     urls = ",".join(replica.wait() for replica in replicas)
-    async with HttpRetriever(urls, read_timeout=20.0) as retriever:
+    async with HttpRetriever(urls, limits=HttpLimits(read_timeout=20.0)) as retriever:
         callers = [call(retriever, stream, options.top_k, soak, stop) for _ in range(options.callers)]
         tasks = [asyncio.ensure_future(each) for each in callers]
         await disturb(replicas, soak, options)

@@ -18,11 +18,11 @@ from random import Random
 from data_prep.simulator.labels import by_model, by_rule
 from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
+from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import make_folder, write_json
 from foundation.json_lines import write_json_lines
-from r1_searcher.openai_endpoint import EndpointConfig
 from retriever.simulated.prompts import MODES
 
 logger = logging.getLogger(__name__)

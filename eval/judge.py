@@ -22,11 +22,11 @@ from eval.results.bootstrap import intervals
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
 from eval.results.table import format_table, percent, percent_with_interval
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.retry import RetryPolicy
-from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
 from r1_searcher.run.episode_record import EpisodeRecord
 
@@ -171,7 +171,7 @@ async def _judge(
     try:
         cases = [record.case for record in records if record.case is not None]
         if not all(map(judge.knows, cases)):
-            await endpoint.check()
+            await endpoint.check_listening()
         return await judge_all(records, judge), judge.asked
     finally:
         await endpoint.close()

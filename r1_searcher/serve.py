@@ -18,7 +18,9 @@ from pathlib import Path
 from types import FrameType
 
 from foundation.cli import OneLineParser, expected, port, run_command
+from foundation.errors import Unavailable
 from foundation.files import write_whole
+from foundation.http import probe
 from foundation.process import bind, stop_with_parent, url_of
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.processes import Session
@@ -86,11 +88,9 @@ def _serve(command: Sequence[str], device: Device, url: str, ready_file: Path | 
 
 
 def _answers(url: str) -> bool:
-    import urllib3
-
     try:
-        return urllib3.request("GET", f"{url}/health", timeout=5.0, retries=False).status == 200
-    except urllib3.exceptions.HTTPError:
+        return probe(f"{url}/health", 5.0) == 200
+    except Unavailable:
         return False
 
 

@@ -1,4 +1,4 @@
-"""The typed failures of a search.
+"""The typed failures of a search: the leaves of `foundation.errors`, for searches.
 
     RetrieverError
     ├── RetrieverUnavailable   no answer to be had: refused, broken off, busy (429) or failing (5xx)
@@ -13,57 +13,47 @@ bugs of the caller and raise `ValueError` or `TypeError` instead.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from foundation.errors import BadResponse, OutsideFailure, Rejected, TimedOut, Unavailable
 
 
-class RetrieverError(Exception):
+class RetrieverError(OutsideFailure):
     """An outside failure of a search. The message says what failed, what was seen and what to do."""
 
-    kind: ClassVar[str] = "error"
-    transient: ClassVar[bool] = False
 
-
-class RetrieverUnavailable(RetrieverError):
+class RetrieverUnavailable(RetrieverError, Unavailable):
     """The service cannot be reached, is busy, or keeps failing."""
 
-    kind = "unavailable"
-    transient = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-        """Seconds the service asked to wait before the next attempt, if it did."""
-
-
-class RetrieverTimeout(RetrieverError):
+class RetrieverTimeout(RetrieverError, TimedOut):
     """No complete answer in time."""
 
-    kind = "timeout"
-    transient = True
 
-
-class RetrieverBadResponse(RetrieverError):
+class RetrieverBadResponse(RetrieverError, BadResponse):
     """An answer arrived and cannot be used."""
 
-    kind = "bad_response"
 
-
-class RetrieverRejected(RetrieverError):
+class RetrieverRejected(RetrieverError, Rejected):
     """The service refused the request as wrong."""
 
-    kind = "rejected"
 
-    def __init__(self, message: str, *, status: int, reason: str) -> None:
-        super().__init__(message)
-        self.status = status
-        """HTTP status, 400-499."""
-        self.reason = reason
-        """The service's own words."""
+_LEAVES: dict[str, type[RetrieverError]] = {
+    leaf.kind: leaf for leaf in (RetrieverUnavailable, RetrieverTimeout, RetrieverBadResponse, RetrieverRejected)
+}
 
 
-def gave_up(error: RetrieverError, why: str) -> RetrieverError:
-    """The same failure after the last attempt, for `raise ... from error`."""
-    said = f"{error} (gave up after {why})"
-    if isinstance(error, RetrieverTimeout | RetrieverBadResponse):
-        return type(error)(said)
-    return RetrieverUnavailable(said)
+@contextmanager
+def search_failures() -> Iterator[None]:
+    """Raise the failure of any outside service, such as a language model, as the `RetrieverError` of its kind."""
+    try:
+        yield
+    except RetrieverError:
+        raise
+    except OutsideFailure as error:
+        failure = _LEAVES[error.kind](
+            str(error), status=error.status, reason=error.reason, retry_after_s=error.retry_after_s
+        )
+        failure.attempts = error.attempts
+        raise failure from error

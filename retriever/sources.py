@@ -19,11 +19,15 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from foundation.chat import KEY_VARIABLE, EndpointConfig, OpenAIEndpoint
+from foundation.errors import InputError
+from foundation.http import HttpLimits
 from foundation.retry import RetryPolicy
-from retriever.client.chat import KEY_VARIABLE, ChatEndpoint
 from retriever.interface import Source
 from retriever.web.disk_cache import DAY_S, DEFAULT_DAYS, DiskCache, default_folder
 from retriever.web.rate_limit import Rate
+
+DEFAULT_RETRY = RetryPolicy(attempts=4, deadline=60.0)
 
 Options = Mapping[str, Any]
 Converters = Mapping[str, Callable[[str], Any]]
@@ -53,22 +57,20 @@ class Scheme:
     """Whether its answers change with the progress of training, as a curriculum's do."""
 
 
-def open_retriever(spec: str, *, read_timeout: float = 30.0, attempts: int = 4, deadline: float = 60.0) -> Source:
+def open_retriever(spec: str, *, read_timeout: float = 30.0, retry: RetryPolicy = DEFAULT_RETRY) -> Source:
     """The retriever that a spec names; nothing is sent yet.
 
     Args:
         spec: see the module's documentation.
         read_timeout: seconds of one attempt of one search.
-        attempts: of one search at most.
-        deadline: seconds for a search, all attempts and waits together.
+        retry: attempts, waits and deadline of one search.
 
     Raises:
         ValueError: an unknown scheme, engine or option, or a value that cannot work; the message names what is known.
     """
     if read_timeout <= 0:
         raise ValueError(f"read_timeout must be above 0 seconds, got {read_timeout:g}")
-    scheme, rest = _parse(spec)
-    return scheme.open(rest, Patience(read_timeout, RetryPolicy(attempts=attempts, deadline=deadline)))
+    return _open(spec, Patience(read_timeout, retry))
 
 
 def follows_progress(spec: str) -> bool:
@@ -79,6 +81,11 @@ def follows_progress(spec: str) -> bool:
     """
     scheme, rest = _parse(spec)
     return scheme.follows_progress or any(map(follows_progress, scheme.inner(rest)))
+
+
+def _open(spec: str, patience: Patience) -> Source:
+    scheme, rest = _parse(spec)
+    return scheme.open(rest, patience)
 
 
 def _parse(spec: str) -> tuple[Scheme, str]:
@@ -93,8 +100,7 @@ def _parse(spec: str) -> tuple[Scheme, str]:
 def _http(urls: str, patience: Patience) -> Source:
     from retriever.client.http_retriever import HttpRetriever
 
-    retry = patience.retry
-    return HttpRetriever(urls, read_timeout=patience.read_timeout, attempts=retry.attempts, deadline=retry.deadline)
+    return HttpRetriever(urls, limits=HttpLimits(read_timeout=patience.read_timeout), retry=patience.retry)
 
 
 def _web(rest: str, patience: Patience) -> Source:
@@ -160,7 +166,7 @@ def _record(rest: str, patience: Patience) -> Source:
     from retriever.record import RecordingRetriever
 
     path, inner = _recorded(rest)
-    return RecordingRetriever(_open_inner(inner, patience), path)
+    return RecordingRetriever(_open(inner, patience), path)
 
 
 def _replay(path: str, patience: Patience) -> Source:
@@ -173,7 +179,7 @@ def _read(rest: str, patience: Patience) -> Source:
     from retriever.web.pages import SearchAndRead
 
     search, pages = _searched_and_read(rest)
-    return SearchAndRead(_open_inner(search, patience), _open_inner(pages, patience))
+    return SearchAndRead(_open(search, patience), _open(pages, patience))
 
 
 def _recorded(rest: str) -> tuple[str, str]:
@@ -184,11 +190,6 @@ def _searched_and_read(rest: str) -> tuple[str, str]:
     return _pair("read", rest, "SPEC|SPEC")
 
 
-def _open_inner(spec: str, patience: Patience) -> Source:
-    retry = patience.retry
-    return open_retriever(spec, read_timeout=patience.read_timeout, attempts=retry.attempts, deadline=retry.deadline)
-
-
 def _pair(scheme: str, rest: str, shape: str) -> tuple[str, str]:
     first, bar, second = (part.strip() for part in rest.partition("|"))
     if not first or not bar or not second:
@@ -196,13 +197,12 @@ def _pair(scheme: str, rest: str, shape: str) -> tuple[str, str]:
     return first, second
 
 
-def _endpoint(urls: str, options: Options, patience: Patience) -> ChatEndpoint:
-    return ChatEndpoint(
-        urls,
-        model=options.get("model", ""),
-        key_variable=options.get("key_variable", KEY_VARIABLE),
-        read_timeout=patience.read_timeout,
-    )
+def _endpoint(urls: str, options: Options, patience: Patience) -> OpenAIEndpoint:
+    model, key_variable = options.get("model", ""), options.get("key_variable", KEY_VARIABLE)
+    try:
+        return OpenAIEndpoint(EndpointConfig(urls, model, key_variable, patience.read_timeout, patience.retry))
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 def _cache(options: Options) -> DiskCache | None:

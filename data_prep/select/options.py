@@ -17,10 +17,10 @@ from eval.play.contestant import find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.options import endpoint_of
 from eval.play.policies import EngineModel, PlayedModel, ServedModel
+from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, read_rows
-from r1_searcher.openai_endpoint import EndpointConfig
 
 NOT_RECORDED = ("out", "from_manifest", "retriever_url", "browse", "endpoint", "key_variable", "concurrency",
                 "tensor_parallel_size", "endpoint_timeout")  # fmt: skip

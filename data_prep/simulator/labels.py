@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.simulator.pairs import SearchPair
 from data_prep.simulator.rows import holds
-from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import Case, Judge, VerdictCache
 from retriever.index.words import words
 
@@ -60,7 +60,7 @@ def by_model(pairs: Sequence[SearchPair], endpoint: EndpointConfig, cache: Path)
 
         model, kept = OpenAIEndpoint(endpoint), VerdictCache(cache, keep_unjudged=False)
         try:
-            await model.check()
+            await model.check_listening()
             judge = Judge(model, endpoint.model, kept)
             asked = (judge.judge(DocumentCase.of(pair)) for pair in pairs)
             return [verdict.correct for verdict in await tqdm.gather(*asked, desc="judging", unit="pair")]

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.play.evaluation import Decoding
-from foundation.errors import InputError, RunAborted
+from foundation.chat import OpenAIEndpoint
+from foundation.errors import InputError, OutsideFailure, Rejected, RunAborted
 from r1_searcher.episode.policy import Completion, Finish, Policy
 from r1_searcher.episode.tokenization import Tokenizer
-from r1_searcher.openai_endpoint import EndpointError, Failure, OpenAIEndpoint
 
 # What the in-process engine does, in full: a server fills what is left out from the model's generation_config.
 _VLLM_PARAMETERS: Mapping[str, Any] = {
@@ -59,7 +59,7 @@ class EndpointSource:
                 await self._check_text(self._tokenizer.decode(ids))
                 return
             choice = await self._endpoint.complete(list(ids), max_tokens=1, extra_body=dict(_VLLM_PARAMETERS))
-        except EndpointError as error:
+        except OutsideFailure as error:
             raise InputError(f"the endpoint cannot be evaluated: {error}") from error
         if not isinstance(getattr(choice, "token_ids", None), list):
             raise InputError(
@@ -75,9 +75,7 @@ class EndpointSource:
     async def _check_text(self, prompt: str) -> None:
         try:
             await self._endpoint.complete_until(prompt, (), max_tokens=1, extra_body=dict(_TEXT_PARAMETERS))
-        except EndpointError as error:
-            if error.failure is not Failure.REJECTED:
-                raise
+        except Rejected:
             await self._endpoint.complete_until(prompt, (), max_tokens=1)
             self._text_parameters = {}
 
@@ -98,7 +96,7 @@ class TokenPolicy:
                 stop=list(stops),
                 extra_body=dict(_VLLM_PARAMETERS),
             )
-        except EndpointError as error:
+        except OutsideFailure as error:
             raise _aborted(error) from error
         sampled = getattr(choice, "token_ids", None)
         if not isinstance(sampled, list):
@@ -124,7 +122,7 @@ class TextPolicy:
         parameters = {**_sampling(self._decoding, ids, max_tokens), "extra_body": dict(self._extra)}
         try:
             reply = await self._endpoint.complete_until(self._tokenizer.decode(ids), stops, **parameters)
-        except EndpointError as error:
+        except OutsideFailure as error:
             raise _aborted(error) from error
         finish = Finish.STOP if reply.finish == "stop_string" else _finish(reply.finish, None)
         return Completion(tuple(self._tokenizer.encode(reply.text)), finish)
@@ -144,5 +142,5 @@ def _finish(reason: str | None, stop_reason: object) -> Finish:
     return Finish.STOP if isinstance(stop_reason, str) else Finish.EOS
 
 
-def _aborted(error: EndpointError) -> RunAborted:
+def _aborted(error: OutsideFailure) -> RunAborted:
     return RunAborted(f"the model's endpoint failed: {error}. The same command continues from here.")

@@ -9,12 +9,12 @@ from pathlib import Path
 from eval.play.contestant import BASELINES, Contestant, find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.service import Services
+from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, positive
 from foundation.errors import InputError
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host.device import Device
-from r1_searcher.openai_endpoint import EndpointConfig
 from r1_searcher.recipe.recipe import RECIPES
 
 

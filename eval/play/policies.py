@@ -11,12 +11,12 @@ from typing import Any, TextIO
 from eval.play.endpoint import EndpointSource
 from eval.play.engine import VllmEngine, prepare_environment
 from eval.play.evaluation import PolicySource
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.host import preflight
 from r1_searcher.host.device import Device
-from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.recipe.recipe import Recipe
 
 
@@ -86,7 +86,7 @@ class ServedModel:
         async def ask() -> None:
             endpoint = OpenAIEndpoint(self.endpoint)
             try:
-                await endpoint.check()
+                await endpoint.check_listening()
             finally:
                 await endpoint.close()
 

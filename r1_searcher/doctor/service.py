@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foundation.http import HttpLimits
+from foundation.retry import RetryPolicy
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 from r1_searcher.doctor.subject import Subject
 from retriever.client.http_retriever import HttpRetriever
@@ -69,7 +71,7 @@ def _is_http(source: str) -> bool:
 
 
 async def _probe(source: str, requests: Sequence[SearchRequest]) -> _Probe:
-    retriever = open_retriever(source, read_timeout=_TIMEOUT_S, attempts=1, deadline=_TIMEOUT_S)
+    retriever = open_retriever(source, read_timeout=_TIMEOUT_S, retry=RetryPolicy(1, deadline=_TIMEOUT_S))
     seconds, results = [], []
     try:
         for request in requests:
@@ -97,7 +99,8 @@ def _explain(source: str, top_k: int, error: RetrieverError) -> Finding:
 
 async def _speaks(source: str, name: str, top_k: int) -> bool:
     try:
-        async with HttpRetriever(source, wire=name, attempts=1, read_timeout=5.0, deadline=5.0) as retriever:
+        limits, retry = HttpLimits(read_timeout=5.0), RetryPolicy(1, deadline=5.0)
+        async with HttpRetriever(source, wire=name, limits=limits, retry=retry) as retriever:
             await retriever.search(SearchRequest("test", top_k))
     except (RetrieverError, ValueError):
         return False

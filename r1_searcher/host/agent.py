@@ -15,6 +15,7 @@ from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase
 
+from foundation.retry import RetryPolicy
 from r1_searcher.episode.engine_policy import EnginePolicy
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -59,9 +60,8 @@ class AgentExecutor(AgentExecutorBase):
 
     def _open(self, source: str) -> Source:
         config = self.run.retriever
-        return open_retriever(
-            source, read_timeout=config.read_timeout, attempts=config.attempts, deadline=config.deadline
-        )
+        retry = RetryPolicy(attempts=config.attempts, deadline=config.deadline)
+        return open_retriever(source, read_timeout=config.read_timeout, retry=retry)
 
     @cached_property
     def progress(self) -> SharedProgress | None:

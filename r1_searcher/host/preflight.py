@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from foundation.errors import InputError
+from foundation.errors import InputError, OutsideFailure
+from foundation.http import display_url, probe
+from foundation.retry import RetryPolicy
 from r1_searcher.episode.prompting import documents_frame, render_prompt
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.tokenization import HFTokenizer
@@ -95,7 +95,7 @@ def check_retriever(source: str, *, timeout: float = 5.0) -> None:
     """
 
     async def probe() -> None:
-        retriever = open_retriever(source, read_timeout=timeout, attempts=1, deadline=timeout)
+        retriever = open_retriever(source, read_timeout=timeout, retry=RetryPolicy(1, deadline=timeout))
         try:
             if source.startswith("http"):
                 await retriever.search(SearchRequest(query="test", top_k=1))
@@ -118,13 +118,11 @@ def check_reward_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         health = urlunsplit((parts.scheme, parts.netloc, "/health", "", ""))
-        with urllib.request.urlopen(health, timeout=5.0):
-            pass
-    except urllib.error.HTTPError as error:
-        if error.code >= 500:
-            raise InputError(f"the reward server is not well: GET {health}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"the reward server {url} does not answer: {error}") from error
+        status = probe(health, 5.0)
+    except (OutsideFailure, ValueError) as error:
+        raise InputError(f"the reward server {display_url(url)} does not answer: {error}") from error
+    if status >= 500:
+        raise InputError(f"the reward server is not well: GET {display_url(health)} answers {status}")
 
 
 def _check_reward_file(path: Path) -> None:

@@ -16,8 +16,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from foundation.chat import ChatReply
+from foundation.errors import OutsideFailure, TimedOut
 from foundation.json_lines import JsonLines, read_finished
-from r1_searcher.openai_endpoint import ChatReply, EndpointError, Failure
+from foundation.loops import AskedOnce
 
 PROMPT = """You check the answer to a question against the reference answers.
 It is correct when it names the same thing as one of them; spelling, length and extra words do not matter.
@@ -127,10 +129,10 @@ def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
 
 
 class ChatModel(Protocol):
-    """What a judge asks: `r1_searcher.openai_endpoint.OpenAIEndpoint`."""
+    """What a judge asks: `foundation.chat.OpenAIEndpoint`."""
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
-        """One answer. Raises `EndpointError`."""
+        """One answer. Raises OutsideFailure."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Judge:
         self._cache = cache
         self._sampling = sampling or Sampling()
         self._turns = asyncio.Semaphore(concurrency)
-        self._under_way: dict[str, asyncio.Task[Verdict]] = {}
+        self._once: AskedOnce[Verdict] = AskedOnce()
         self.asked: list[Verdict] = []
         """Verdicts that were not in the cache: what this judge has cost."""
 
@@ -173,15 +175,7 @@ class Judge:
         known = self._cache.get(key)
         if known is not None:
             return known
-        if key not in self._under_way:
-            self._under_way[key] = task = asyncio.create_task(self._ask(key, case))
-            task.add_done_callback(lambda done: self._finished(key, done))
-        return await asyncio.shield(self._under_way[key])
-
-    def _finished(self, key: str, task: asyncio.Task[Verdict]) -> None:
-        del self._under_way[key]
-        if not task.cancelled():
-            task.exception()  # now seen, also where nobody waits any more
+        return await self._once.ask(key, lambda: self._ask(key, case))
 
     async def _ask(self, key: str, case: Case) -> Verdict:
         async with self._turns:
@@ -193,8 +187,8 @@ class Judge:
     async def _verdict(self, case: Case) -> Verdict:
         try:
             reply = await self._model.chat([{"role": "user", "content": case.message}], **asdict(self._sampling))
-        except EndpointError as error:
-            reason = Unjudged.TIMEOUT if error.failure is Failure.TIMEOUT else Unjudged.ERROR
+        except OutsideFailure as error:
+            reason = Unjudged.TIMEOUT if isinstance(error, TimedOut) else Unjudged.ERROR
             return Verdict(None, reason, str(error), requests=error.attempts)
         correct = parse_verdict(reply.text)
         return Verdict(

@@ -17,19 +17,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import aiohttp
-
-from foundation.errors import InputError, RunAborted
+from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.errors import BadResponse, InputError, OutsideFailure, RunAborted
+from foundation.http import AiohttpTransport, HttpLimits, checked, display_url
+from foundation.retry import Attempts, RetryPolicy
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.episode.trajectory_json import to_mapping
-from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.reward.judge import Case, Judge, VerdictCache
 from r1_searcher.reward.rewards import RewardResult, score
 from r1_searcher.run.run_config import RunConfig
 
-HTTP_ATTEMPTS = 5
-HTTP_TIMEOUT_SECONDS = 60.0
+HTTP_LIMITS = HttpLimits(connect_timeout=60.0, read_timeout=60.0)
+HTTP_RETRY = RetryPolicy(attempts=5, backoff=1.0, max_backoff=8.0, deadline=330.0)
 
 
 class RewardSource(Protocol):
@@ -107,9 +107,10 @@ class FileReward:
 class HttpReward:
     """A reward server in OpenRLHF's wire format."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, retry: RetryPolicy = HTTP_RETRY) -> None:
         self._url = url
-        self._session: aiohttp.ClientSession | None = None
+        self._transport = AiohttpTransport(HTTP_LIMITS)
+        self._attempts = Attempts(retry)
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         """Ask the server, a bounded number of times.
@@ -118,26 +119,27 @@ class HttpReward:
             RunAborted: it gave no usable answer; an episode is never trained on with a made-up reward.
         """
         query, prompt, label = _request(trajectory)
-        payload = {"query": [query], "prompts": [prompt], "labels": [label]}
-        failure: Exception | None = None
-        for attempt in range(HTTP_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(0.5 * 2**attempt)
-            try:
-                return _result(await self._post(payload))
-            except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-                failure = error
-        raise RunAborted(
-            f"the reward server {self._url} gave no usable answer in {HTTP_ATTEMPTS} tries; last: "
-            f"{type(failure).__name__}: {failure}. Start it and run the same command again."
-        )
+        body = json.dumps({"query": [query], "prompts": [prompt], "labels": [label]}).encode()
+        try:
+            # Whatever failed: a server that was just restarted may have answered anything.
+            return await self._attempts.run(lambda _, limit_s: self._ask(body, limit_s), again=lambda _: True)
+        except OutsideFailure as error:
+            raise RunAborted(
+                f"the reward server {display_url(self._url)} gave no usable answer in {error.attempts} tries; last: "
+                f"{error}. Start it and run the same command again."
+            ) from error
 
-    async def _post(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS))
-        async with self._session.post(self._url, json=payload) as response:
-            response.raise_for_status()
-            return await response.json()
+    async def close(self) -> None:
+        """Release the running event loop's connections."""
+        await self._transport.close()
+
+    async def _ask(self, body: bytes, limit_s: float) -> RewardResult:
+        shown = display_url(self._url)
+        reply = await self._transport.send("POST", self._url, body, min(limit_s, HTTP_LIMITS.read_timeout))
+        try:
+            return _result(json.loads(checked(reply, shown)))
+        except ValueError as error:
+            raise BadResponse(f"{shown}: {error}") from error
 
 
 def _request(trajectory: Trajectory) -> tuple[str, str, str]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from foundation.http import display_url
 from foundation.process import TOKEN_VARIABLE
-from retriever.client.transport import display_url
 
 _HOST = re.compile(r"[\w.:%-]+")
 """Names and addresses; not what stands between them in a wrongly separated list."""

@@ -1,4 +1,4 @@
-"""Several addresses of one service: which one to ask next, and which to leave alone for a while."""
+"""Several equal servers of one service: which one to ask next, and which to leave alone for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When an endpoint is left alone. Times in seconds."""
+    """When a replica is left alone. Times in seconds."""
 
     failures: int = 3
     """Failures in a row that open its circuit, at least 1."""
@@ -24,8 +24,8 @@ class BreakerPolicy:
 
 
 @dataclass(slots=True, eq=False)
-class Endpoint:
-    """One address, and how it has been doing."""
+class Replica:
+    """One server, and how it has been doing."""
 
     url: str
     outstanding: int = 0
@@ -39,55 +39,55 @@ class Endpoint:
 
 
 @dataclass(slots=True)
-class EndpointPool:
+class ReplicaPool:
     """Least outstanding requests first, among equals the one without failures, open circuits last.
 
-    A circuit only orders the endpoints: where all are open, the one that opened first is asked anyway, so that a
+    A circuit only orders the replicas: where all are open, the one that opened first is asked anyway, so that a
     service with a single address is retried exactly as the retry policy says. When a rest is over, one request at a
-    time tries the endpoint; the first success closes its circuit.
+    time tries the replica; the first success closes its circuit.
     """
 
-    endpoints: Sequence[Endpoint]
+    replicas: Sequence[Replica]
     policy: BreakerPolicy = field(default_factory=BreakerPolicy)
     clock: Callable[[], float] = time.monotonic
     turn: int = 0
     """Which one is first among equals. Where each client starts by chance, many do not all begin at one address."""
 
-    def pick(self, avoid: Collection[Endpoint] = ()) -> Endpoint:
-        """The endpoint to ask next, one of `avoid` only where there is no other."""
+    def pick(self, avoid: Collection[Replica] = ()) -> Replica:
+        """The replica to ask next, one of `avoid` only where there is no other."""
         now = self.clock()
         # Starting one further each time, because the first of equals is taken.
-        self.turn = (self.turn + 1) % len(self.endpoints)
-        turned = [*self.endpoints[self.turn :], *self.endpoints[: self.turn]]
+        self.turn = (self.turn + 1) % len(self.replicas)
+        turned = [*self.replicas[self.turn :], *self.replicas[: self.turn]]
 
-        def rank(endpoint: Endpoint) -> tuple[bool, float, int, int]:
-            rests_until = 0.0 if self._is_open_to(endpoint, now) else endpoint.open_until
-            return endpoint in avoid, rests_until, endpoint.outstanding, endpoint.failures
+        def rank(replica: Replica) -> tuple[bool, float, int, int]:
+            rests_until = 0.0 if self._is_open_to(replica, now) else replica.open_until
+            return replica in avoid, rests_until, replica.outstanding, replica.failures
 
         return min(turned, key=rank)
 
-    def has_other(self, avoid: Collection[Endpoint]) -> bool:
-        """Whether an endpoint outside `avoid` may be asked now."""
+    def has_other(self, avoid: Collection[Replica]) -> bool:
+        """Whether a replica outside `avoid` may be asked now."""
         now = self.clock()
-        return any(self._is_open_to(each, now) for each in self.endpoints if each not in avoid)
+        return any(self._is_open_to(each, now) for each in self.replicas if each not in avoid)
 
-    def succeeded(self, endpoint: Endpoint) -> None:
+    def succeeded(self, replica: Replica) -> None:
         """It answered: its circuit closes."""
-        endpoint.failures, endpoint.open_until, endpoint.cooldown = 0, 0.0, 0.0
+        replica.failures, replica.open_until, replica.cooldown = 0, 0.0, 0.0
 
-    def failed(self, endpoint: Endpoint, retry_after: float | None = None) -> None:
+    def failed(self, replica: Replica, retry_after: float | None = None) -> None:
         """It did not answer, or asked for a rest of `retry_after` seconds."""
         now = self.clock()
-        endpoint.failures += 1
+        replica.failures += 1
         # Only the first of many failures at once: the others were sent before its circuit opened.
-        if endpoint.failures >= self.policy.failures and now >= endpoint.open_until:
-            rest = endpoint.cooldown or self.policy.cooldown
-            endpoint.open_until = now + rest
-            endpoint.cooldown = min(2 * rest, self.policy.max_cooldown)
+        if replica.failures >= self.policy.failures and now >= replica.open_until:
+            rest = replica.cooldown or self.policy.cooldown
+            replica.open_until = now + rest
+            replica.cooldown = min(2 * rest, self.policy.max_cooldown)
         if retry_after is not None:
-            endpoint.open_until = max(endpoint.open_until, now + retry_after)
+            replica.open_until = max(replica.open_until, now + retry_after)
 
-    def _is_open_to(self, endpoint: Endpoint, now: float) -> bool:
-        if not endpoint.open_until:
+    def _is_open_to(self, replica: Replica, now: float) -> bool:
+        if not replica.open_until:
             return True
-        return now >= endpoint.open_until and not endpoint.outstanding
+        return now >= replica.open_until and not replica.outstanding

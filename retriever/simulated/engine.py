@@ -6,10 +6,10 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from foundation.retry import RetryPolicy
-from retriever.client.attempts import Attempts
-from retriever.client.chat import ChatEndpoint
-from retriever.errors import RetrieverBadResponse
+from foundation.chat import OpenAIEndpoint
+from foundation.errors import BadResponse
+from foundation.retry import Attempts, RetryPolicy
+from retriever.errors import RetrieverBadResponse, search_failures
 from retriever.interface import READY, Health
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.row_facts import RowFacts
@@ -62,7 +62,7 @@ class SimulatedRetriever:
 
     def __init__(
         self,
-        endpoint: ChatEndpoint,
+        endpoint: OpenAIEndpoint,
         *,
         mode: str = "sft",
         noise: Noise | None = None,
@@ -74,7 +74,7 @@ class SimulatedRetriever:
         """Prepare; nothing is sent yet.
 
         Args:
-            endpoint: the model.
+            endpoint: the model; its own retries are not used.
             mode: `sft` for a fine-tuned simulator, `short` for one that was tuned on the short prompt, `prompt` for any
                 instruction-tuned model.
             noise: the curriculum.
@@ -112,7 +112,7 @@ class SimulatedRetriever:
         search = SimulatedSearch(query, facts.question, facts.answers, useful=not noisy)
         documents = await self._attempts.run(
             lambda failures, limit_s: self._ask(search, (draw + failures) % (1 << 31), limit_s),
-            again=lambda error: error.transient or isinstance(error, RetrieverBadResponse),
+            again=lambda error: error.transient or isinstance(error, BadResponse),
         )
         kind = kind_name(not noisy)
         passages = [Passage(f"simulated/{kind}/{rank}", "", text) for rank, text in enumerate(documents, start=1)]
@@ -120,7 +120,8 @@ class SimulatedRetriever:
 
     async def health(self, timeout: float = 10.0) -> Health:
         """Whether the endpoint answers. Raises RetrieverError."""
-        await self._endpoint.check(timeout)
+        with search_failures():
+            await self._endpoint.check(timeout)
         return Health(READY, f"simulated:{self._mode}", 0)
 
     async def close(self) -> None:
@@ -135,17 +136,14 @@ class SimulatedRetriever:
         return int.from_bytes(_digest(str(self._seed), facts.id, query, str(number))[:8], "big") % _DRAWS
 
     async def _ask(self, search: SimulatedSearch, seed: int, limit_s: float) -> list[str]:
-        answer = await self._endpoint.chat(
-            simulator_messages(search, self._mode),
-            limit_s,
-            temperature=self._temperature,
-            max_tokens=self._max_tokens,
-            seed=seed,
-        )
+        messages = simulator_messages(search, self._mode)
+        sampling = {"temperature": self._temperature, "max_tokens": self._max_tokens, "seed": seed}
+        with search_failures():
+            answer = (await self._endpoint.chat_once(messages, limit_s, **sampling)).text
         documents = parse_documents(answer)
         if not documents:
             raise RetrieverBadResponse(
-                f"{self._endpoint.shown}: expected lines 'Doc 1: …' of a simulated search, got {show(answer)}"
+                f"{self._endpoint.config.shown}: expected lines 'Doc 1: …' of a simulated search, got {show(answer)}"
             )
         return documents
 

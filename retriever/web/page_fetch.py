@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-from retriever.client.replies import checked
-from retriever.client.transport import Transport, display_url
+from foundation.http import Transport, display_url
+from retriever.client.transport import checked
 from retriever.errors import RetrieverBadResponse, RetrieverTimeout, RetrieverUnavailable
 from retriever.web.rate_limit import RateLimits
 

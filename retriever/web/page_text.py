@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from retriever.client.chat import ChatEndpoint
-from retriever.client.transport import display_url
-from retriever.errors import RetrieverBadResponse
+from foundation.chat import OpenAIEndpoint
+from foundation.http import display_url
+from retriever.errors import RetrieverBadResponse, search_failures
 from retriever.index.bm25 import Bm25Index
 from retriever.index.words import words
 from retriever.passage import Hit, Hits, Passage
@@ -154,13 +154,23 @@ def check_library() -> None:
 class PageSummarizer:
     """Asks a model for summaries."""
 
-    endpoint: ChatEndpoint
+    endpoint: OpenAIEndpoint
 
-    async def summarize(self, page: PageText, question: str, limit_s: float) -> str:
+    async def summarize(self, page: PageText, question: str) -> str:
         """The summary; empty where nothing on the page helps. Raises RetrieverError."""
         question = question or "(not known; tell what the page is about)"
         prompt = _PROMPT.format(question=question, title=page.title, text=page.text[:READ_CHARS])
         messages = [{"role": "user", "content": prompt}]
-        said = await self.endpoint.chat(messages, limit_s, temperature=0.0, max_tokens=_MAX_TOKENS)
-        text = said.rpartition("</think>")[2].strip()
+        with search_failures():
+            said = await self.endpoint.chat(messages, temperature=0.0, max_tokens=_MAX_TOKENS)
+        text = said.text.rpartition("</think>")[2].strip()
         return "" if text.strip(" .*\"'").lower() == _NOTHING else text
+
+    async def check(self, limit_s: float) -> None:
+        """Find out whether the model answers. Raises RetrieverError."""
+        with search_failures():
+            await self.endpoint.check(limit_s)
+
+    async def close(self) -> None:
+        """Release the running event loop's connections."""
+        await self.endpoint.close()

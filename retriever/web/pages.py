@@ -11,10 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
-from foundation.retry import RetryPolicy
-from retriever.client.attempts import Attempts
-from retriever.client.transport import Transport, display_url
-from retriever.client.web_transport import web_transport
+from foundation.http import Transport, display_url
+from foundation.retry import Attempts, RetryPolicy
+from retriever.client.transport import web_transport
 from retriever.errors import (
     RetrieverBadResponse,
     RetrieverError,
@@ -83,11 +82,11 @@ class PageRetriever:
         Args:
             transport: replaces the HTTP library.
             read_timeout: seconds of one attempt at one page.
-            retry: attempts, waits and deadline of one page, and of one summary.
+            retry: attempts, waits and deadline of one page.
             rate: requests to one host, default `RATE`.
             budget: how much of a page is shown.
             cache: texts of pages found there are not fetched again.
-            summarizer: tells what a page says, in place of its parts.
+            summarizer: tells what a page says, in place of its parts; its endpoint has its own retries.
             allow_private: whether pages of this machine and of private networks may be read.
             probes: pages that tell an outage of the network from a page that is gone; without any, no failure to
                 fetch a page is taken for an outage.
@@ -95,7 +94,7 @@ class PageRetriever:
         self._transport = transport or web_transport(read_timeout=read_timeout, max_bytes=MAX_PAGE_BYTES)
         self._limits = RateLimits(rate or RATE)
         self._fetcher = PageFetcher(self._transport, self._limits, allow_private=allow_private)
-        self._attempts, self._summaries = Attempts(retry or RetryPolicy()), Attempts(retry or RetryPolicy())
+        self._attempts = Attempts(retry or RetryPolicy())
         self._budget, self._cache, self._summarizer = budget or PageBudget(), cache, summarizer
         self._probes, self._network_seen_at = tuple(probes), float("-inf")
         self.stats = self._attempts.stats
@@ -130,14 +129,14 @@ class PageRetriever:
         check_library()
         await self._check_network(since=time.monotonic(), timeout=timeout)
         if self._summarizer is not None:
-            await self._summarizer.endpoint.check(timeout)
+            await self._summarizer.check(timeout)
         return Health(READY, "pages", 0)
 
     async def close(self) -> None:
         """Release the running event loop's connections, and the cache's file."""
         await self._transport.close()
         if self._summarizer is not None:
-            await self._summarizer.endpoint.close()
+            await self._summarizer.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -176,7 +175,7 @@ class PageRetriever:
             raise RetrieverTimeout(f"{display_url(url)} was not read within {limit_s:.3g} s") from error
 
     async def _summary(self, summarizer: PageSummarizer, page: PageText, question: str) -> Hits:
-        text = await self._summaries.run(lambda _, limit_s: summarizer.summarize(page, question, limit_s))
+        text = await summarizer.summarize(page, question)
         return (Hit(Passage(f"{page.url}#1", page.title, text), 1.0),) if text else ()
 
     async def _check_network(self, *, since: float, timeout: float = 10.0) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from foundation.retry import RetryPolicy
-from retriever.client.attempts import Attempts
-from retriever.client.replies import checked
-from retriever.client.transport import Transport, display_url
-from retriever.client.web_transport import web_transport
+from foundation.http import Transport, display_url
+from foundation.loops import AskedOnce
+from foundation.retry import Attempts, RetryPolicy
+from retriever.client.transport import checked, web_transport
 from retriever.errors import RetrieverBadResponse, RetrieverUnavailable
 from retriever.interface import READY, Health
 from retriever.passage import Hit, Hits, Passage, SearchRequest
@@ -146,7 +144,7 @@ class WebRetriever:
         self._service, self._site, self._cache = service, site, cache
         self._limits = RateLimits(rate or service.rate)
         self._attempts = Attempts(retry or RetryPolicy())
-        self._under_way: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Hits]] = {}
+        self._once: AskedOnce[Hits] = AskedOnce()
         self.stats = self._attempts.stats
 
     async def search(self, request: SearchRequest) -> Hits:
@@ -165,7 +163,8 @@ class WebRetriever:
         known = await self._known(key, ask)
         if known is not None:
             return known
-        return await self._once(key, ask, query)
+        # Equal searches come at the same time, as those of one question's samples.
+        return await self._once.ask(key, lambda: self._ask(key, ask, query))
 
     async def health(self, timeout: float = 10.0) -> Health:
         """Whether searches could work; costs no search. Raises RetrieverError."""
@@ -178,22 +177,6 @@ class WebRetriever:
         await self._service.close()
         if self._cache is not None:
             self._cache.close()
-
-    async def _once(self, key: str, ask: Ask, query: WebQuery) -> Hits:
-        """What the service finds; equal searches at the same time, as those of one question's samples, are one."""
-        place = (asyncio.get_running_loop(), key)
-        task = self._under_way.get(place)
-        if task is None:
-            task = asyncio.create_task(self._ask(key, ask, query))
-            self._under_way[place] = task
-            task.add_done_callback(lambda done: self._finished(place, done))
-        # Shielded: who gives up waiting does not take the answer from the others.
-        return await asyncio.shield(task)
-
-    def _finished(self, place: tuple[asyncio.AbstractEventLoop, str], task: asyncio.Task[Hits]) -> None:
-        del self._under_way[place]
-        if not task.cancelled():
-            task.exception()  # now seen, also where nobody waits any more
 
     async def _ask(self, key: str, ask: Ask, query: WebQuery) -> Hits:
         pages = await self._attempts.run(

@@ -66,17 +66,6 @@ def encode_error(message: str) -> bytes:
     return dump({"error": message})
 
 
-def decode_error(body: bytes) -> str:
-    """The message of an error answer (FastAPI's servers say `detail`), or the start of whatever came instead."""
-    try:
-        row = as_object(load(body))
-        message = row.get("error", row.get("detail"))
-    except WireError:
-        message = None
-    said = message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
-    return " ".join(said[:500].split())
-
-
 def load(body: bytes) -> object:
     """A JSON value of UTF-8 bytes. Raises WireError."""
     try:

@@ -20,7 +20,7 @@ from support.fake_endpoint import Answer, chat, serve
 
 from eval.judge import main
 from eval.score import score_file
-from r1_searcher.openai_endpoint import ChatReply
+from foundation.chat import ChatReply
 from r1_searcher.reward.judge import Case, Judge, VerdictCache, parse_verdict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,11 @@ from data_prep.simulator.rows import holds, sft_rows
 from data_prep.simulator_data import main
 from data_prep.tiny.dialects import find_dialect
 from data_prep.tiny.simulator import MODE, RECIPE, write_searches
+from foundation.chat import EndpointConfig
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import SearchRecord, SpanKind, StopReason, TrajectoryRecorder
 from r1_searcher.episode.trajectory_json import to_mapping
-from r1_searcher.openai_endpoint import EndpointConfig
 from r1_searcher.recipe.protocols import find_protocol
 from r1_searcher.recipe.recipe import find_recipe
 from retriever.simulated.prompts import SimulatedSearch, parse_documents, simulator_messages

@@ -13,10 +13,10 @@ from support.fakes import tag_tokenizer
 from eval.play.endpoint import EndpointSource
 from eval.play.evaluation import Decoding
 from eval.play.policies import ServedModel
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError, RunAborted
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.policy import Completion, Finish
-from r1_searcher.openai_endpoint import EndpointConfig, OpenAIEndpoint
 
 TOKENIZER = tag_tokenizer()
 STOP = TOKENIZER.pieces[1]
@@ -77,7 +77,7 @@ def test_a_busy_endpoint_is_asked_again_and_a_dead_one_ends_the_run():
         assert ask(endpoint, turn()).ids == (5,)
     with (
         serve(lambda request, seen: Answer({"error": {"message": "out of memory"}}, status=500)) as endpoint,
-        pytest.raises(RunAborted, match=r"out of memory.*2 attempts.*same command"),
+        pytest.raises(RunAborted, match=r"out of memory.*attempt 2 of 2.*same command"),
     ):
         ask(endpoint, turn())
     assert len(endpoint.requests) == 2

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from r1_searcher import serve
 from r1_searcher.host.device import Device
 from r1_searcher.host.processes import Session
-from retriever.client.chat import ChatEndpoint
 
 STUB = """
 import http.server, sys
@@ -89,10 +89,10 @@ def test_vllm_serves_the_tiny_base(tmp_path):
             time.sleep(0.5)
 
         async def ask():
-            endpoint = ChatEndpoint(f"{ready.read_text().strip()}/v1")
-            answer = await endpoint.chat([{"role": "user", "content": "What ?"}], 60.0, max_tokens=8, temperature=0.0)
+            endpoint = OpenAIEndpoint(EndpointConfig(ready.read_text().strip()))
+            answer = await endpoint.chat([{"role": "user", "content": "What ?"}], max_tokens=8, temperature=0.0)
             await endpoint.close()
-            return answer
+            return answer.text
 
         assert isinstance(asyncio.run(ask()), str)
         server.terminate()

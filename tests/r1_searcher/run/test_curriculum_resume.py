@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from types import SimpleNamespace
 
 import pytest
 
+from foundation.chat import ChatReply, EndpointConfig
 from r1_searcher.recipe.schedule import Progress
-from retriever.client.chat import ChatEndpoint
-from retriever.client.transport import Reply
 from retriever.passage import SearchRequest
 from retriever.simulated.engine import Noise, SimulatedRetriever
 
@@ -20,15 +18,17 @@ TOTAL, PER_STEP, NOISE = 75, 8, Noise(0.0, 0.5)
 class Canned:
     """A model that writes one document."""
 
-    async def send(self, method, url, body, limit_s):
-        return Reply(200, json.dumps({"choices": [{"message": {"content": "Doc 1: x"}}]}).encode())
+    config = EndpointConfig("http://x", "m")
+
+    async def chat_once(self, messages, limit_s, **parameters):
+        return ChatReply("Doc 1: x", 0, 0)
 
 
 def noisy_searches(progress: Progress, first: int, last: int) -> list[tuple[int, float, bool]]:
     """(step, progress, whether noisy) of one search per episode, of the steps from `first` to `last`."""
 
     async def play():
-        retriever = SimulatedRetriever(ChatEndpoint("http://x", model="m", transport=Canned()), noise=NOISE)
+        retriever = SimulatedRetriever(Canned(), noise=NOISE)
         seen = []
         for episode in range(PER_STEP * (last - first + 1)):
             ticket = progress.begin()

@@ -11,6 +11,7 @@ from aiohttp import web
 from support.fakes import ask, passages, play, say
 
 from foundation.errors import RunAborted
+from foundation.retry import RetryPolicy
 from r1_searcher import reward_func
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import find_recipe
@@ -22,6 +23,7 @@ from r1_searcher.run.run_config import RetrieverConfig, RunConfig
 from retriever.errors import RetrieverTimeout
 
 RECIPE = find_recipe("tiny.stage2")
+TWO_TRIES = RetryPolicy(2, backoff=0.01)
 EPISODES = {
     "good": lambda: play([ask("q"), say("Paris")], passages("p")),
     "bad format": lambda: play([ask("q"), "<think>" + say("a Paris tower 東")], passages("p")),
@@ -101,18 +103,13 @@ async def server(answer):
 def ask_server(answer, trajectory):
     async def run():
         async with server(answer) as (url, bodies):
-            source = HttpReward(url)
+            source = HttpReward(url, TWO_TRIES)
             try:
                 return await source.score(trajectory), bodies
             finally:
-                await source._session.close()
+                await source.close()
 
     return asyncio.run(run())
-
-
-@pytest.fixture
-def two_tries(monkeypatch):
-    monkeypatch.setattr(reward_source, "HTTP_ATTEMPTS", 2)
 
 
 def ours(body, _count):
@@ -152,18 +149,18 @@ def test_a_server_that_fails_once_is_asked_again():
     ],
     ids=lambda reply: str(reply),
 )
-def test_a_server_without_usable_answers_ends_the_run(two_tries, reply):
+def test_a_server_without_usable_answers_ends_the_run(reply):
     with pytest.raises(RunAborted, match="gave no usable answer in 2 tries"):
         ask_server(lambda body, count: reply, EPISODES["good"]().trajectory)
 
 
-def test_a_server_that_is_not_there_ends_the_run_in_one_line(two_tries):
+def test_a_server_that_is_not_there_ends_the_run_in_one_line():
     async def run():
-        source = HttpReward("http://127.0.0.1:9/get_reward")
+        source = HttpReward("http://127.0.0.1:9/get_reward", TWO_TRIES)
         try:
             await source.score(EPISODES_GOOD)
         finally:
-            await source._session.close()
+            await source.close()
 
     EPISODES_GOOD = EPISODES["good"]().trajectory
     with pytest.raises(RunAborted) as caught:

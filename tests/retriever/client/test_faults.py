@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from support.http_clients import http_retriever
 
 from retriever import (
     RetrieverBadResponse,
@@ -23,7 +24,6 @@ from retriever import (
     RetrieverUnavailable,
     SearchRequest,
 )
-from retriever.client.http_retriever import HttpRetriever
 
 HIT = {"id": "7", "title": "T", "text": "x", "score": 1.5}
 GOOD = json.dumps({"results": [[HIT]]}).encode()
@@ -60,7 +60,7 @@ FAULTS = {
 async def outcomes_of(urls: str, searches: int = 1):
     """Hits or the error of each search, one after the other, and the retries of all."""
     outcomes = []
-    async with HttpRetriever(urls, **LIMITS) as client:
+    async with http_retriever(urls, **LIMITS) as client:
         for _ in range(searches):
             started = time.monotonic()
             try:

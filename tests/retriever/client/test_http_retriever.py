@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from support.http_clients import http_retriever
 
+from foundation.http import Reply
 from foundation.process import bind
-from foundation.retry import RetryPolicy
 from retriever import (
     RetrieverBadResponse,
     RetrieverError,
@@ -21,8 +22,6 @@ from retriever import (
     RetrieverUnavailable,
     SearchRequest,
 )
-from retriever.client.http_retriever import HttpRetriever
-from retriever.client.transport import Reply
 
 HIT = {"id": "7", "title": "T", "text": "x", "score": 1.5}
 GOOD = json.dumps({"results": [[HIT]]}).encode()
@@ -33,7 +32,7 @@ def run_against(server, budget_s: float = 2.0, **settings):
     """One search; gives (hits or the error, the client's stats, requests received)."""
 
     async def scenario():
-        async with server.running(), HttpRetriever(server.url, **(FAST | settings)) as client:
+        async with server.running(), http_retriever(server.url, **(FAST | settings)) as client:
             started = time.monotonic()
             try:
                 outcome = await client.search(SearchRequest("who?", 3))
@@ -60,11 +59,11 @@ async def silence(writer) -> None:
 def test_success_on_the_first_attempt(scripted_server, http_reply):
     hits, stats, requests = run_against(scripted_server(http_reply(200, GOOD)))
     assert [(hit.passage.id, hit.score) for hit in hits] == [("7", 1.5)]
-    assert (stats.searches, stats.retries, dict(stats.failures), requests) == (1, 0, {}, 1)
+    assert (stats.calls, stats.retries, dict(stats.failures), requests) == (1, 0, {}, 1)
     assert stats.seconds > 0
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408, 409, 425])
 def test_a_passing_fault_is_retried(scripted_server, http_reply, status):
     hits, stats, requests = run_against(scripted_server(http_reply(status, b"busy"), http_reply(200, GOOD)))
     assert len(hits) == 1 and (stats.retries, requests) == (1, 2)
@@ -78,7 +77,7 @@ def test_a_lost_connection_is_retried(scripted_server, http_reply, first):
 
 def test_connection_refused():
     async def scenario(port: int):
-        async with HttpRetriever(f"http://name:secret@127.0.0.1:{port}", **FAST) as client:
+        async with http_retriever(f"http://name:secret@127.0.0.1:{port}", **FAST) as client:
             with pytest.raises(RetrieverUnavailable):
                 await client.health(timeout=1)
             with pytest.raises(RetrieverUnavailable) as caught:
@@ -144,7 +143,7 @@ def test_a_lasting_fault_ends_after_the_attempts(scripted_server, http_reply, st
     }
     error, stats, requests = run_against(scripted_server(steps[step]))
     assert type(error) is kind and requests == (1 if step == "not_http" else 3)
-    assert stats.searches == 1 and sum(stats.failures.values()) == 1
+    assert stats.calls == 1 and sum(stats.failures.values()) == 1
     assert step != "500" or "boom" in str(error)
 
 
@@ -172,7 +171,7 @@ def test_retry_after_is_waited_for(scripted_server, http_reply):
     async def scenario():
         busy = http_reply(429, b"", "Retry-After: 1\r\n")
         server = scripted_server(busy, http_reply(200, GOOD))
-        async with server.running(), HttpRetriever(server.url, **FAST) as client:
+        async with server.running(), http_retriever(server.url, **FAST) as client:
             started = time.monotonic()
             hits = await client.search(SearchRequest("q", 1))
             return len(hits), time.monotonic() - started
@@ -216,18 +215,18 @@ def test_thousands_of_searches_wait_their_turn():
     async def scenario():
         transport = CountingTransport()
         # Far more work than fits into one deadline: waiting for a turn must not count against it.
-        async with HttpRetriever("http://x", transport=transport, max_connections=20, deadline=0.2) as client:
+        async with http_retriever("http://x", transport=transport, max_connections=20, deadline=0.2) as client:
             await asyncio.gather(*(client.search(SearchRequest("q", 1)) for _ in range(5000)))
         return transport, client.stats
 
     transport, stats = asyncio.run(scenario())
     assert transport.most == 20 and transport.closed == 1
-    assert stats.searches == 5000 and not stats.failures
+    assert stats.calls == 5000 and not stats.failures
 
 
 def test_a_thousand_searches_over_real_connections(served_url):
     async def scenario():
-        async with HttpRetriever(served_url, max_connections=64) as client:
+        async with http_retriever(served_url, max_connections=64) as client:
             results = await asyncio.gather(*(client.search(SearchRequest("spirit", 1)) for _ in range(1000)))
             return len(results), client.stats
 
@@ -238,21 +237,21 @@ def test_a_thousand_searches_over_real_connections(served_url):
 def test_a_cancelled_search_frees_its_turn(scripted_server, http_reply):
     async def scenario():
         server = scripted_server(silence, http_reply(200, GOOD))
-        async with server.running(), HttpRetriever(server.url, **FAST, max_connections=1) as client:
+        async with server.running(), http_retriever(server.url, **FAST, max_connections=1) as client:
             task = asyncio.create_task(client.search(SearchRequest("q", 1)))
             await asyncio.sleep(0.1)
             task.cancel()
-            return len(await client.search(SearchRequest("q", 1))), client.stats.searches
+            return len(await client.search(SearchRequest("q", 1))), client.stats.calls
 
     assert asyncio.run(scenario()) == (1, 1)
 
 
 def test_health(served_url, scripted_server, http_reply, passages):
     async def scenario():
-        async with HttpRetriever(served_url) as client:
+        async with http_retriever(served_url) as client:
             health = await client.health()
         other = scripted_server(http_reply(200, b"{}"))
-        async with other.running(), HttpRetriever(other.url) as client:
+        async with other.running(), http_retriever(other.url) as client:
             with pytest.raises(RetrieverBadResponse, match="is this a retriever server"):
                 await client.health()
         return health
@@ -265,7 +264,7 @@ def test_headers_and_credentials_are_sent(scripted_server, http_reply):
     async def scenario():
         async with scripted_server(http_reply(200, GOOD)).running() as server:
             url = server.url.replace("//", "//me:secret@") + "/base/"
-            client = HttpRetriever(url, headers={"X-Tenant": "a"})
+            client = http_retriever(url, headers={"X-Tenant": "a"})
             await client.search(SearchRequest("q", 1))
             await client.close()
             return server.headers[0]
@@ -279,16 +278,10 @@ def test_headers_and_credentials_are_sent(scripted_server, http_reply):
 )
 def test_a_wrong_url_is_the_callers_bug(url):
     with pytest.raises(ValueError, match="http://host:port"):
-        HttpRetriever(url)
+        http_retriever(url)
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"deadline": 0}, {"max_connections": 0}, {"read_timeout": -1}])
 def test_wrong_limits_are_the_callers_bug(wrong):
     with pytest.raises(ValueError, match="above 0|attempts >= 1"):
-        HttpRetriever("http://x", **wrong)
-
-
-def test_backoff_doubles_up_to_its_cap_and_never_undercuts_the_service():
-    policy = RetryPolicy(attempts=9, backoff=1.0, max_backoff=4.0)
-    assert [policy.wait(n, None, 1.0) for n in (1, 2, 3, 4, 5000)] == [1.0, 2.0, 4.0, 4.0, 4.0]
-    assert policy.wait(1, None, 0.0) == 0.5 and policy.wait(1, 7.0, 0.0) == 7.5
+        http_retriever("http://x", **wrong)

@@ -7,13 +7,13 @@ import json
 import time
 
 import pytest
+from support.http_clients import http_retriever
 
+from foundation.http import Reply
 from foundation.process import bind
 from retriever import RetrieverBadResponse, RetrieverRejected, RetrieverUnavailable, SearchRequest
 from retriever.client.addresses import addresses_of
-from retriever.client.http_retriever import HttpRetriever
-from retriever.client.replicas import BreakerPolicy, Endpoint, EndpointPool
-from retriever.client.transport import Reply
+from retriever.client.replicas import BreakerPolicy, Replica, ReplicaPool
 
 GOOD = json.dumps({"results": [[{"id": "7", "title": "T", "text": "x", "score": 1.5}]]}).encode()
 FAST = {"connect_timeout": 0.5, "read_timeout": 0.5, "attempts": 4, "backoff": 0.02, "deadline": 3.0}
@@ -33,9 +33,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def pool(clock) -> EndpointPool:
-    endpoints = [Endpoint(name) for name in "abc"]
-    return EndpointPool(endpoints, BreakerPolicy(failures=2, cooldown=1.0, max_cooldown=3.0), clock)
+def pool(clock) -> ReplicaPool:
+    replicas = [Replica(name) for name in "abc"]
+    return ReplicaPool(replicas, BreakerPolicy(failures=2, cooldown=1.0, max_cooldown=3.0), clock)
 
 
 def test_equals_take_turns(pool):
@@ -43,19 +43,19 @@ def test_equals_take_turns(pool):
 
 
 def test_the_least_busy_is_asked(pool):
-    a, b, c = pool.endpoints
+    a, b, c = pool.replicas
     a.outstanding, b.outstanding, c.outstanding = 2, 1, 2
     assert {pool.pick().url for _ in range(6)} == {"b"}
 
 
-def test_an_avoided_endpoint_is_the_last_resort(pool):
-    a, b, c = pool.endpoints
+def test_an_avoided_replica_is_the_last_resort(pool):
+    a, b, c = pool.replicas
     assert {pool.pick([a, b]).url for _ in range(6)} == {"c"}
-    assert not pool.has_other([a, b, c]) and pool.pick([a, b, c]) in pool.endpoints
+    assert not pool.has_other([a, b, c]) and pool.pick([a, b, c]) in pool.replicas
 
 
 def test_failures_in_a_row_open_a_circuit(pool, clock):
-    a, b, c = pool.endpoints
+    a, b, c = pool.replicas
     b.outstanding = c.outstanding = 1
     pool.failed(a)
     pool.succeeded(a)
@@ -73,12 +73,12 @@ def test_failures_in_a_row_open_a_circuit(pool, clock):
 
 
 def test_among_equals_the_one_without_failures(pool):
-    pool.failed(pool.endpoints[1])
+    pool.failed(pool.replicas[1])
     assert {pool.pick().url for _ in range(6)} == {"a", "c"}
 
 
 def test_a_rest_doubles_up_to_its_cap(pool, clock):
-    a = pool.endpoints[0]
+    a = pool.replicas[0]
     for _ in range(50):
         pool.failed(a)  # all at once: the circuit opens once
     rests = []
@@ -90,15 +90,15 @@ def test_a_rest_doubles_up_to_its_cap(pool, clock):
 
 
 def test_retry_after_is_a_rest(pool, clock):
-    pool.failed(pool.endpoints[0], retry_after=5.0)
+    pool.failed(pool.replicas[0], retry_after=5.0)
     clock.now += 4.9
     assert {pool.pick().url for _ in range(6)} == {"b", "c"}
 
 
 def test_where_all_circuits_are_open_the_first_opened_is_asked(pool, clock):
-    for endpoint in pool.endpoints:
-        pool.failed(endpoint)
-        pool.failed(endpoint)
+    for replica in pool.replicas:
+        pool.failed(replica)
+        pool.failed(replica)
         clock.now += 0.1
     assert {pool.pick().url for _ in range(6)} == {"a"}
 
@@ -113,7 +113,7 @@ def search(urls: str, times: int = 1, **settings):
     """Some searches, one after the other; gives hits or errors, seconds, retries."""
 
     async def scenario():
-        async with HttpRetriever(urls, **(FAST | settings)) as client:
+        async with http_retriever(urls, **(FAST | settings)) as client:
             started = time.monotonic()
             outcomes = await asyncio.gather(
                 *(client.search(SearchRequest("q", 1)) for _ in range(times)), return_exceptions=True
@@ -143,7 +143,7 @@ def test_a_faulty_address_is_left_for_the_other(scripted_server, http_reply, ser
 
     async def scenario():
         server = scripted_server(step)
-        async with server.running(), HttpRetriever(f"{server.url},{served_url}", **FAST) as client:
+        async with server.running(), http_retriever(f"{server.url},{served_url}", **FAST) as client:
             for _ in range(10):
                 await client.search(SearchRequest("paris", 1))
             return len(server.bodies), client.stats
@@ -155,7 +155,7 @@ def test_a_faulty_address_is_left_for_the_other(scripted_server, http_reply, ser
 def test_a_refused_request_is_refused_everywhere(scripted_server, http_reply):
     async def scenario():
         first, second = scripted_server(http_reply(400, b"{}")), scripted_server(http_reply(400, b"{}"))
-        async with first.running(), second.running(), HttpRetriever(f"{first.url},{second.url}", **FAST) as client:
+        async with first.running(), second.running(), http_retriever(f"{first.url},{second.url}", **FAST) as client:
             with pytest.raises(RetrieverRejected):
                 await client.search(SearchRequest("q", 1))
             return len(first.bodies) + len(second.bodies)
@@ -166,7 +166,7 @@ def test_a_refused_request_is_refused_everywhere(scripted_server, http_reply):
 def test_garbage_from_every_address_is_a_bad_response(scripted_server, http_reply):
     async def scenario():
         first, second = scripted_server(http_reply(200, b"?")), scripted_server(http_reply(200, b"!"))
-        async with first.running(), second.running(), HttpRetriever(f"{first.url},{second.url}", **FAST) as client:
+        async with first.running(), second.running(), http_retriever(f"{first.url},{second.url}", **FAST) as client:
             with pytest.raises(RetrieverBadResponse):
                 await client.search(SearchRequest("q", 1))
             return len(first.bodies), len(second.bodies)
@@ -178,7 +178,7 @@ def test_attempts_bound_all_addresses_together(scripted_server, http_reply):
     async def scenario():
         servers = [scripted_server(http_reply(500, b"{}")) for _ in range(3)]
         async with servers[0].running(), servers[1].running(), servers[2].running():
-            async with HttpRetriever(",".join(each.url for each in servers), **FAST) as client:
+            async with http_retriever(",".join(each.url for each in servers), **FAST) as client:
                 with pytest.raises(RetrieverUnavailable, match="attempt 4 of 4"):
                     await client.search(SearchRequest("q", 1))
             return sorted(len(each.bodies) for each in servers)
@@ -216,7 +216,7 @@ def test_a_slow_address_gets_less():
 
         transport.send = counted
         urls = "http://slow,http://fast"
-        async with HttpRetriever(urls, transport=transport, max_connections=8) as client:
+        async with http_retriever(urls, transport=transport, max_connections=8) as client:
             await asyncio.gather(*(client.search(SearchRequest("q", 1)) for _ in range(300)))
         return sent, transport.most
 
@@ -229,12 +229,12 @@ def test_health_of_several(served_url, scripted_server, http_reply, caplog):
         other = scripted_server(http_reply(200, b'{"status": "ready", "index": "other", "passages": 3}'))
         with bind("127.0.0.1", 0) as dead:
             down = f"http://127.0.0.1:{dead.getsockname()[1]}"
-            async with other.running(), HttpRetriever(f"{down},{served_url}", **FAST) as client:
+            async with other.running(), http_retriever(f"{down},{served_url}", **FAST) as client:
                 first = await client.health()
                 assert "different" not in caplog.text
-            async with other.running(), HttpRetriever(f"{served_url},{other.url}", **FAST) as client:
+            async with other.running(), http_retriever(f"{served_url},{other.url}", **FAST) as client:
                 second = await client.health()
-            async with HttpRetriever(f"{down},{down}/", **FAST) as client:
+            async with http_retriever(f"{down},{down}/", **FAST) as client:
                 with pytest.raises(RetrieverUnavailable):
                     await client.health()
         return first, second
@@ -256,7 +256,7 @@ def test_addresses():
 )
 def test_one_wrong_address_is_the_callers_bug(urls):
     with pytest.raises(ValueError, match="http://host:port"):
-        HttpRetriever(urls)
+        http_retriever(urls)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_authorizes(monkeypatch, scripted_server, http_reply, variable, arg
     async def scenario():
         async with scripted_server(http_reply(200, GOOD)).running() as server:
             url = server.url.replace("//", f"//{user}")
-            async with HttpRetriever(url, token=argument) as client:
+            async with http_retriever(url, token=argument) as client:
                 await client.search(SearchRequest("q", 1))
             return [line for line in server.headers[0].splitlines() if line.startswith("Authorization")]
 
@@ -285,4 +285,4 @@ def test_what_authorizes(monkeypatch, scripted_server, http_reply, variable, arg
 
 def test_a_token_beside_a_user_name():
     with pytest.raises(ValueError, match="not both"):
-        HttpRetriever("http://me:pw@x", token="t")
+        http_retriever("http://me:pw@x", token="t")

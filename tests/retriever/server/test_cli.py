@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 from support.commands import status_of
+from support.http_clients import http_retriever
 from support.servers import Stop
 
 from foundation.files import write_whole
 from foundation.process import TOKEN_VARIABLE, bind, url_of
 from retriever import RetrieverRejected, RetrieverUnavailable, SearchRequest
-from retriever.client.http_retriever import HttpRetriever
 from retriever.index.corpus import write_corpus
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import HashingEncoder
@@ -63,7 +63,7 @@ def started(command, **streams) -> Iterator[subprocess.Popen[str]]:
 
 def ask(url: str):
     async def once():
-        async with HttpRetriever(url, attempts=1) as client:
+        async with http_retriever(url, attempts=1) as client:
             return await client.health(), await client.search(SearchRequest("akkadian spirit", 2))
 
     return asyncio.run(once())
@@ -185,7 +185,7 @@ def test_requests_under_way_are_answered_before_stopping(serve_index, passages, 
             return bm25.search(queries, top_k)
 
     async def search(url: str) -> None:
-        async with HttpRetriever(url, attempts=1) as client:
+        async with http_retriever(url, attempts=1) as client:
             answers.append(await client.search(SearchRequest("paris", 1)))
 
     under_way, answers, service = threading.Event(), [], SearchService()
@@ -219,14 +219,14 @@ def test_the_socket_answers_while_the_index_loads(bm25):
     app = create_app(service)
 
     async def watch(url: str) -> None:
-        async with HttpRetriever(url, attempts=1) as client:
+        async with http_retriever(url, attempts=1) as client:
             for call in (client.health, lambda: client.search(SearchRequest("paris", 1))):
                 try:
                     await call()
                 except RetrieverUnavailable as error:
                     seen.append(str(error))
         loaded.set()
-        async with HttpRetriever(url, attempts=4, backoff=0.2) as client:
+        async with http_retriever(url, attempts=4, backoff=0.2) as client:
             seen.append(len(await client.search(SearchRequest("paris", 1))))
         stop.now()
 

@@ -11,9 +11,9 @@ import urllib.request
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.http_clients import http_retriever
 
 from retriever import RetrieverUnavailable, SearchRequest
-from retriever.client.http_retriever import HttpRetriever
 from retriever.server.app import create_app
 from retriever.server.batching import BatchLimits
 from retriever.server.search_service import SearchService
@@ -264,7 +264,7 @@ def test_concurrent_callers_share_a_search_over_http(serve_index, bm25):
             return bm25.search(queries, top_k)
 
     async def scenario(url: str) -> int:
-        async with HttpRetriever(url, attempts=1) as client:
+        async with http_retriever(url, attempts=1) as client:
             asked = []
             for query in ("paris", "france"):
                 asked.append(asyncio.ensure_future(client.search(SearchRequest(query, 1))))

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.web_fakes import serve_app
 
+from foundation.chat import ChatReply, EndpointConfig, OpenAIEndpoint
+from foundation.errors import InputError
 from foundation.retry import RetryPolicy
 from retriever import (
     RetrieverBadResponse,
@@ -23,8 +25,6 @@ from retriever import (
     RetrieverUnavailable,
     SearchRequest,
 )
-from retriever.client.chat import ChatEndpoint
-from retriever.client.transport import Reply
 from retriever.simulated.engine import Noise, SimulatedRetriever, curriculum
 from retriever.simulated.prompts import SimulatedSearch, parse_documents, simulator_prompt
 
@@ -71,7 +71,7 @@ def simulate(model, *requests, read_timeout=10.0, model_name="m", **options):
     """Hits or the error of each request, asked one after the other."""
 
     async def scenario(url):
-        endpoint = ChatEndpoint(f"{url}/v1", model=model_name, read_timeout=read_timeout)
+        endpoint = OpenAIEndpoint(EndpointConfig(f"{url}/v1", model_name, timeout=read_timeout))
         retriever = SimulatedRetriever(endpoint, **({"retry": FAST} | options))
         outcomes = []
         for each in requests:
@@ -117,12 +117,13 @@ def noisy(hits):
 
 def test_the_share_of_noisy_searches_follows_the_curriculum():
     class Canned:
-        async def send(self, method, url, body, limit_s):
-            return Reply(200, json.dumps({"choices": [{"message": {"content": GOOD}}]}).encode())
+        config = EndpointConfig("http://x", "m")
+
+        async def chat_once(self, messages, limit_s, **parameters):
+            return ChatReply(GOOD, 0, 0)
 
     async def scenario(progress):
-        endpoint = ChatEndpoint("http://x", model="m", transport=Canned())
-        retriever = SimulatedRetriever(endpoint, noise=noise)
+        retriever = SimulatedRetriever(Canned(), noise=noise)
         return [await retriever.search(ask(f"query {n}", progress)) for n in range(1000)]
 
     noise = Noise(0.1, 0.9)
@@ -201,7 +202,7 @@ def test_concurrent_searches_keep_their_own_question():
             return app
 
     async def scenario(url):
-        retriever = SimulatedRetriever(ChatEndpoint(url, model="m"), noise=Noise(0, 0))
+        retriever = SimulatedRetriever(OpenAIEndpoint(EndpointConfig(url, "m")), noise=Noise(0, 0))
         rows = [row(n, question=f"question {n}?") for n in range(40)]
         found = await asyncio.gather(*(retriever.search(ask(f"query {each.id}", of=each)) for each in rows))
         await retriever.close()
@@ -215,7 +216,7 @@ def test_concurrent_searches_keep_their_own_question():
 
 def test_several_servers_share_the_work_and_stand_in_for_each_other():
     async def scenario(urls):
-        retriever = SimulatedRetriever(ChatEndpoint(urls, model="m"), retry=FAST)
+        retriever = SimulatedRetriever(OpenAIEndpoint(EndpointConfig(urls, "m")), retry=FAST)
         found = [await retriever.search(ask(f"q{n}")) for n in range(6)]
         health = await retriever.health()
         await retriever.close()
@@ -308,7 +309,7 @@ def test_a_slow_and_a_dead_endpoint():
     assert isinstance(outcome, RetrieverTimeout)
 
     async def scenario():
-        retriever = SimulatedRetriever(ChatEndpoint("http://127.0.0.1:9"), retry=FAST)
+        retriever = SimulatedRetriever(OpenAIEndpoint(EndpointConfig("http://127.0.0.1:9")), retry=FAST)
         with pytest.raises(RetrieverUnavailable):
             await retriever.health()
         with pytest.raises(RetrieverUnavailable, match="gave up after attempt 3 of 3"):
@@ -327,5 +328,5 @@ def test_only_episodes_can_be_simulated_for():
     with pytest.raises(ValueError, match="known: sft, prompt"):
         simulate(model, ask(), mode="other")
     for wrong in ("ftp://x", "no address", "http://x/v1?key=1", ""):
-        with pytest.raises(ValueError, match="must look like"):
-            ChatEndpoint(wrong)
+        with pytest.raises(InputError, match="must look like"):
+            EndpointConfig(wrong)

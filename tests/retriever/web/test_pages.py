@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.web_fakes import article, serve_app
 
+from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.retry import RetryPolicy
 from retriever import RetrieverBadResponse, RetrieverTimeout, RetrieverUnavailable, SearchRequest
-from retriever.client.chat import ChatEndpoint
 from retriever.web.disk_cache import DiskCache
 from retriever.web.page_fetch import MAX_PAGE_BYTES, RawPage
 from retriever.web.page_text import PageSummarizer, PageText, choose_parts, read_text, split_parts
@@ -183,7 +183,7 @@ def test_private_hosts_are_refused_unless_allowed(host, caplog):
 def test_a_redirect_into_a_private_network_is_refused():
     class Redirecting:
         async def send(self, method, url, body, limit_s):
-            from retriever.client.transport import Reply
+            from foundation.http import Reply
 
             assert "1.1.1.1" in url, "the private host was asked"
             return Reply(302, b"", {"location": "http://127.0.0.1:9/admin"})
@@ -236,8 +236,9 @@ def test_health(site):
     assert health(probes=[f"{site.url}/plain"]).status == "ready"
     with pytest.raises(RetrieverUnavailable, match="the network is out"):
         health(probes=[DEAD])
+    summarizer = PageSummarizer(OpenAIEndpoint(EndpointConfig("http://127.0.0.1:9/v1")))
     with pytest.raises(RetrieverUnavailable):
-        health(probes=[f"{site.url}/plain"], summarizer=PageSummarizer(ChatEndpoint("http://127.0.0.1:9/v1")))
+        health(probes=[f"{site.url}/plain"], summarizer=summarizer)
 
 
 def test_a_cached_page_is_not_fetched_again_and_fits_other_questions(site, tmp_path):
@@ -273,7 +274,7 @@ def summarized(answer, site, status=200):
         return Response(json.dumps({"choices": [{"message": {"content": answer}}]}), status=status)
 
     with serve_app(app) as url:
-        summarizer = PageSummarizer(ChatEndpoint(url, model="m"))
+        summarizer = PageSummarizer(OpenAIEndpoint(EndpointConfig(url, "m", retry=FAST)))
         return read([f"{site.url}/tower"], summarizer=summarizer)[0][0], seen
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.http_clients import http_retriever
 
 from retriever import Hit, Passage, RetrieverBadResponse, RetrieverRejected, SearchRequest
-from retriever.client.http_retriever import HttpRetriever
 from retriever.server.app import create_app
 from retriever.wire.answers import contents, passage_of_contents, r1_line
-from retriever.wire.bodies import Ask, WireError, decode_error
+from retriever.wire.bodies import Ask, WireError
 from retriever.wire.formats import FORMATS, find_format, formats_at
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "retriever_peers.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_a_flag_that_is_not_one(client, key):
 
 def search(url: str, query: str, top_k: int, **settings):
     async def once():
-        async with HttpRetriever(url, attempts=1, **settings) as client:
+        async with http_retriever(url, attempts=1, **settings) as client:
             return await client.search(SearchRequest(query, top_k)), await client.health()
 
     return asyncio.run(once())
@@ -105,7 +105,7 @@ def test_a_url_with_the_searchs_path_is_understood(golden_url):
 
 def test_an_unknown_format_names_the_known_ones():
     with pytest.raises(ValueError, match="unknown wire format 'grpc'; known: own, r1_searcher, search_r1"):
-        HttpRetriever("http://x", wire="grpc")
+        http_retriever("http://x", wire="grpc")
 
 
 DOCUMENT = {"id": "1", "contents": '"T"\nx'}
@@ -133,7 +133,7 @@ DOCUMENT = {"id": "1", "contents": '"T"\nx'}
 def test_an_unusable_answer_is_a_bad_response(scripted_server, http_reply, wire, answer, said):
     async def scenario():
         server = scripted_server(http_reply(200, json.dumps(answer).encode()))
-        async with server.running(), HttpRetriever(server.url, wire=wire) as client:
+        async with server.running(), http_retriever(server.url, wire=wire) as client:
             with pytest.raises(RetrieverBadResponse, match=said):
                 await client.search(SearchRequest("q", 3))
 
@@ -143,18 +143,12 @@ def test_an_unusable_answer_is_a_bad_response(scripted_server, http_reply, wire,
 def test_a_fastapi_servers_refusal_is_quoted(scripted_server, http_reply):
     async def scenario():
         server = scripted_server(http_reply(400, b'{"detail": "Query content cannot be empty"}'))
-        async with server.running(), HttpRetriever(server.url, wire="research") as client:
+        async with server.running(), http_retriever(server.url, wire="research") as client:
             with pytest.raises(RetrieverRejected) as caught:
                 await client.search(SearchRequest("q", 3))
             return caught.value.reason
 
     assert asyncio.run(scenario()) == "Query content cannot be empty"
-
-
-def test_an_error_message_is_one_short_line():
-    said = decode_error(b"<html>\n\n  Bad\n Gateway " + b"x" * 5000)
-    assert said.startswith("<html> Bad Gateway xxx") and len(said) <= 200
-    assert decode_error(json.dumps({"error": "a\nb" * 1000}).encode()).count("\n") == 0
 
 
 def test_r1_line_is_one_line():

@@ -1,0 +1,223 @@
+"""One HTTP exchange: over aiohttp for clients, plainly for a probe. What its status means, and when to come back.
+
+`Transport` is the seam of all clients: one method, one exchange, no retries. Tests replace it with a scripted one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from foundation.errors import BadResponse, OutsideFailure, Rejected, TimedOut, Unavailable
+from foundation.loops import PerLoop
+
+_CHUNK_BYTES = 1 << 16
+_LATER = frozenset({408, 409, 425, 429})
+"""The 4xx that say "later" instead of "wrong"."""
+
+
+def display_url(url: str) -> str:
+    """The URL as it may appear in logs and errors: without user name, password and query string."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of every exchange of one client."""
+
+    connect_timeout: float = 5.0
+    """Seconds to open a connection."""
+    read_timeout: float = 60.0
+    """Seconds from the request to the last byte of the answer."""
+    max_connections: int = 256
+    """Open at once, per event loop."""
+    max_response_bytes: int = 32 * 1024 * 1024
+    """Larger answers are broken off, counted after decompression."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a limit that no exchange could keep."""
+        if min(self.connect_timeout, self.read_timeout, self.max_connections, self.max_response_bytes) <= 0:
+            raise ValueError(f"the limits of an HTTP client must be above 0, got {self}")
+
+
+class Transport(Protocol):
+    """Carries one request to the service and its answer back."""
+
+    async def send(self, method: str, url: str, body: bytes | None, limit_s: float) -> Reply:
+        """Exchange one request within `limit_s` seconds; any HTTP status is a `Reply`.
+
+        Raises:
+            Unavailable: refused, not found, or broken off.
+            TimedOut: not connected or not answered in time.
+            BadResponse: larger than allowed, or not HTTP.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the running event loop's connections."""
+        ...
+
+
+class AiohttpTransport:
+    """Keep-alive connections through one aiohttp session per event loop, opened when first needed."""
+
+    def __init__(self, limits: HttpLimits, headers: Mapping[str, str] | None = None) -> None:
+        """`headers` are sent with every request: tokens and the like."""
+        self._limits = limits
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._sessions: PerLoop[Any] = PerLoop(self._open)
+
+    async def send(self, method: str, url: str, body: bytes | None, limit_s: float) -> Reply:
+        """Exchange one request; see `Transport`. Redirects are not followed: a POST would lose its body."""
+        aiohttp = _aiohttp()
+        shown, limits = display_url(url), self._limits
+        total = min(limit_s, limits.connect_timeout + limits.read_timeout)
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=limits.connect_timeout, sock_read=limits.read_timeout)
+        try:
+            async with self._sessions.get().request(
+                method, url, data=body, timeout=timeout, allow_redirects=False
+            ) as response:
+                content = await self._read(response, shown)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, content, headers)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise TimedOut(f"no connection to {shown} within {limits.connect_timeout:g} s") from error
+        except TimeoutError as error:
+            raise TimedOut(f"no complete answer from {shown} within {total:g} s") from error
+        except aiohttp.ClientResponseError as error:
+            raise BadResponse(f"{shown} did not answer in HTTP: {error.message}") from error
+        except aiohttp.ClientConnectorError as error:
+            raise Unavailable(f"cannot connect to {shown} ({describe(error)}); is the server up?") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{shown} broke the connection off ({describe(error)})") from error
+
+    async def close(self) -> None:
+        """Close the running loop's session; the next request would open a new one."""
+        session = self._sessions.pop()
+        if session is not None:
+            await session.close()
+
+    async def _read(self, response: Any, shown: str) -> bytes:
+        content = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > self._limits.max_response_bytes:
+                # Otherwise the rest would be read before the connection is used again.
+                response.close()
+                raise BadResponse(
+                    f"{shown} answered more than {self._limits.max_response_bytes} bytes; "
+                    "ask for less or raise max_response_bytes"
+                )
+        return bytes(content)
+
+    def _open(self) -> Any:
+        aiohttp = _aiohttp()
+        connector = aiohttp.TCPConnector(limit=self._limits.max_connections, limit_per_host=0)
+        return aiohttp.ClientSession(connector=connector, headers=self._headers)
+
+
+def checked(reply: Reply, url: str) -> bytes:
+    """The body of a 200 answer; every other status raises its failure, with `url` as it may be shown.
+
+    Raises:
+        Unavailable: 5xx, or a 4xx that says "later".
+        Rejected: any other 4xx.
+        BadResponse: a status that no answer should have.
+    """
+    if reply.status == 200:
+        return reply.body
+    reason = error_text(reply.body)
+    raise failure_of(reply.status, f"{url} answered {reply.status}: {reason or 'no message'}", reason, reply.headers)
+
+
+def failure_of(status: int, message: str, reason: str, headers: Mapping[str, str]) -> OutsideFailure:
+    """What a status other than 200 means.
+
+    Args:
+        status: of the answer.
+        message: what failed and what was seen.
+        reason: the service's own words.
+        headers: of the answer, found by lower-case names.
+    """
+    if status in _LATER or status >= 500:
+        wait = retry_after_s(headers.get("retry-after"))
+        return Unavailable(message, status=status, reason=reason, retry_after_s=wait)
+    if 400 <= status < 500:
+        return Rejected(message, status=status, reason=reason)
+    return BadResponse(f"{message}; expected 200, check the address", status=status, reason=reason)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds to wait, from either form of the Retry-After header (seconds or a date); None for anything else."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def error_text(body: bytes) -> str:
+    """The message of an error answer (FastAPI's servers say `detail`), or the start of whatever came instead."""
+    try:
+        row = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        row = None
+    message = row.get("error", row.get("detail")) if isinstance(row, dict) else None
+    said = message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
+    return " ".join(said[:500].split())
+
+
+def probe(url: str, timeout_s: float) -> int:
+    """The status of one GET, redirects not followed: is anybody there?
+
+    Raises:
+        Unavailable: nobody, or a connection that broke off or was not made in time.
+        ValueError: not an http(s) address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected an address such as http://host:port, got {display_url(url)!r}")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"GET {display_url(url)}: {describe(error)}") from error
+    finally:
+        connection.close()
+
+
+def describe(error: BaseException) -> str:
+    """Kind and words of an error of a library, on one line."""
+    error = getattr(error, "os_error", error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+
+
+def _aiohttp() -> Any:
+    try:
+        import aiohttp
+    except ImportError as error:
+        raise ImportError("HTTP clients need the aiohttp library: pip install aiohttp") from error
+    return aiohttp
