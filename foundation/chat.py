@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from foundation.errors import BadResponse, InputError, OutsideFailure, TimedOut, Unavailable
-from foundation.http import describe, display_url, failure_of
+from foundation.http import describe, display_url, failure_of, is_base_url
 from foundation.loops import PerLoop
 from foundation.retry import Attempts, RetryPolicy
 
@@ -49,9 +49,8 @@ class EndpointConfig:
     def __post_init__(self) -> None:
         """Raise `InputError` for what cannot be an endpoint."""
         for url in self.url.split(","):
-            parts = urlsplit(url.strip())
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-                raise InputError(f"an endpoint must look like http://host:port, found {display_url(url)!r}")
+            if not is_base_url(url.strip()):
+                raise InputError(f"an endpoint must look like http://host:port/v1, found {display_url(url)!r}")
         if self.timeout <= 0:
             raise InputError(f"the endpoint's timeout must be above 0 seconds, found {self.timeout:g}")
 
@@ -215,7 +214,7 @@ def _clients(config: EndpointConfig) -> list[Any]:
         raise ImportError("a model behind an API needs the openai library: pip install openai") from error
 
     key = os.environ.get(config.key_variable, "").strip()
-    hooks = {"request": [_without_no_key], "response": [_bound_answer]}
+    hooks: dict[str, list[Any]] = {"request": [_without_no_key], "response": [_bound_answer]}
     connections = openai.DefaultAsyncHttpxClient(timeout=config.timeout, event_hooks=hooks)
     return [
         openai.AsyncOpenAI(

@@ -24,8 +24,20 @@ _LATER = frozenset({408, 409, 425, 429})
 
 def display_url(url: str) -> str:
     """The URL as it may appear in logs and errors: without user name, password and query string."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as half a pair of brackets
+        return "(not an address)"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def is_base_url(url: str) -> bool:
+    """Whether paths can be added to this http(s) address: it names a host and has no query string."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
 
 
 @dataclass(frozen=True, slots=True)

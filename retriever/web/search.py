@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from foundation.http import Transport, display_url
+from foundation.http import Transport, display_url, is_base_url
 from foundation.loops import AskedOnce
 from foundation.retry import Attempts, RetryPolicy
 from retriever.client.transport import checked, web_transport
@@ -74,12 +74,11 @@ class JsonService:
         url = url or os.environ.get(engine.url_variable, "").strip() or engine.url
         if site and engine.site_is_host:
             url = urlunsplit(urlsplit(url)._replace(netloc=site))
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        if not is_base_url(url):
             raise ValueError(f"the address of {engine.name} must look like http://host/path, got {display_url(url)!r}")
         self._engine, self._url, self._read_timeout = engine, url, read_timeout
         self._transport = transport
-        self.name, self.host, self.rate = engine.name, parts.netloc.rpartition("@")[2], engine.rate
+        self.name, self.host, self.rate = engine.name, urlsplit(url).netloc.rpartition("@")[2], engine.rate
         self.max_results, self.max_query_chars = engine.max_results, engine.max_query_chars
 
     async def ask(self, query: WebQuery, limit_s: float) -> list[Passage]:

@@ -100,7 +100,7 @@ def test_addresses(given, used):
 
 
 def test_what_cannot_be_an_endpoint_is_refused():
-    for url in ("host:8000", "ftp://host", "http://", "", "http://a,", "http://host/v1?key=1"):
+    for url in ("host:8000", "ftp://host", "http://", "", "http://a,", "http://[::1", "http://host/v1?key=1"):
         with pytest.raises(InputError, match="http://host:port"):
             EndpointConfig(url, "m")
     assert "secret" not in EndpointConfig("http://user:secret@host:1", "m").shown

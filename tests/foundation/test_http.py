@@ -49,6 +49,7 @@ def test_an_error_message_is_one_short_line():
 
 def test_what_is_shown_of_an_address():
     assert display_url("https://me:secret@host:1/a?key=secret") == "https://host:1/a"
+    assert "secret" not in display_url("http://me:secret@[::1")
 
 
 def test_a_probe_gives_any_status():
