@@ -16,7 +16,7 @@ from support.e2e_stack import REPO, RetrieverProcess, Training
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     sizes = ["--stage1", "16", "--stage2", "80", "--heldout", "24"]
-    subprocess.run([sys.executable, "-m", "data_prep.tiny.world", "--out", folder, *sizes], check=True)
+    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, *sizes], check=True)
     return folder
 
 

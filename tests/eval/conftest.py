@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("eval") / "world"
-    subprocess.run([sys.executable, "-m", "data_prep.tiny.world", "--out", folder, "--seed", "0"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", "0"], cwd=ROOT, check=True)
     return folder
 
 

@@ -78,7 +78,7 @@ def model(repo: Path) -> Path:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    done = run_process([sys.executable, "-m", "data_prep.tiny.world", "--out", folder, "--seed", 0])
+    done = run_process([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", 0])
     assert done.status == 0, done.err
     return folder
 
