@@ -1,4 +1,4 @@
-"""What all packages stand on: errors, command lines, processes, files, JSON lines, retries, worker processes.
+"""What all packages stand on: errors, command lines, processes, files, JSON lines, retries, HTTP, chat, workers.
 
 Open first: `errors`, whose types decide a command's exit status, and `cli`, which every command runs through.
 Each thought stands here once, for all packages above; what only one of them needs belongs to that package.
