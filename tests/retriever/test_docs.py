@@ -10,12 +10,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from support.http_clients import http_retriever
 
 from data_prep.corpus.__main__ import main as corpus_main
 from eval.run import main as evaluate
 from retriever import SearchRequest, check, plan
 from retriever.build.__main__ import main as build_main
-from retriever.client.http_retriever import HttpRetriever
 from retriever.index.corpus import write_corpus
 from retriever.server.__main__ import main as server_main
 
@@ -81,7 +81,7 @@ def test_a_file_of_passages_at_once(tmp_path, monkeypatch, passages, serve_comma
 
 def found_first(serve_command, flags: list[str], query: str) -> str:
     async def ask(url: str) -> str:
-        async with HttpRetriever(url, attempts=1) as client:
+        async with http_retriever(url, attempts=1) as client:
             return (await client.search(SearchRequest(query, 3)))[0].passage.id
 
     with serve_command(*flags) as url:
