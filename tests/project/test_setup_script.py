@@ -1,104 +1,124 @@
-"""train_scripts/setup.sh on a fake machine: only the commands it is given, a Python that installs nothing."""
+"""The set-up on a fake machine, in this process; and setup.sh, which finds a Python to run it."""
 
+from __future__ import annotations
+
+import contextlib
+import io
+import re
 import shutil
 import subprocess
+import sys
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = [
-    "awk",
-    "bash",
-    "basename",
-    "cat",
-    "cp",
-    "cut",
-    "date",
-    "df",
-    "dirname",
-    "du",
-    "env",
-    "flock",
-    "grep",
-    "head",
-    "mkdir",
-    "mv",
-    "rm",
-    "sed",
-    "sha256sum",
-    "sleep",
-    "tail",
-    "touch",
-    "uname",
-    "xargs",
-]
+from train_scripts import set_up
 
-# Answers the probe with $facts, makes environments by copying itself, and notes each pip call in $CALLS.
-FAKE_PYTHON = """#!/usr/bin/env bash
-facts="{facts}"
-case "$1" in
-  -V) echo "Python ${{facts%% *}}.9" ;;
-  -c) echo "$facts" ;;
-  -) cat >/dev/null; echo "${{IMPORTS:-ok}}" ;;
-  -m)
-    case "$2 $3" in
-      "venv "*)
-        mkdir -p "$3/bin" && cp "$0" "$3/bin/python" || exit 1
-        [[ -z "${{DIE_IN_VENV:-}}" ]] || kill -9 "$PPID"
-        ;;
-      "pip --version") ;;
-      pip*)
-        echo "$*" >>"$CALLS"
-        sleep "${{PIP_SECONDS:-0}}"
-        [[ -z "${{PIP_FAILS_ON:-}}" || ! "$*" =~ $PIP_FAILS_ON ]] || {{ echo "pip says no"; exit 1; }}
-        ;;
-    esac
-    ;;
-esac
-"""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Machine:
-    """A machine with the commands of `bin` only, and a copy of what setup.sh needs in `project`."""
+class Result:
+    """What a set-up ended with."""
 
-    bin: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Job:
+    """A command that has ended with this status."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    def wait(self) -> int:
+        return self._status
+
+    def poll(self) -> int:
+        return self._status
+
+
+class Killed(BaseException):
+    """The set-up's process is gone."""
+
+
+@dataclass
+class Machine(set_up.Machine):
+    """A machine with these commands, whose Pythons install nothing; its project is a copy of what the set-up reads."""
+
     project: Path
-    variables: dict[str, str]
+    pythons: dict[str, str] = field(default_factory=lambda: {"python3.11": "3.11 venv headers"})
+    """What the probe of each says."""
+    commands: set[str] = field(default_factory=lambda: {"g++"})
+    name: str = "Linux x86_64"
+    gpus: str = ""
+    imports: str = "ok"
+    pip_fails_on: str = ""
+    pip_seconds: float = 0.0
+    killed_on: str = ""
+    calls: list[str] = field(default_factory=list)
 
-    def command(self, name: str, script: str) -> None:
-        path = self.bin / name
-        path.unlink(missing_ok=True)
-        path.write_text(script)
-        path.chmod(0o755)
+    def system(self) -> str:
+        return self.name
 
-    def python(self, name: str, facts: str = "3.11 venv headers") -> None:
-        self.command(name, FAKE_PYTHON.format(facts=facts))
+    def has(self, command: str) -> bool:
+        return command in self.commands
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [shutil.which("bash") or "bash", str(self.project / "train_scripts/setup.sh"), *arguments],
-            env={**self.variables, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def disk_gb(self, place: Path) -> int:
+        return 20
 
-    def setup(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **variables)
-        stdout, stderr = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    def memory_gb(self) -> int:
+        return 8
+
+    def output(self, command, environment=None, log=None) -> str:
+        program, *arguments = map(str, command)
+        if program == "nvidia-smi":
+            return self.gpus
+        facts = self.pythons.get(program, "")
+        if Path(program).is_file():
+            facts = Path(program).read_text()
+        if arguments == ["-V"]:
+            return f"Python {facts.split()[0]}.9"
+        if arguments[:2] == ["-c", set_up.IMPORTS]:
+            return self.imports
+        return "pip 26" if "pip" in arguments else facts
+
+    def start(self, command, log, environment) -> Job:
+        words = " ".join(map(str, command))
+        if "-m venv" in words:
+            python = Path(command[-1], "bin", "python")
+            python.parent.mkdir(parents=True)
+            python.write_text(self.pythons[command[0]])
+        else:
+            self.calls.append(words)
+            for file in re.findall(r"-r (\S+)", words):
+                assert (self.project / file).is_file(), file
+            time.sleep(self.pip_seconds)
+        if self.killed_on and self.killed_on in words:
+            raise Killed
+        if self.pip_fails_on and re.search(self.pip_fails_on, words):
+            with log.open("a") as output:
+                output.write("pip says no\n")
+            return Job(1)
+        log.touch()
+        return Job(0)
+
+    def setup(self, *arguments: str, **variables: str) -> Result:
+        out, errors = io.StringIO(), io.StringIO()
+        known = {"R1_SEARCHER_DEVICE": "cpu", "HOME": "/nowhere", **variables}
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            status = set_up.main(arguments, known, self, self.project)
+        return Result(status, out.getvalue(), errors.getvalue())
 
     def pip_calls(self) -> list[str]:
         """The pip calls since the last time this was asked."""
-        path = Path(self.variables["CALLS"])
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
+        calls, self.calls = self.calls, []
+        return calls
 
     @property
     def environment(self) -> Path:
@@ -108,35 +128,15 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     """A machine on which set-up succeeds."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    for tool in TOOLS:
-        (commands / tool).symlink_to(shutil.which(tool) or pytest.skip(f"this machine has no {tool}"))
     project = tmp_path / "project"
-    (project / "train_scripts").mkdir(parents=True)
-    shutil.copy(ROOT / "train_scripts/setup.sh", project / "train_scripts")
+    project.mkdir()
     for file in [*ROOT.glob("requirements*.txt"), ROOT / "pyproject.toml"]:
         shutil.copy(file, project)
-    machine = Machine(
-        commands,
-        project,
-        {
-            "PATH": str(commands),
-            "HOME": str(tmp_path),
-            "CALLS": str(tmp_path / "pip_calls"),
-            "R1_SEARCHER_DEVICE": "cpu",
-            "R1_SEARCHER_MIN_DISK_GB": "0",
-            "R1_SEARCHER_MIN_MEMORY_GB": "0",
-        },
-    )
-    machine.command("g++", "#!/usr/bin/env bash\n")
-    machine.command("uname", '#!/usr/bin/env bash\n[[ "$1" == -s ]] && echo Linux || echo x86_64\n')
-    machine.python("python3.11")
-    return machine
+    return Machine(project)
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """One line that says what is wrong and how to fix it; nothing on stdout, which scripts read."""
+def assert_refused(result: Result, *parts: str) -> None:
+    """One line that says what is wrong and what puts it right; nothing on stdout, which scripts read."""
     assert result.returncode == 1
     assert result.stdout == ""
     errors = [line for line in result.stderr.splitlines() if line.startswith("setup: ERROR: ")]
@@ -160,31 +160,30 @@ def assert_refused(result: subprocess.CompletedProcess[str], *parts: str) -> Non
     ],
 )
 def test_an_unfit_python_is_refused(machine: Machine, facts: str, parts: tuple[str, ...]) -> None:
-    machine.python("python3.11", facts)
+    machine.pythons["python3.11"] = facts
     assert_refused(machine.setup(), *parts)
     assert not machine.environment.exists()
 
 
 def test_no_python_at_all_is_refused(machine: Machine) -> None:
-    (machine.bin / "python3.11").unlink()
+    machine.pythons.clear()
     assert_refused(machine.setup(), "no Python 3.11 or 3.12 that runs", "found: none")
 
 
 def test_a_python_that_is_there_but_does_not_run_is_passed_over(machine: Machine) -> None:
-    machine.command("python3.11", "#!/usr/bin/env bash\necho 'pyenv: python3.11: command not found' >&2\nexit 127\n")
-    machine.python("python3.12", "3.12 venv headers")
+    machine.pythons = {"python3.11": "", "python3.12": "3.12 venv headers"}
     result = machine.setup()
     assert result.returncode == 0
     assert "making .venv from python3.12" in result.stderr
 
 
 def test_the_named_python_is_used_and_no_other(machine: Machine) -> None:
-    machine.python("mine", "3.8 venv headers")
+    machine.pythons["mine"] = "3.8 venv headers"
     assert_refused(machine.setup(PYTHON="mine"), "PYTHON=mine", "mine is 3.8")
 
 
 def test_no_compiler_is_refused(machine: Machine) -> None:
-    (machine.bin / "g++").unlink()
+    machine.commands.clear()
     assert_refused(machine.setup(), "no C++ compiler (g++)", "sudo apt-get install -y g++")
     assert not machine.environment.exists()
 
@@ -199,12 +198,12 @@ def test_too_little_memory_is_refused(machine: Machine) -> None:
 
 
 def test_another_system_is_refused(machine: Machine) -> None:
-    machine.command("uname", '#!/usr/bin/env bash\n[[ "$1" == -s ]] && echo Darwin || echo arm64\n')
+    machine.name = "Darwin arm64"
     assert_refused(machine.setup(), "this is Darwin arm64", "docker run")
 
 
 def test_a_gpu_without_its_compiler_is_refused(machine: Machine) -> None:
-    machine.command("nvidia-smi", "#!/usr/bin/env bash\necho 'GPU 0: some'\n")
+    machine.gpus = "GPU 0: some"
     result = machine.setup(R1_SEARCHER_DEVICE="", CUDA_HOME="/nowhere")
     assert_refused(result, "no CUDA compiler (nvcc)", "R1_SEARCHER_DEVICE=cpu bash train_scripts/setup.sh")
 
@@ -237,9 +236,9 @@ def test_a_whole_setup_installs_each_file_once_and_reports_its_steps(machine: Ma
 
 
 def test_on_a_gpu_torch_goes_first_and_flash_attn_is_built_against_it(machine: Machine) -> None:
-    machine.command("nvcc", "#!/usr/bin/env bash\n")
-    machine.command("nvidia-smi", "#!/usr/bin/env bash\necho 'GPU 0: some'\n")
-    assert machine.setup(R1_SEARCHER_DEVICE="").returncode == 0
+    machine.commands.add("nvcc")
+    machine.gpus = "GPU 0: some"
+    assert machine.setup(R1_SEARCHER_DEVICE="", R1_SEARCHER_MIN_DISK_GB="0").returncode == 0
     torch, flash_attn, rest, _ = machine.pip_calls()
     assert "-c requirements.txt torch" in torch
     assert "--no-build-isolation flash-attn==" in flash_attn
@@ -247,7 +246,8 @@ def test_on_a_gpu_torch_goes_first_and_flash_attn_is_built_against_it(machine: M
 
 
 def test_torch_comes_from_pytorchs_own_index_where_pip_has_no_cpu_build(machine: Machine) -> None:
-    assert machine.setup(PIP_FAILS_ON="--no-deps -r requirements-cpu-torch").returncode == 0
+    machine.pip_fails_on = "--no-deps -r requirements-cpu-torch"
+    assert machine.setup().returncode == 0
     own, pytorchs = machine.pip_calls()[:2]
     assert "extra-index-url" not in own
     assert "--extra-index-url https://download.pytorch.org/whl/cpu" in pytorchs
@@ -257,25 +257,28 @@ def test_torch_comes_from_pytorchs_own_index_where_pip_has_no_cpu_build(machine:
     ("pip_fails_on", "part"),
     [
         ("cpu-torch", "no CPU build of torch"),
-        ("/dev/fd", "the packages could not be installed"),
+        ("searcher_requirements", "the packages could not be installed"),
         ("pip wheel", "DeepSpeed could not be compiled"),
         ("-e .", "the project itself could not be installed"),
     ],
 )
 def test_a_failed_step_shows_the_log_and_the_next_call_goes_on(machine: Machine, pip_fails_on: str, part: str) -> None:
-    result = machine.setup(PIP_FAILS_ON=pip_fails_on)
+    machine.pip_fails_on = pip_fails_on
+    result = machine.setup()
     assert_refused(result, part, "bash train_scripts/setup.sh", str(machine.environment / "setup.log"))
     assert "pip says no" in result.stderr
+    machine.pip_fails_on = ""
     assert machine.setup().returncode == 0
 
 
 def test_a_cuda_build_of_torch_is_refused_on_a_cpu(machine: Machine) -> None:
-    result = machine.setup(IMPORTS="a CUDA build of torch (2.13.0+cu130)")
-    assert_refused(result, "2.13.0+cu130", "pip uninstall -y torch")
+    machine.imports = "a CUDA build of torch (2.13.0+cu130)"
+    assert_refused(machine.setup(), "2.13.0+cu130", "pip uninstall -y torch")
 
 
 def test_packages_that_do_not_import_are_an_error(machine: Machine) -> None:
-    assert_refused(machine.setup(IMPORTS="Traceback"), "do not import")
+    machine.imports = "Traceback"
+    assert_refused(machine.setup(), "do not import")
 
 
 # ---- the next call
@@ -324,12 +327,18 @@ def test_a_moved_project_is_corrected(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_setup_killed_while_making_the_environment_can_be_repeated(machine: Machine) -> None:
-    assert machine.setup(DIE_IN_VENV="1").returncode == -9
+    machine.killed_on = "-m venv"
+    with pytest.raises(Killed):
+        machine.setup()
+    machine.killed_on = ""
     assert machine.setup().returncode == 0
 
 
 def test_a_package_that_a_kill_left_half_installed_is_installed_again(machine: Machine) -> None:
-    machine.setup(PIP_FAILS_ON="-e .")
+    machine.killed_on = "-e ."
+    with pytest.raises(Killed):
+        machine.setup()
+    machine.killed_on = ""
     packages = machine.environment / "lib/python3.11/site-packages"
     for name in ("whole-1.dist-info", "half-1.dist-info"):
         (packages / name).mkdir(parents=True)
@@ -340,20 +349,99 @@ def test_a_package_that_a_kill_left_half_installed_is_installed_again(machine: M
 
 
 def test_two_at_once_do_the_work_once(machine: Machine) -> None:
-    both = [machine.start("--print-python", PIP_SECONDS="0.2") for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert outputs[0][0] == outputs[1][0] == f"{machine.environment}/bin/python\n"
+    machine.pip_seconds = 0.02
+    request = set_up.read_request([], {"R1_SEARCHER_DEVICE": "cpu"}, machine, machine.project)
+    both = [set_up.SetUp(request, machine, {}, machine.project) for _ in range(2)]
+    threads = [threading.Thread(target=one.run) for one in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert sum("requirements-cpu-torch.txt" in call for call in machine.pip_calls()) == 1
 
 
 def test_the_active_environment_is_used_when_asked(machine: Machine, tmp_path: Path) -> None:
     active = tmp_path / "active"
     (active / "bin").mkdir(parents=True)
-    shutil.copy(machine.bin / "python3.11", active / "bin/python")
+    (active / "bin/python").write_text("3.11 venv headers")
     result = machine.setup("--print-python", R1_SEARCHER_USE_ACTIVE_ENV="1", VIRTUAL_ENV=str(active))
     assert result.stdout == f"{active}/bin/python\n"
     assert not machine.environment.exists()
+
+
+def test_a_broken_active_environment_is_refused_and_left_alone(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "active" / "lib").mkdir(parents=True)
+    result = machine.setup(R1_SEARCHER_USE_ACTIVE_ENV="1", VIRTUAL_ENV=str(tmp_path / "active"))
+    assert_refused(result, "has no Python 3.11 or 3.12 with pip", "unset R1_SEARCHER_USE_ACTIVE_ENV")
+    assert (tmp_path / "active" / "lib").is_dir()
+
+
+# ---- the real machine
+
+
+def test_this_machine_is_seen_as_it_is() -> None:
+    real = set_up.Machine()
+    assert real.system() == "Linux x86_64" and real.has("bash") and not real.has("no-such-command")
+    assert 0 < real.memory_gb() < 1 << 20 and real.disk_gb(ROOT) >= 0
+    assert real.output([sys.executable, "-c", set_up.PROBE]).split()[0] == "{}.{}".format(*sys.version_info)
+    assert real.output(["no-such-command"]) == ""
+
+
+def test_what_a_command_says_goes_to_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    job = set_up.Machine().start(["bash", "-c", "echo $X; echo errors >&2; exit 3"], log, {"X": "said", "PATH": "/bin"})
+    assert job.wait() == 3
+    assert log.read_text().split() == ["said", "errors"]
+
+
+# ---- setup.sh
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run setup.sh with only these commands; a set_up.py beside it says who runs it and how."""
+    folder = tmp_path / "a project" / "train_scripts"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "train_scripts/setup.sh", folder)
+    (folder / "set_up.py").write_text("import sys; print(sys.argv[1:]); sys.exit(5)\n")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for tool in ("bash", "dirname", "sed"):
+        (commands / tool).symlink_to(shutil.which(tool) or tool)
+
+    def run(*arguments: str, pythons: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+        for name, program in pythons.items():
+            (commands / name).write_text(f"#!{commands}/bash\n{program}\n")
+            (commands / name).chmod(0o755)
+        command = [shutil.which("bash") or "bash", str(folder / "setup.sh"), *arguments]
+        environment = {"PATH": str(commands), "HOME": str(tmp_path), **variables}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+REAL = f'exec "{sys.executable}" "$@"'
+OLD = "echo 3.6; exit 1"
+BROKEN = "echo 'pyenv: command not found' >&2; exit 127"
+
+
+def test_the_script_hands_over_to_the_first_python_that_runs(script) -> None:
+    done = script("--dev", "--print-python", pythons={"python3.11": BROKEN, "python3.12": OLD, "python3": REAL})
+    assert (done.returncode, done.stdout, done.stderr) == (5, "['--dev', '--print-python']\n", "")
+
+
+def test_the_script_without_any_python_says_what_it_found(script) -> None:
+    done = script(pythons={"python3": OLD})
+    assert done.returncode == 1 and done.stdout == ""
+    assert (
+        "no Python 3.11 or 3.12 that runs (found: python3 is 3.6;)" in done.stderr
+        and "  Fix: sudo apt-get" in done.stderr
+    )
+
+
+def test_the_scripts_help_is_its_head(script) -> None:
+    done = script("--help", pythons={})
+    assert done.returncode == 0 and "R1_SEARCHER_USE_ACTIVE_ENV=1" in done.stderr and done.stdout == ""
 
 
 # ---- the requirement files

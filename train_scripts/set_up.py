@@ -1,0 +1,518 @@
+"""Set up the Python environment; `setup.sh` finds a Python to run this, and says how it is called.
+
+Only the standard library, and nothing newer than Python 3.9: this runs before anything is installed, and where no fit
+Python is found it is still this that says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+REQUIREMENT_FILES = (
+    *("requirements.txt", "requirements-cpu-torch.txt", "requirements-cpu.txt", "requirements-dev.txt"),
+    "pyproject.toml",
+)
+AGAIN = "bash train_scripts/setup.sh"
+FITTING = ("3.11", "3.12")
+
+PROBE = """
+import importlib.util, os, sys, sysconfig
+facts = ["%d.%d" % sys.version_info[:2]]
+if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"): facts.append("venv")
+if os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")): facts.append("headers")
+print(" ".join(facts))
+"""
+"""Prints `3.11 venv headers` for a Python that fits; a word is missing where the thing is."""
+
+IMPORTS = """
+import sys
+import torch
+if sys.argv[1] == "cpu" and torch.version.cuda is not None:
+    sys.exit(print(f"a CUDA build of torch ({torch.__version__})"))
+import deepspeed, faiss, flask, openrlhf, ray, transformers, vllm
+import vllm.v1.engine.async_llm  # imports what `import vllm` puts off
+import r1_searcher
+print("ok")
+"""
+
+
+class Refused(Exception):
+    """What is wrong, and the command that puts it right."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}  Fix: {fix}")
+
+
+class Machine:
+    """What the set-up asks of this machine, and the programs that it runs."""
+
+    def system(self) -> str:
+        """Name and architecture, e.g. `Linux x86_64`."""
+        return f"{platform.system()} {platform.machine()}"
+
+    def has(self, command: str) -> bool:
+        """Whether a command can be run."""
+        return shutil.which(command) is not None
+
+    def disk_gb(self, place: Path) -> int:
+        """Free space, in GiB."""
+        return shutil.disk_usage(place).free >> 30
+
+    def memory_gb(self) -> int:
+        """Memory in GiB, rounded up, or the container's limit where that is smaller."""
+        found = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.M)
+        size = int(found.group(1)) << 10 if found else 0
+        limit = Path("/sys/fs/cgroup/memory.max")
+        said = limit.read_text().strip() if limit.is_file() else "max"
+        return -(-(size if said == "max" else min(size, int(said))) >> 30)
+
+    def output(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, log: Path | None = None
+    ) -> str:
+        """What a command prints; empty where it cannot be run. Its errors go to the log."""
+        with (log or Path(os.devnull)).open("ab") as errors:
+            try:
+                done = subprocess.run(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+                )
+            except OSError:
+                return ""
+        return done.stdout.decode(errors="replace").strip()
+
+    def start(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a command; all that it says goes to the log."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT
+            )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    environment: Path
+    device: str
+    """`cpu` or `gpu`."""
+    dev: bool = False
+    active: bool = False
+    """Whether the environment is one that the user has activated, which is never made or replaced."""
+
+
+def read_request(arguments: Sequence[str], variables: Mapping[str, str], machine: Machine, root: Path) -> Request:
+    """The request of a command line. Raises `Refused`."""
+    for argument in arguments:
+        if argument not in ("--dev", "--print-python"):
+            raise Refused(f"unknown argument '{argument}' (known: --dev, --print-python).", f"{AGAIN} --help")
+    active = variables.get("R1_SEARCHER_USE_ACTIVE_ENV", "0") == "1"
+    environment = (variables.get("VIRTUAL_ENV") or variables.get("CONDA_PREFIX") or "") if active else root / ".venv"
+    if not environment:
+        raise Refused("R1_SEARCHER_USE_ACTIVE_ENV=1, but no environment is active.", "unset R1_SEARCHER_USE_ACTIVE_ENV")
+    device = variables.get("R1_SEARCHER_DEVICE", "")
+    if device not in ("", "cpu", "gpu"):
+        raise Refused(f"R1_SEARCHER_DEVICE is '{device}', expected cpu or gpu.", "unset R1_SEARCHER_DEVICE")
+    if not device:
+        device = "gpu" if re.search("^GPU", machine.output(["nvidia-smi", "-L"]), re.M) else "cpu"
+    return Request(Path(environment), device, "--dev" in arguments, active)
+
+
+def check_machine(request: Request, machine: Machine, variables: Mapping[str, str], root: Path) -> None:
+    """Refuse a machine on which the set-up cannot succeed, before anything is written. Raises `Refused`."""
+    system = machine.system()
+    if system != "Linux x86_64":
+        docker = f'docker run --platform linux/amd64 -it -v "{root}":/r1 -w /r1 python:3.11 {AGAIN}'
+        raise Refused(f"this is {system}; the pinned packages exist for Linux x86_64 only.", docker)
+    compiler = variables.get("CXX") or "g++"
+    if not machine.has(compiler):
+        raise Refused(f"no C++ compiler ({compiler}); DeepSpeed is compiled here.", "sudo apt-get install -y g++")
+    nvcc = Path(variables.get("CUDA_HOME") or "/usr/local/cuda", "bin", "nvcc")
+    if request.device == "gpu" and not machine.has("nvcc") and not machine.has(str(nvcc)):
+        without = f"or, to run without the GPU: R1_SEARCHER_DEVICE=cpu {AGAIN}"
+        raise Refused(
+            "no CUDA compiler (nvcc); flash-attn is compiled here.", f"export CUDA_HOME=/path/to/cuda-13   ({without})"
+        )
+    _check_disk(request, machine, variables, root)
+    needed, found = int(variables.get("R1_SEARCHER_MIN_MEMORY_GB") or 6), machine.memory_gb()
+    if needed and found < needed:
+        raise Refused(
+            f"{found} GB of memory, {needed} GB needed.",
+            f"R1_SEARCHER_MIN_MEMORY_GB={found} {AGAIN}   (lets it try; better a larger machine)",
+        )
+
+
+def _check_disk(request: Request, machine: Machine, variables: Mapping[str, str], root: Path) -> None:
+    needed = int(variables.get("R1_SEARCHER_MIN_DISK_GB") or (30 if request.device == "gpu" else 8))
+    if not needed:
+        return
+    place = request.environment if request.environment.is_dir() else root
+    free = machine.disk_gb(place)
+    held = sum(path.lstat().st_blocks * 512 for path in request.environment.rglob("*")) >> 30
+    if free + held < needed:
+        raise Refused(
+            f"{free} GB of disk free at {place}, {needed} GB needed.",
+            f"pip cache purge   (or free space otherwise; R1_SEARCHER_MIN_DISK_GB={free} lets it try)",
+        )
+
+
+def find_python(machine: Machine, variables: Mapping[str, str]) -> str:
+    """The first Python to build an environment from. Raises `Refused` naming what is missing."""
+    named = variables.get("PYTHON", "")
+    pyenv = variables.get("PYENV_ROOT") or os.path.join(variables.get("HOME", ""), ".pyenv")
+    versions = [glob.glob(f"{pyenv}/versions/{version}.*/bin/python") for version in FITTING]
+    candidates = [named] if named else ["python3.11", "python3.12", "python3", "python", *sum(versions, [])]
+    lacking: list[str] = []
+    seen = ""
+    for candidate in candidates:
+        version, *parts = machine.output([candidate, "-c", PROBE]).split() or [""]
+        if version in FITTING and parts == ["venv", "headers"]:
+            return candidate
+        if version in FITTING:
+            lacking = lacking or [version, *parts]
+        elif version:
+            seen += f" {candidate} is {version};"
+    if lacking:
+        version = lacking[0]
+        if "venv" in lacking:
+            raise Refused(
+                f"Python {version} has no headers (Python.h); DeepSpeed is compiled against them.",
+                f"sudo apt-get install -y python{version}-dev",
+            )
+        raise Refused(
+            f"Python {version} has no venv module.",
+            f"sudo apt-get install -y python{version}-venv python{version}-dev",
+        )
+    raise Refused(
+        f"no Python 3.11 or 3.12 that runs ({f'PYTHON={named}; ' if named else ''}found:{seen or ' none'}).",
+        f"sudo apt-get install -y python3.11-venv python3.11-dev   (or PYTHON=/path/to/python3.11 {AGAIN})",
+    )
+
+
+@dataclass
+class SetUp:
+    """One set-up of an environment."""
+
+    request: Request
+    machine: Machine
+    variables: Mapping[str, str]
+    root: Path = ROOT
+    dev: bool = False
+    _step: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def python(self) -> Path:
+        """The environment's Python."""
+        return self.request.environment / "bin" / "python"
+
+    @property
+    def log(self) -> Path:
+        """What the steps say."""
+        return self.request.environment / "setup.log"
+
+    @property
+    def stamp(self) -> Path:
+        """The state that a finished set-up leaves, one fact per line."""
+        return self.request.environment / ".r1_searcher_setup"
+
+    @property
+    def unfinished(self) -> Path:
+        """Exists while packages are being installed, and after a kill."""
+        return self.request.environment / ".r1_searcher_unfinished"
+
+    def run(self) -> None:
+        """Make the environment, or bring it up to date; nothing where it is. Raises `Refused`."""
+        if self._is_up_to_date():
+            return
+        check_machine(self.request, self.machine, self.variables, self.root)
+        base = "" if self.python.exists() else find_python(self.machine, self.variables)
+        with self._lock():
+            if not self._is_up_to_date():  # else the one that we waited for has done it
+                self._set_up(base)
+
+    def _set_up(self, base: str) -> None:
+        self.dev = self.request.dev or "dev 1" in self._stamped()  # what was there is kept up to date
+        now = time.strftime("%FT%TZ", time.gmtime())
+        self._note(f"\n##### set-up of {now} for {self.request.device}")
+        self._say(f"setting up for {self.request.device} in {self.request.environment} (log: {self.log})")
+        self._begin("the environment")
+        self._follow_move()
+        self.stamp.unlink(missing_ok=True)
+        self._make_environment(base)
+        if self.unfinished.exists():
+            self._forget_half_installed()
+        self.unfinished.touch()
+        torch = re.search(r"^torch==([0-9.]*)", self._text("requirements.txt"), re.M)
+        version = torch.group(1) if torch else ""
+        if self.request.device == "cpu":
+            self._install_for_cpu(version)
+        else:
+            self._install_for_gpu(version)
+        if self.dev:
+            self._begin("the checks and tests")
+            self._pip("the development packages could not be installed.", "--no-deps", "-r", "requirements-dev.txt")
+        self._begin("this project, editable")
+        editable = ("--no-deps", "--no-build-isolation", "-e", ".")
+        self._pip("the project itself could not be installed.", *editable)
+        self._begin("does everything import?")
+        self._check_imports()
+        draft = self.stamp.with_suffix(".new")
+        draft.write_text("".join(f"{fact}\n" for fact in (*self._wanted_state(), f"dev {int(self.dev)}")))
+        draft.replace(self.stamp)
+        self.unfinished.unlink()
+        self._say(f"ready: {self.python}")
+
+    # ---- is it done already?
+
+    def _wanted_state(self) -> list[str]:
+        files = hashlib.sha256(b"".join((self.root / name).read_bytes() for name in REQUIREMENT_FILES)).hexdigest()
+        version = self.machine.output([str(self.python), "-V"])
+        return [f"root {self.root}", f"device {self.request.device}", f"python {version}", f"files {files}"]
+
+    def _stamped(self) -> list[str]:
+        return self.stamp.read_text().splitlines() if self.stamp.is_file() else []
+
+    def _is_up_to_date(self) -> bool:
+        stamped = self._stamped()
+        if not stamped or not self.python.exists() or (self.request.dev and "dev 1" not in stamped):
+            return False
+        return [fact for fact in stamped if not fact.startswith("dev ")] == self._wanted_state()
+
+    # ---- the environment
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One set-up at a time in an environment; the lock is released when this process ends, however it ends."""
+        self.request.environment.mkdir(parents=True, exist_ok=True)
+        with (self.request.environment / ".r1_searcher_lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._say("another set-up is at work here; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _make_environment(self, base: str) -> None:
+        environment, python = self.request.environment, str(self.python)
+        works = self.python.exists() and self.machine.output([python, "-m", "pip", "--version"])
+        if works and self.machine.output([python, "-c", PROBE]).startswith(FITTING):
+            return
+        if self.request.active:
+            raise Refused(
+                f"the active environment {environment} has no Python 3.11 or 3.12 with pip.",
+                "unset R1_SEARCHER_USE_ACTIVE_ENV",
+            )
+        base = base or find_python(self.machine, self.variables)
+        self._say(f"making .venv from {base} ({self.machine.output([base, '-V'])})")
+        # Not `venv --clear`: that would remove the lock which this process holds.
+        for name in ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg"):
+            path = environment / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if self._logged([base, "-m", "venv", str(environment)]) != 0:
+            self._fail(f"could not make {environment}.")
+
+    def _forget_half_installed(self) -> None:
+        """Remove packages that a kill left half there: without INSTALLER, which pip writes last but does not miss."""
+        for folder in self.request.environment.glob("lib/python3.*/site-packages/*.dist-info"):
+            if folder.is_dir() and not (folder / "INSTALLER").exists():
+                self._note(f"half installed, to be installed again: {folder}")
+                shutil.rmtree(folder)
+
+    def _follow_move(self) -> None:
+        """Correct the environment's scripts (ray, pip) after a move: they still name the Python of the old place."""
+        old = next((fact[5:] for fact in self._stamped() if fact.startswith("root ")), "")
+        if not old or old == str(self.root) or self.request.environment != self.root / ".venv":
+            return
+        self._say(f"the project was moved from {old}; correcting .venv")
+        before, after = f"{old}/.venv/".encode(), f"{self.root}/.venv/".encode()
+        for path in (self.request.environment / "bin").iterdir():
+            if path.is_file() and not path.is_symlink():
+                text = path.read_bytes()
+                if before in text and b"\0" not in text:
+                    path.write_bytes(text.replace(before, after))
+
+    # ---- the packages
+
+    def _install_for_cpu(self, torch: str) -> None:
+        self._begin(f"torch {torch}, CPU build")
+        packages = ("--no-deps", "-r", "requirements-cpu-torch.txt")
+        # First wherever the user's own pip looks; "+cpu" never matches a CUDA build.
+        if self._logged(self._pip_command(*packages)) != 0:
+            missing = f"no CPU build of torch {torch}, neither in pip's own places nor in {TORCH_CPU_INDEX}."
+            self._pip(missing, "--no-deps", "--extra-index-url", TORCH_CPU_INDEX, *packages[1:])
+        self._begin("the pinned packages, while DeepSpeed is compiled in the background")
+        lines = self._text("requirements-cpu.txt").splitlines()
+        (deepspeed,) = (line for line in lines if line.startswith("deepspeed=="))
+        rest = self.request.environment / ".r1_searcher_requirements.txt"
+        rest.write_text("\n".join(line for line in lines if line != deepspeed) + "\n")
+        with self._wheel_of(deepspeed) as finish:
+            self._pip("the packages could not be installed.", "--no-deps", "-r", str(rest))
+            rest.unlink()
+            self._begin("DeepSpeed")
+            finish()
+
+    @contextmanager
+    def _wheel_of(self, deepspeed: str) -> Iterator[Callable[[], None]]:
+        """Compile DeepSpeed in the background; gives a function that waits for it and installs it."""
+        environment = self.request.environment
+        wheels, log = environment / ".r1_searcher_wheels", environment / "setup-deepspeed.log"
+        if self._has_deepspeed(deepspeed):
+            yield lambda: None
+            return
+        # Compiled with its shared-memory op, which the first training run would otherwise have to compile. Never from
+        # pip's cache: a wheel that was built without the op has the same name.
+        options = ("--no-cache-dir", "--no-deps", "--no-build-isolation", "-w", str(wheels))
+        job = self.machine.start(
+            self._pip_command(*options, deepspeed, verb="wheel"),
+            log,
+            {**self._environment(), "DS_ACCELERATOR": "cpu", "DS_BUILD_SHM_COMM": "1"},
+        )
+
+        def finish() -> None:
+            status = job.wait()
+            self._note(log.read_text(errors="replace"))
+            log.unlink()
+            if status != 0:
+                self._fail("DeepSpeed could not be compiled.")
+            found = ("--no-deps", "--no-index", "--find-links", str(wheels), "--force-reinstall")
+            self._pip("DeepSpeed could not be installed.", *found, deepspeed)
+            shutil.rmtree(wheels, ignore_errors=True)
+
+        try:
+            yield finish
+        finally:
+            if job.poll() is None:
+                job.terminate()
+                job.wait()
+
+    def _has_deepspeed(self, requirement: str) -> bool:
+        """Whether this DeepSpeed is there with its compiled op."""
+        version = requirement.partition("==")[2]
+        packages = "lib/python3.*/site-packages"
+        wanted = (f"deepspeed-{version}.dist-info/INSTALLER", "deepspeed/ops/comm/deepspeed_shm_comm_op*.so")
+        return all(any(self.request.environment.glob(f"{packages}/{name}")) for name in wanted)
+
+    def _install_for_gpu(self, torch: str) -> None:
+        self._begin(f"torch {torch}, CUDA build, and build tools")
+        tools = ("torch", "setuptools", "wheel", "ninja", "packaging", "psutil", "py-cpuinfo")
+        self._pip("torch could not be installed.", "-c", "requirements.txt", *tools)
+        self._begin("flash-attn, compiled here unless a wheel fits (some 20 minutes)")
+        lines = self._text("requirements.txt").splitlines()
+        (flash_attn,) = (line for line in lines if line.startswith("flash-attn=="))
+        built = ("--no-deps", "--no-build-isolation")
+        self._pip("flash-attn could not be compiled.", *built, flash_attn)
+        self._begin("the pinned packages")
+        self._pip("the packages could not be installed.", *built, "-r", "requirements.txt")
+
+    def _check_imports(self) -> None:
+        environment = self._environment()
+        if self.request.device == "cpu":
+            environment["DS_ACCELERATOR"] = environment.get("DS_ACCELERATOR") or "cpu"
+        command = [str(self.python), "-c", IMPORTS, self.request.device]
+        result = (self.machine.output(command, environment, self.log).splitlines() or [""])[-1]
+        if result.startswith("a CUDA build"):
+            raise Refused(
+                f"the environment has {result}, which a machine without a GPU cannot use.",
+                f'"{self.python}" -m pip uninstall -y torch && {AGAIN}',
+            )
+        if result != "ok":
+            self._fail("the installed packages do not import.")
+
+    # ---- saying and running
+
+    def _pip(self, failure: str, *arguments: str) -> None:
+        if self._logged(self._pip_command(*arguments)) != 0:
+            self._fail(failure)
+
+    def _pip_command(self, *arguments: str, verb: str = "install") -> list[str]:
+        # With bytecode, which takes a minute: where PYTHONDONTWRITEBYTECODE is set, each worker would compile 30 s
+        # worth of imports again.
+        return [str(self.python), "-m", "pip", verb, "--disable-pip-version-check", "--no-input", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        """Variables of what is run: the environment's own programs (ninja) come first."""
+        path = f"{self.request.environment / 'bin'}{os.pathsep}{self.variables.get('PATH', '')}"
+        jobs = {"MAX_JOBS": "4"} if self.request.device == "gpu" else {}
+        return {**jobs, **self.variables, "PATH": path}
+
+    def _logged(self, command: Sequence[str]) -> int:
+        """Status of a command whose output goes to the log only."""
+        self._note(f"+ {shlex.join(command)}")
+        process = self.machine.start(command, self.log, self._environment())
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+    def _text(self, name: str) -> str:
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def _note(self, line: str) -> None:
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{line}\n")
+
+    def _say(self, line: str) -> None:
+        print(f"[setup {time.monotonic() - self._started:3.0f} s] {line}", file=sys.stderr, flush=True)
+
+    def _begin(self, title: str) -> None:
+        self._step += 1
+        self._say(f"step {self._step} of {6 + self.dev}: {title}")
+        self._note(f"\n=== step {self._step}: {title}")
+
+    def _fail(self, what: str) -> NoReturn:
+        """A step that only the log can explain."""
+        end = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        print(f"--- the end of {self.log}", *end, sep="\n", file=sys.stderr)
+        raise Refused(
+            f"{what} The whole log: {self.log}", f"{AGAIN}   (goes on where it stopped, once the cause is gone)"
+        )
+
+
+def main(
+    arguments: Sequence[str], variables: Mapping[str, str], machine: Machine | None = None, root: Path = ROOT
+) -> int:
+    """Set up as asked; what is wrong is one line on stderr and status 1."""
+    machine = machine or Machine()
+    try:
+        request = read_request(arguments, variables, machine, root)
+        set_up = SetUp(request, machine, variables, root)
+        set_up.run()
+    except (Refused, OSError) as error:
+        fix = "" if isinstance(error, Refused) else f"  Fix: {AGAIN}   (once the cause is gone)"
+        print(f"setup: ERROR: {error}{fix}", file=sys.stderr)
+        return 1
+    if "--print-python" in arguments:
+        print(set_up.python)
+    return 0
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    sys.exit(main(sys.argv[1:], os.environ))
