@@ -107,7 +107,7 @@ def evaluate(
     modes: Sequence[str] = ("greedy", "sampled", "greedy_after_right_search"),
 ) -> dict[str, dict[str, float]]:
     """Retrieval, format, F1 and exact match on a world of the evaluation pool, for each way of playing."""
-    from data_prep.tiny.rollout import BatchedPolicy, play, summary
+    from data_prep.tiny.rollout import BatchedPolicy, play, right_searches, summary
 
     world = draw_world(pool("evaluation"), Random(f"evaluation of the base {seed}"))
     index = Bm25Index.build(world.passages("evaluation"))
@@ -115,7 +115,8 @@ def evaluate(
     results = {}
     for mode in modes:
         policy = BatchedPolicy(model, tokenizer, temperature=1.0 if mode == "sampled" else 0.0, seed=seed)
-        episodes = play(dialect, policy, tokenizer, index, questions, force=mode.endswith("right_search"))
+        written = right_searches(dialect, questions) if mode.endswith("right_search") else ()
+        episodes = play(dialect, policy, tokenizer, index, questions, written)
         results[mode] = summary(dialect, episodes)
     return results
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from data_prep.tiny.demos import TOP_K, good_script
-from data_prep.tiny.dialects import EOS, Dialect
+from data_prep.tiny.dialects import Dialect
 from data_prep.tiny.facts import Question
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.policy import Completion, Finish, Policy
-from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.rollout import Environment, run_episode
-from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
+from r1_searcher.episode.scripted_policy import ScriptedPolicy
+from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.reward.metrics import exact_match, f1
 from r1_searcher.reward.rules_r1_searcher import check
@@ -100,40 +100,34 @@ class BatchedPolicy:
         return Completion(tuple(ids), Finish.LENGTH)
 
 
-class ForcedFirstSearch:
-    """Writes the right first search itself and leaves the rest to the policy: is the skill still there?"""
-
-    def __init__(self, policy: Policy, tokenizer: Tokenizer, first_turns: Mapping[tuple[int, ...], str]) -> None:
-        self._policy = policy
-        self._tokenizer = tokenizer
-        self._first_turns = first_turns
-
-    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """The forced first turn for a known prompt, else the policy's own."""
-        forced = self._first_turns.get(tuple(ids))
-        if forced is None:
-            return await self._policy.generate(ids, stops=stops, max_tokens=max_tokens)
-        return Completion(tuple(self._tokenizer.encode(forced)), Finish.EOS if forced.endswith(EOS) else Finish.STOP)
+def right_searches(dialect: Dialect, questions: Sequence[Question]) -> list[Sequence[str]]:
+    """The right first search of each question: with it written for the policy, is the rest of the skill there?"""
+    return [good_script(dialect, question).actions[:1] for question in questions]
 
 
 def play(
     dialect: Dialect,
-    policy: Policy,
+    policy: Policy | None,
     tokenizer: Qwen2Tokenizer,
     index: Bm25Index,
     questions: Sequence[Question],
-    force: bool = False,
+    written: Sequence[Sequence[str]] = (),
 ) -> list[Trajectory]:
-    """One episode per question, all at once; `force` writes the right first search for the policy."""
+    """One episode per question, all at once.
+
+    Args:
+        policy: None: every turn is written.
+        written: the first turns of each question's episode, which the policy does not sample; empty: none.
+    """
     env = Environment(dialect.protocol, LIMITS, InlineRetriever(index), HFTokenizer(tokenizer))
-    rows = [question.row(f"q{number}") for number, question in enumerate(questions)]
-    if force:
-        prompts = [tuple(env.tokenizer.encode(render_prompt(dialect.protocol, row, env.tokenizer))) for row in rows]
-        turns = dict(zip(prompts, (good_script(dialect, question).actions[0] for question in questions), strict=True))
-        policy = ForcedFirstSearch(policy, env.tokenizer, turns)
+    turns = written or [()] * len(questions)
 
     async def all_episodes() -> list[Trajectory]:
-        return await asyncio.gather(*(run_episode(env, row, policy) for row in rows))
+        episodes = (
+            run_episode(env, question.row(f"q{number}"), ScriptedPolicy(env.tokenizer, script, then=policy))
+            for number, (question, script) in enumerate(zip(questions, turns, strict=True))
+        )
+        return await asyncio.gather(*episodes)
 
     return asyncio.run(all_episodes())
 

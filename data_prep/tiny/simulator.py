@@ -19,7 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from data_prep.tiny.base import METRICS, NAMES_PER_WORLD, is_finished, save
-from data_prep.tiny.demos import TOP_K, Encoded, Script, good_script, weak_script
+from data_prep.tiny.demos import TOP_K, Encoded, good_script, weak_script
 from data_prep.tiny.dialects import EOS, Dialect, find_dialect
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world
 from data_prep.tiny.names import pool
@@ -27,8 +27,6 @@ from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
-from r1_searcher.episode.policy import Completion, Finish
-from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.run.episode_log import EpisodeLog
@@ -126,41 +124,25 @@ def encode(exchange: Exchange, tokenizer: Tokenizer) -> Encoded:
     )
 
 
-class ScriptedPolicy:
-    """Plays scripts instead of a model; the environment answers its searches for real."""
-
-    def __init__(self, scripts: dict[tuple[int, ...], Script], tokenizer: Tokenizer) -> None:
-        self._actions = {prompt: iter(script.actions) for prompt, script in scripts.items()}
-        self._tokenizer = tokenizer
-
-    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """The next action of the script whose prompt the context begins with."""
-        action = next(next(actions for prompt, actions in self._actions.items() if tuple(ids[: len(prompt)]) == prompt))
-        return Completion(tuple(self._tokenizer.encode(action)), Finish.EOS if action.endswith(EOS) else Finish.STOP)
-
-
 def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
     """Play scripted episodes against a real index and keep their trajectories, as a run's folder does."""
     from data_prep.tiny.rollout import play
 
     tokenizer = build_tokenizer(dialect)
-    hf = HFTokenizer(tokenizer)
     log = EpisodeLog(folder / "trajectories" / "scripted.jsonl")
     for number in range(SCRIPTED_WORLDS):
         random = Random(f"searches {seed} {number}")
         names = random.sample(pool("sft"), NAMES_PER_WORLD)
         world = draw_world(names, random)
         questions = draw_questions(world, QUESTIONS_PER_WORLD, random)
-        scripts = {
-            tuple(hf.encode(render_prompt(dialect.protocol, question.row(""), hf))): weak_script(
-                dialect, question, world, names, random
-            )
+        scripts = [
+            weak_script(dialect, question, world, names, random)
             if random.random() < P_WEAK
             else good_script(dialect, question)
             for question in questions
-        }
+        ]
         index = Bm25Index.build(world.passages("sft"))
-        for trajectory in play(dialect, ScriptedPolicy(scripts, hf), tokenizer, index, questions):
+        for trajectory in play(dialect, None, tokenizer, index, questions, [script.actions for script in scripts]):
             log.write(EpisodeRecord(trajectory))
     log.close()
     write_json(folder / "run.json", {"recipe": find_recipe(RECIPE).to_mapping()})

@@ -6,13 +6,13 @@ for first. All of them play through the one episode loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foundation.errors import InputError
-from r1_searcher.episode.policy import Completion, Finish, Policy
+from r1_searcher.episode.policy import Policy
 from r1_searcher.episode.protocol import prompt_text
 from r1_searcher.episode.question import QARow
+from r1_searcher.episode.scripted_policy import ScriptedPolicy
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.recipe.recipe import RECIPES, Recipe
 
@@ -35,22 +35,7 @@ class Contestant:
         if not self.searches_first:
             return policy
         tags = self.recipe.protocol_spec.query
-        return OpenedPolicy(policy, tuple(tokenizer.encode(f"{tags.open} {row.question} {tags.close}")))
-
-
-class OpenedPolicy:
-    """Plays a given first turn, which ends at a stop string, and then what the policy samples."""
-
-    def __init__(self, policy: Policy, opening: tuple[int, ...]) -> None:
-        self._policy = policy
-        self._opening: tuple[int, ...] | None = opening
-
-    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """The opening once, whatever its length (the episode's own budget still holds), then the policy."""
-        if self._opening is not None:
-            opening, self._opening = self._opening, None
-            return Completion(opening, Finish.STOP)
-        return await self._policy.generate(ids, stops=stops, max_tokens=max_tokens)
+        return ScriptedPolicy(tokenizer, [f"{tags.open} {row.question} {tags.close}"], then=policy)
 
 
 def _like(name: str, recipe: Recipe, prompt_file: str = "", **limits: int) -> Recipe:

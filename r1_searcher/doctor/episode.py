@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from r1_searcher.doctor.finding import Finding, Level, failed, ok, shown
 from r1_searcher.doctor.prompt import check_chat
 from r1_searcher.doctor.subject import Subject
-from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.prompting import documents_frame
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.rollout import Environment, run_episode
-from r1_searcher.episode.tokenization import Tokenizer
+from r1_searcher.episode.scripted_policy import ScriptedPolicy
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.run.reward_source import InProcessReward
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 
 _GOLD = "Paris"
-
-
-@dataclass(frozen=True)
-class ScriptedPolicy:
-    """Plays given turns, one after another, as an engine would end them."""
-
-    tokenizer: Tokenizer
-    turns: Iterator[str]
-
-    async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        """The next turn, ended by its stop string or by EOS; an empty one where the episode should be over."""
-        text = next(self.turns, "")
-        written = self.tokenizer.encode(text)
-        if any(text.endswith(stop) for stop in stops):
-            return Completion(tuple(written), Finish.STOP)
-        return Completion((*written, min(self.tokenizer.eos_ids)), Finish.EOS)
 
 
 @dataclass(frozen=True)

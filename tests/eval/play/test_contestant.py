@@ -8,10 +8,9 @@ import pytest
 from support.eval_fakes import Run, policy_of, retriever_of, rows
 from support.fakes import ROW, ByteTokenizer, ask, passages, say, tag_tokenizer
 
-from eval.play.contestant import BASELINES, Contestant, OpenedPolicy, find_contestant
+from eval.play.contestant import BASELINES, Contestant, find_contestant
 from eval.play.service import NoRetriever, Services
 from foundation.errors import InputError
-from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 from r1_searcher.recipe.recipe import RECIPES
@@ -71,18 +70,6 @@ def test_rag_searches_for_the_question_once_and_shows_what_was_found(tmp_path):
 def test_rag_has_no_second_search(tmp_path):
     trajectory, run = played(tmp_path, "tiny.rag", lambda row: [ask("more")])
     assert trajectory.stop_reason is StopReason.SEARCH_LIMIT and len(run.retriever.requests) == 1
-
-
-def test_the_opening_is_played_once_and_the_policy_after_it():
-    class Echo:
-        async def generate(self, ids, *, stops, max_tokens) -> Completion:
-            return Completion(tuple(ids), Finish.EOS)
-
-    async def two_turns() -> list[Completion]:
-        policy = OpenedPolicy(Echo(), (7, 8))
-        return [await policy.generate([n], stops=(), max_tokens=1) for n in (1, 2)]
-
-    assert asyncio.run(two_turns()) == [Completion((7, 8), Finish.STOP), Completion((2,), Finish.EOS)]
 
 
 def test_players_of_one_policy_are_independent():
