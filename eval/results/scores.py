@@ -65,9 +65,10 @@ class Scores:
 
 
 def provenance_beside(predictions: Path) -> dict[str, Any]:
-    """What is known of a file of predictions: that of its finished evaluation, else the settings; else nothing."""
+    """What is known of an evaluation's predictions: the provenance of its scores, else its settings; else nothing."""
     folder = EvaluationFolder(predictions.parent)
+    if not folder.settings_file.is_file():  # somebody else's file, and so is a scores.json beside it
+        return {}
     if folder.scores_file.is_file():
         return dict(Scores.read(folder.scores_file).provenance)
-    settings = folder.settings_file
-    return dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {}
+    return dict(json.loads(folder.settings_file.read_text(encoding="utf-8")))

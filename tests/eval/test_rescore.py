@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 from support.fakes import ask, passages, play, say
+from support.transcripts import SIZES, needs_published, server_scores, transcript_file
 
 from eval.rescore import default_protocol, main
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import RECIPES
 from r1_searcher.reward.rewards import REWARDS
 from retriever.errors import RetrieverUnavailable
-
-PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "trajectories"
-needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_dir(), reason="the released trajectories are not part of the project; none beside this checkout"
-)
 
 DOCUMENTS = "\n\n<|begin_of_documents|>\n(1)An assistant coach.\n<|end_of_documents|>\n\n"
 SEARCHED = f"I look. <|begin_of_query|>coach<|end_of_query|>{DOCUMENTS}So.</think> <answer>Paris</answer>"
@@ -36,7 +32,13 @@ def rescored(tmp_path: Path, *arguments: object) -> dict:
     return json.loads(out.read_text())
 
 
-@needs_published
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param("bamboogle_qwen", "hotpotqa_llama", marks=needs_published),
+        ("made_up_llama", "made_up_qwen"),
+    ],
+)
 @pytest.mark.parametrize(
     ("reward", "server"),
     [
@@ -45,25 +47,31 @@ def rescored(tmp_path: Path, *arguments: object) -> dict:
         ("r1_searcher.llama_stage2_code", "llama_stage2"),
     ],
 )
-def test_published_scores_on_every_row(reward, server, tmp_path, capsys):
-    published = json.loads((PUBLISHED / "published_scores.json").read_text())
-    wanted = published[f"{server}/bamboogle_qwen"] + published[f"{server}/hotpotqa_llama"]
-    assert rescored(tmp_path, PUBLISHED, "--reward", reward)["scores"] == wanted  # a folder: in order of names
-    files = [PUBLISHED / "hotpotqa_llama.jsonl", PUBLISHED / "bamboogle_qwen.jsonl"]
-    found = rescored(tmp_path, *files, "--reward", reward)
-    assert found["scores"] == wanted[125:] + wanted[:125]
-    assert (found["reward"], found["n"]) == (reward, 625)
-    assert f"{reward} on 625 trajectories" in capsys.readouterr().out
+def test_published_scores_on_every_row(reward, server, first, second, tmp_path, capsys):
+    one, other = (server_scores(server, run) for run in (first, second))
+    folder = transcript_file(first).parent
+    assert rescored(tmp_path, folder, "--reward", reward)["scores"] == one + other  # a folder: in order of names
+    found = rescored(tmp_path, transcript_file(second), transcript_file(first), "--reward", reward)
+    assert found["scores"] == other + one
+    assert (found["reward"], found["n"]) == (reward, SIZES[first] + SIZES[second])
+    assert f"{reward} on {found['n']} trajectories" in capsys.readouterr().out
 
 
-@needs_published
-def test_the_default_differs_from_the_mirror_for_innocent_passages_only(tmp_path, capsys):
-    found = rescored(tmp_path, PUBLISHED, "--reward", "r1_searcher.base_code", "--compare", "r1_searcher.stage2")
-    assert found["rules"]["no_role_words"] == 22
-    assert found["compare"]["reasons"] == {"only the first reward fired no_role_words": 21}
-    assert len(found["compare"]["differing"]) == 21
+@pytest.mark.parametrize(
+    ("run", "fired", "differing", "rows"),
+    [
+        pytest.param("bamboogle_qwen", 22, 21, 625, marks=needs_published),
+        ("made_up_qwen", 8, 4, 40),
+    ],
+)
+def test_the_default_differs_from_the_mirror_for_innocent_passages_only(run, fired, differing, rows, tmp_path, capsys):
+    folder = transcript_file(run).parent
+    found = rescored(tmp_path, folder, "--reward", "r1_searcher.base_code", "--compare", "r1_searcher.stage2")
+    assert found["rules"]["no_role_words"] == fired
+    assert found["compare"]["reasons"] == {"only the first reward fired no_role_words": differing}
+    assert len(found["compare"]["differing"]) == differing
     printed = capsys.readouterr().out
-    assert "differ on 21 of 625" in printed and "bamboogle_qwen.jsonl:" in printed
+    assert f"differ on {differing} of {rows}" in printed and f"{run}.jsonl:" in printed
 
 
 def test_totals_in_order_tally_and_reason(tmp_path, capsys):
