@@ -40,7 +40,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """A query, and what should be found."""
 
     text: str
@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class IndexReport:
     """What was seen."""
 
     index: str
@@ -64,34 +64,34 @@ class Report:
     """Of searching in batches, encoding included."""
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_queries(path: Path) -> list[Query]:
     """Questions of a JSONL file.
 
     Raises:
         ValueError: naming file and line; also for a file without questions.
     """
-    found = list(read_strict(path, _question, error=ValueError))
+    found = list(read_strict(path, _query, error=ValueError))
     if not found:
         raise ValueError(f"{path} holds no questions")
     return found
 
 
-def _question(row: Mapping[str, Any]) -> Question:
+def _query(row: Mapping[str, Any]) -> Query:
     text = row.get("question", row.get("query"))
     titles = row["titles"] if "titles" in row else row.get("gold_titles", ())
     if not isinstance(text, str):
         raise TypeError(f"expected a text under question (or query), found {text!r:.40}")
     if isinstance(titles, str):
         raise TypeError(f"its titles must be a list, got {titles!r:.40}")
-    return Question(text, frozenset(titles))
+    return Query(text, frozenset(titles))
 
 
-def titles_as_questions(index: DenseIndex | HybridIndex | Any, size: int, seed: int = 0) -> list[Question]:
+def titles_as_queries(index: DenseIndex | HybridIndex | Any, size: int, seed: int = 0) -> list[Query]:
     """Titles of random passages, or the first words of those without one."""
     count = len(index.passages)
     rows = np.random.default_rng(seed).choice(count, min(size, count), replace=False)
     picked = [index.passages[int(row)] for row in rows]
-    return [Question(passage.title or " ".join(passage.text.split()[:12])) for passage in picked]
+    return [Query(passage.title or " ".join(passage.text.split()[:12])) for passage in picked]
 
 
 def exact_rows(embeddings: Embeddings, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -107,7 +107,7 @@ def exact_rows(embeddings: Embeddings, queries: NDArray[np.float32], k: int) -> 
     return rows
 
 
-def recall_of_exact(dense: DenseIndex, embeddings: Embeddings, questions: Sequence[Question], k: int) -> float:
+def recall_of_exact(dense: DenseIndex, embeddings: Embeddings, questions: Sequence[Query], k: int) -> float:
     """Share of the exact k best that the index finds among its k best, over all questions."""
     texts = [question.text for question in questions]
     expected = exact_rows(embeddings, dense.encoder.encode_queries(texts), k)
@@ -116,7 +116,7 @@ def recall_of_exact(dense: DenseIndex, embeddings: Embeddings, questions: Sequen
     return float(np.mean(shared))
 
 
-def recall_of_gold(results: Sequence[Hits], questions: Sequence[Question]) -> float | None:
+def recall_of_gold(results: Sequence[Hits], questions: Sequence[Query]) -> float | None:
     """Mean share of gold titles found, over the questions that name any."""
     shares = [
         len(question.gold_titles & {hit.passage.title for hit in hits}) / len(question.gold_titles)
@@ -126,7 +126,7 @@ def recall_of_gold(results: Sequence[Hits], questions: Sequence[Question]) -> fl
     return sum(shares) / len(shares) if shares else None
 
 
-def check(index: Index, questions: Sequence[Question], k: int, embeddings: Embeddings | None) -> Report:
+def check(index: Index, questions: Sequence[Query], k: int, embeddings: Embeddings | None) -> IndexReport:
     """Search all questions and compare."""
     dense = index.dense if isinstance(index, HybridIndex) else index
     exact = None
@@ -135,7 +135,7 @@ def check(index: Index, questions: Sequence[Question], k: int, embeddings: Embed
     started = time.perf_counter()
     results = [hits for batch in _batches([q.text for q in questions]) for hits in index.search(batch, k)]
     spent = 1000 * (time.perf_counter() - started) / len(questions)
-    return Report(index.name, len(index), k, len(questions), exact, recall_of_gold(results, questions), spent)
+    return IndexReport(index.name, len(index), k, len(questions), exact, recall_of_gold(results, questions), spent)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,7 +152,7 @@ def _run(args: argparse.Namespace) -> None:
     print(_table(report))
 
 
-def _report(args: argparse.Namespace) -> Report:
+def _report(args: argparse.Namespace) -> IndexReport:
     defaults = SearchSettings()
     given = args.nprobe is not None or args.ef_search is not None
     chosen = SearchSettings(args.nprobe or defaults.nprobe, args.ef_search or defaults.ef_search)
@@ -160,7 +160,7 @@ def _report(args: argparse.Namespace) -> Report:
     index: Any = load_index(args.index, Opening(encoder_path=args.encoder_path, settings=settings, corpus=args.corpus))
     if args.verify_corpus and isinstance(index.passages, PassageStore):
         index.passages.verify()
-    questions = read_questions(args.queries) if args.queries else titles_as_questions(index, args.sample)
+    questions = read_queries(args.queries) if args.queries else titles_as_queries(index, args.sample)
     return check(index, questions, args.k, _embeddings(args, index))
 
 
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(report: Report) -> str:
+def _table(report: IndexReport) -> str:
     rows = [(name.replace("_", " "), value) for name, value in asdict(report).items() if value is not None]
     return "\n".join(
         f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}" for name, value in rows

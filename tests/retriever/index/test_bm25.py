@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retriever import Passage
-from retriever.check import read_questions, recall_of_gold
+from retriever.check import read_queries, recall_of_gold
 from retriever.index.backends import load_index
 from retriever.index.bm25 import Bm25Index
 from retriever.index.corpus import read_corpus
@@ -153,7 +153,7 @@ def test_counts_survive_the_disk(passages, tmp_path):
 
 
 def recall_at_5(passages: Path, questions: Path) -> float | None:
-    asked = read_questions(questions)
+    asked = read_queries(questions)
     hits = Bm25Index.build(read_corpus(passages)).search([question.text for question in asked], 5)
     return recall_of_gold(hits, asked)
 
