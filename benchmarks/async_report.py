@@ -45,7 +45,7 @@ class Run:
     def read(cls, folder: Path) -> Run:
         """The run in `WAY_seedN`."""
         way, _, seed = folder.name.rpartition("_seed")
-        steps = read_metrics(folder / "run" / "metrics.jsonl")
+        steps = read_metrics(RunFolder(folder / "run").metrics_file)
         gaps = [later["time"] - earlier["time"] for earlier, later in zip(steps, steps[1:], strict=False)]
         return cls(
             way,

@@ -19,6 +19,7 @@ from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.run.episode_metrics import NOISY_PASSAGE
+from r1_searcher.run.run_folder import RunFolder
 from retriever.simulated.engine import Noise
 
 PARTS = 5
@@ -51,7 +52,7 @@ class CurriculumRun:
             InputError: it is no run, or one that searched for real.
         """
         episodes = find_episodes(folder)
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = json.loads(RunFolder(folder).config_file.read_text(encoding="utf-8"))
         url = str(run["retriever"]["url"])
         if not url.startswith("simulate:"):
             raise InputError(f"{folder} searched {url}, which is no simulated engine")

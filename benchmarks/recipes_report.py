@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.results.page import section_from_runs, section_parser
 from foundation.cli import run_command
 from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.run_folder import RunFolder
 
 ORDER = ("r1_searcher_auto", "search_r1", "research", "zerosearch", "deep_researcher")
 COLUMNS = {"retrieval_rate": "retrieval", "format_rate": "format", "em": "EM", "f1": "F1"}
@@ -36,7 +37,7 @@ class RecipeRun:
         """The run in `SYSTEM_seedN`."""
         system, _, seed = folder.name.rpartition("_seed")
         base, final = (json.loads((folder / name / "scores.json").read_text()) for name in ("base", "final"))
-        return cls(system, int(seed), len(read_metrics(folder / "run" / "metrics.jsonl")), base, final)
+        return cls(system, int(seed), len(read_metrics(RunFolder(folder / "run").metrics_file)), base, final)
 
 
 def markdown(runs: Sequence[RecipeRun]) -> str:

@@ -18,6 +18,7 @@ from benchmarks.results.page import replace_section
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.run_folder import RunFolder
 
 MODELS = ("base", "stage1", "stage2")
 DECODINGS = ("greedy", "sampled")
@@ -40,7 +41,7 @@ class Quickstart:
 
 def read_quickstart(folder: Path, arm: str) -> Quickstart:
     """A finished quickstart's folder."""
-    stages = [read_metrics(folder / run / "metrics.jsonl") for run in ("stage1_run", "stage2_run")]
+    stages = [read_metrics(RunFolder(folder / run).metrics_file) for run in ("stage1_run", "stage2_run")]
     scores = {model: json.loads((folder / model / "scores.json").read_text(encoding="utf-8")) for model in MODELS}
     return Quickstart(arm, int(folder.name.removeprefix(arm)), scores, [*stages[0], *stages[1]], len(stages[0]))
 

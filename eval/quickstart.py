@@ -17,6 +17,7 @@ from foundation.cli import OneLineParser, expected, run_command
 from r1_searcher.host.playground import RUNS, make_world, model_of, start_retriever, world_of
 from r1_searcher.host.services import Services, run
 from r1_searcher.recipe.presets import find_preset
+from r1_searcher.run.run_folder import RunFolder
 
 SMALL = ("--stage1", "40", "--stage2", "48", "--heldout", "24")
 """Sizes of the world of `--small`: 5 + 6 steps and 24 held-out questions."""
@@ -69,7 +70,7 @@ class Quickstart:
         self.note_seconds(phase, time.monotonic() - started)
 
     def _model_after(self, stage: str) -> str:
-        return str(self.out / f"{stage}_run" / "model")
+        return str(RunFolder(self.out / f"{stage}_run").model)
 
     def _train(self, stage: str, start: str, url: str) -> None:
         chosen = ("--preset", "tiny", "--stage", stage, "--seed", str(self.seed), "--actor.model_name_or_path", start)

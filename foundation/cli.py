@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,6 +113,20 @@ def above_zero(text: str) -> float:
         if value > 0 and math.isfinite(value):
             return value
     raise argparse.ArgumentTypeError(f"must be a number above 0, found {text!r}")
+
+
+def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """An argument list as (flag, its values). Raises `InputError` for a word before the first flag."""
+    flags: list[tuple[str, list[str]]] = []
+    for word in argv:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            flags.append((flag, [value] if equals else []))
+        elif flags:
+            flags[-1][1].append(word)
+        else:
+            raise InputError(f"expected a flag that starts with --, found {word!r}")
+    return flags
 
 
 def _integer(text: str, least: int) -> int:

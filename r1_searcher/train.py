@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundation.cli import OneLineParser, above_zero, positive, run_command
+from foundation.cli import OneLineParser, above_zero, positive, run_command, split_flags
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host import preset_run
 from r1_searcher.host.combinations import check_combinations
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
-from r1_searcher.host.flags import TRAINER_MODULE, split_flags
+from r1_searcher.host.flags import TRAINER_MODULE
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
 from r1_searcher.run.metrics_log import read_metrics

@@ -19,8 +19,9 @@ from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.run.episode_log import read_episodes
 from r1_searcher.run.episode_record import EpisodeRecord
+from r1_searcher.run.run_folder import CONFIG_FILE, RunFolder
+from retriever.simulated.prompts import PASSAGE_IDS
 
-SIMULATED = "simulated/"
 """Beginning of the ids of passages that a simulator wrote; no pair is made of them."""
 
 
@@ -44,7 +45,7 @@ def pairs_of(trajectory: Trajectory, protocol: Protocol) -> Iterator[SearchPair]
     for place, (search, block) in enumerate(zip(answered, blocks, strict=False), start=1):
         documents = tuple(line.strip() for line in passage_text(protocol, block.text).splitlines() if line.strip())
         query = " ".join(search.query.split())
-        if query and documents and not any(name.startswith(SIMULATED) for name in search.shown_ids):
+        if query and documents and not any(name.startswith(PASSAGE_IDS) for name in search.shown_ids):
             row = trajectory.row
             yield SearchPair(row.question, row.answers, query, documents, last=place == len(blocks))
 
@@ -79,7 +80,7 @@ def find_episodes(source: Path) -> EpisodeFiles:
         InputError: the folder is none of these.
     """
     for description, files, recipe_in in (
-        ("run.json", sorted(source.glob("trajectories/*.jsonl")), ("recipe",)),
+        (CONFIG_FILE, RunFolder(source).episode_files, ("recipe",)),
         ("scores.json", [source / "predictions.jsonl"], ("provenance", "recipe")),
     ):
         if (source / description).is_file() and files and files[0].is_file():

@@ -31,6 +31,7 @@ from r1_searcher.episode.tokenization import HFTokenizer, Tokenizer
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_record import EpisodeRecord
+from r1_searcher.run.run_folder import RunFolder
 from retriever.index.bm25 import Bm25Index
 from retriever.simulated.prompts import SimulatedSearch, simulator_messages, write_documents
 
@@ -129,7 +130,7 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
     from data_prep.tiny.rollout import play
 
     tokenizer = build_tokenizer(dialect)
-    log = EpisodeLog(folder / "trajectories" / "scripted.jsonl")
+    log = EpisodeLog(RunFolder(folder).trajectories / "scripted.jsonl")
     for number in range(SCRIPTED_WORLDS):
         random = Random(f"searches {seed} {number}")
         names = random.sample(pool("sft"), NAMES_PER_WORLD)
@@ -145,7 +146,7 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
         for trajectory in play(dialect, None, tokenizer, index, questions, [script.actions for script in scripts]):
             log.write(EpisodeRecord(trajectory))
     log.close()
-    write_json(folder / "run.json", {"recipe": find_recipe(RECIPE).to_mapping()})
+    write_json(RunFolder(folder).config_file, {"recipe": find_recipe(RECIPE).to_mapping()})
 
 
 def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import find_protocol
 from r1_searcher.reward.rewards import Reward, find_reward
 from r1_searcher.run.metrics_log import read_metrics
-from r1_searcher.run.run_folder import CONFIG_FILE, IDENTITY_FILE, RunFolder
+from r1_searcher.run.run_folder import CONFIG_FILE, IDENTITY_FILE, METRICS_FILE, TRAJECTORIES_FOLDER, RunFolder
 from r1_searcher.run.run_guard import with_signals
 
 _MODEL_FLAG = "--actor.model_name_or_path"
@@ -51,7 +51,7 @@ class ReportedRun:
         """Files with one episode per line, in the order of their names."""
         if self.kind is RunKind.EVALUATION:
             return tuple(path for path in [EvaluationFolder(self.path).predictions_file] if path.is_file())
-        return tuple(sorted((self.path / "trajectories").glob("*.jsonl")))
+        return tuple(RunFolder(self.path).episode_files)
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -122,7 +122,7 @@ class ReportedRun:
     @property
     def model_folder(self) -> Path:
         """Where a training leaves its model."""
-        return self.path / "model"
+        return RunFolder(self.path).model
 
     @property
     def evaluated_fingerprint(self) -> str:
@@ -164,7 +164,7 @@ def _run_at(folder: Path, name: str) -> list[ReportedRun]:
         raise InputError(f"not a folder: {folder}")
     # A training run names an evaluation's settings nowhere, and the other way round; each mark is of one kind.
     marks = {
-        RunKind.TRAINING: ("trajectories", "metrics.jsonl", IDENTITY_FILE),
+        RunKind.TRAINING: (TRAJECTORIES_FOLDER, METRICS_FILE, IDENTITY_FILE),
         RunKind.EVALUATION: ("predictions.jsonl", "evaluation.json"),
     }
     kinds = [kind for kind, names in marks.items() if any((folder / mark).exists() for mark in names)]

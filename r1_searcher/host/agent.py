@@ -31,6 +31,7 @@ from r1_searcher.run.episode_record import EpisodeRecord
 from r1_searcher.run.retrieval_guard import RetrievalGuard
 from r1_searcher.run.reward_source import reward_source
 from r1_searcher.run.run_config import RunConfig
+from r1_searcher.run.run_folder import RunFolder
 from retriever.errors import RetrieverError
 from retriever.interface import Retriever, Source
 from retriever.sources import open_retriever
@@ -84,7 +85,7 @@ class AgentExecutor(AgentExecutorBase):
     def log(self) -> EpisodeLog:
         """This engine's file of episodes."""
         name = f"{self.run.first_step:06d}-{socket.gethostname()}-{os.getpid()}.jsonl"
-        return EpisodeLog(Path(self.run.run_dir) / "trajectories" / name)
+        return EpisodeLog(RunFolder(Path(self.run.run_dir)).trajectories / name)
 
     def environment(self, hf_tokenizer: Any) -> Environment:
         """The recipe's environment around the host's tokenizer; built once (the host sends a copy per prompt)."""

@@ -11,6 +11,7 @@ from foundation.errors import InputError
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import merge_flags, parse_flags
 from r1_searcher.recipe.recipe import Recipe
+from r1_searcher.run.run_folder import RunFolder
 
 AGENT_FILE = Path(__file__).with_name("agent.py")
 
@@ -82,14 +83,15 @@ def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], devi
         raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
     if set(str(run_dir)) & set(",@"):
         raise InputError(f"--run-dir must not contain ',' or '@' (OpenRLHF splits dataset paths there): {run_dir}")
+    folder = RunFolder(run_dir)
     seam = (
         *("--train.agent_func_path", str(AGENT_FILE)),
-        *("--data.prompt_dataset", str(run_dir / "data" / "train.jsonl")),
+        *("--data.prompt_dataset", str(folder.data_file)),
         *("--data.input_key", "input", "--data.label_key", "label"),
         *("--data.max_len", str(recipe.limits.max_length)),
-        *("--ckpt.path", str(run_dir / "checkpoints"), "--ckpt.output_dir", str(run_dir / "model")),
+        *("--ckpt.path", str(folder.checkpoints), "--ckpt.output_dir", str(folder.model)),
         *("--ckpt.load_enable", "--ckpt.best_metric_key", "none"),
-        *("--logger.tensorboard_dir", str(run_dir / "tensorboard"), "--logger.wandb.run_name", run_dir.name),
+        *("--logger.tensorboard_dir", str(folder.tensorboard), "--logger.wandb.run_name", run_dir.name),
         *("--vllm.num_engines", "1", "--vllm.enable_prefix_caching"),
     )
     defaults = (*seam, *(CPU_FLAGS if device is Device.CPU else ()))

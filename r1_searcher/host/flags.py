@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+from foundation.cli import split_flags
 from foundation.errors import InputError
 
 TRAINER_MODULE = "openrlhf.cli.train_ppo_ray"
@@ -62,20 +63,6 @@ def merge_flags(*layers: Sequence[str]) -> list[str]:
             merged.pop(flag, None)
             merged[flag] = values
     return [word for flag, values in merged.items() for word in (flag, *values)]
-
-
-def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """An argument list as (flag, its values)."""
-    flags: list[tuple[str, list[str]]] = []
-    for word in argv:
-        if word.startswith("--"):
-            flag, equals, value = word.partition("=")
-            flags.append((flag, [value] if equals else []))
-        elif flags:
-            flags[-1][1].append(word)
-        else:
-            raise InputError(f"expected a flag that starts with --, found {word!r}")
-    return flags
 
 
 def _source_path(command: str) -> Path:

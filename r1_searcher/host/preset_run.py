@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundation.cli import split_flags
 from foundation.errors import InputError
 from r1_searcher.host.device import Device, detect
-from r1_searcher.host.flags import parse_flags, split_flags
+from r1_searcher.host.flags import parse_flags
 from r1_searcher.host.playground import (
     RUNS,
     make_base,
@@ -23,6 +24,7 @@ from r1_searcher.host.playground import (
 )
 from r1_searcher.host.services import Services
 from r1_searcher.recipe.presets import Preset, Stage, find_preset, preset_of, shipped_presets
+from r1_searcher.run.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ class PresetRun:
     def start_model(self) -> str:
         """What the stage starts from: the preset's model, or an earlier stage's."""
         if self.stage.starts_from:
-            return str(RUNS / self.preset.name / self.stage.starts_from / "model")
+            return str(RunFolder(RUNS / self.preset.name / self.stage.starts_from).model)
         return model_of(self.preset)
 
     @contextlib.contextmanager

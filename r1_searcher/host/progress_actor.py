@@ -7,8 +7,8 @@ from typing import Any
 
 from r1_searcher.recipe.schedule import Progress, Ticket
 from r1_searcher.run.run_config import RunConfig
+from r1_searcher.run.run_folder import RunFolder
 
-PROGRESS_FILE = "progress.jsonl"
 _NAME = "r1_searcher_progress"
 
 
@@ -21,7 +21,7 @@ def start(run: RunConfig) -> Any:
         run.episodes_per_step * run.engines,
         run.total_steps,
         run.recipe.switch_spec,
-        Path(run.run_dir) / PROGRESS_FILE,
+        RunFolder(Path(run.run_dir)).progress_file,
         run.first_step,
     )
 

@@ -50,7 +50,7 @@ class Supervisor:
     def run(self) -> int:
         """Run to the end; returns the exit status. No process of the run outlives this call."""
         self._end_killed_attempt()
-        metrics = MetricsLog(self.folder.path / "tensorboard", self.folder.metrics_file)
+        metrics = MetricsLog(self.folder.tensorboard, self.folder.metrics_file)
         with self._output() as output, _Driver(self._command(), output) as driver:
             driver.session.write(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:

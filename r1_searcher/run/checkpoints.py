@@ -30,4 +30,4 @@ def go_back_to(folder: RunFolder, step: int) -> None:
 
 
 def _actor(folder: RunFolder) -> Path:
-    return folder.path / "checkpoints" / "_actor"
+    return folder.checkpoints / "_actor"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.reward.metrics import cover_exact_match, exact_match, f1
 from r1_searcher.reward.rewards import RewardResult
+from retriever.simulated.prompts import PASSAGE_IDS, kind_name
 
-NOISY_PASSAGE = "simulated/noisy/"
+NOISY_PASSAGE = f"{PASSAGE_IDS}{kind_name(useful=False)}/"
 """How the ids of passages begin that a simulated engine made to be useless."""
 
 

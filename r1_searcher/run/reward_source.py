@@ -27,6 +27,7 @@ from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.reward.judge import Case, Judge, VerdictCache
 from r1_searcher.reward.rewards import RewardResult, score
 from r1_searcher.run.run_config import RunConfig
+from r1_searcher.run.run_folder import RunFolder
 
 HTTP_LIMITS = HttpLimits(connect_timeout=60.0, read_timeout=60.0)
 HTTP_RETRY = RetryPolicy(attempts=5, backoff=1.0, max_backoff=8.0, deadline=330.0)
@@ -51,7 +52,7 @@ def _judge_of(run: RunConfig) -> Judge | None:
     if run.judge is None:
         return None
     endpoint = OpenAIEndpoint(EndpointConfig(run.judge.url, run.judge.model, timeout=run.judge.timeout))
-    cache = VerdictCache(Path(run.run_dir) / "verdicts" / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    cache = VerdictCache(RunFolder(Path(run.run_dir)).verdicts / f"{socket.gethostname()}-{os.getpid()}.jsonl")
     return Judge(endpoint, run.judge.model, cache)
 
 

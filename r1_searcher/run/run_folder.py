@@ -1,16 +1,20 @@
-"""A run's folder: whose it is, whether it can be continued, and the dataset file that OpenRLHF reads.
+"""A run's folder: every path in it, whose it is, whether it can be continued, and the dataset that OpenRLHF reads.
 
-run.json              identity and configuration (read by every process of the run)
+identity.json         recipe, questions and flags: what makes a run this run
+run.json              configuration of the present attempt, read by every process of the run
 data/train.jsonl      the questions in OpenRLHF's form
-trajectories/*.jsonl  every episode
-metrics.jsonl         one line per step
-tensorboard/          the host's own event files
-checkpoints/          DeepSpeed checkpoints (resume)
-model/                the final Hugging Face model
-complete              exists once all of the above is final
-train.log             output of OpenRLHF, Ray and vLLM
+trajectories/*.jsonl  every episode, one file per engine process
+verdicts/*.jsonl      what a judge said, one file per engine process, of runs with a judge
+metrics.jsonl         one line per step (a view of `tensorboard/`)
 progress.jsonl        one line per step, of runs with two stages or a curriculum
-guard.jsonl           signs of collapse
+signals.jsonl         what the collapse guard saw, one line per step
+guard.jsonl           signs of collapse, one line each
+tensorboard/          OpenRLHF's own event files
+checkpoints/          DeepSpeed checkpoints, from which a run resumes
+model/                the final Hugging Face model
+session.json          the processes of the present attempt
+train.log             output of OpenRLHF, Ray and vLLM
+complete              exists once all of the above is final
 """
 
 from __future__ import annotations
@@ -22,14 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.cli import split_flags
 from foundation.errors import InputError
-from foundation.files import drafts_in, write_whole
+from foundation.files import drafts_in, make_folder, write_json
 from foundation.json_lines import write_json_lines
 from r1_searcher.episode.question import QARow
-from r1_searcher.host.flags import split_flags
 
 IDENTITY_FILE = "identity.json"
 CONFIG_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+TRAJECTORIES_FOLDER = "trajectories"
 
 
 @dataclass(frozen=True)
@@ -39,19 +45,39 @@ class RunFolder:
     path: Path
 
     @property
+    def identity_file(self) -> Path:
+        """What makes a run this run; another run is refused."""
+        return self.path / IDENTITY_FILE
+
+    @property
     def config_file(self) -> Path:
-        """Configuration of the present attempt (`run.json`)."""
+        """Configuration of the present attempt."""
         return self.path / CONFIG_FILE
+
+    @property
+    def data_file(self) -> Path:
+        """The questions in OpenRLHF's form."""
+        return self.path / "data" / "train.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        """Folder of the episodes, one file per engine process."""
+        return self.path / TRAJECTORIES_FOLDER
+
+    @property
+    def verdicts(self) -> Path:
+        """Folder of a judge's verdicts, one file per engine process."""
+        return self.path / "verdicts"
 
     @property
     def metrics_file(self) -> Path:
         """One line per step."""
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS_FILE
 
     @property
-    def guard_file(self) -> Path:
-        """Signs of a collapse, as they appeared."""
-        return self.path / "guard.jsonl"
+    def progress_file(self) -> Path:
+        """One line per step, of runs with two stages or a curriculum."""
+        return self.path / "progress.jsonl"
 
     @property
     def signals_file(self) -> Path:
@@ -59,30 +85,60 @@ class RunFolder:
         return self.path / "signals.jsonl"
 
     @property
+    def guard_file(self) -> Path:
+        """Signs of a collapse, as they appeared."""
+        return self.path / "guard.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of OpenRLHF's own event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the DeepSpeed checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the final Hugging Face model."""
+        return self.path / "model"
+
+    @property
+    def session_file(self) -> Path:
+        """The processes of the present attempt."""
+        return self.path / "session.json"
+
+    @property
     def log_file(self) -> Path:
         """Output of OpenRLHF, Ray and vLLM."""
         return self.path / "train.log"
 
     @property
-    def session_file(self) -> Path:
-        """The Ray session of the present attempt."""
-        return self.path / "session.json"
+    def complete_file(self) -> Path:
+        """Exists once the final model has been written."""
+        return self.path / "complete"
+
+    @property
+    def episode_files(self) -> list[Path]:
+        """The files of episodes that are there, by name."""
+        return sorted(self.trajectories.glob("*.jsonl"))
 
     @property
     def is_complete(self) -> bool:
         """Whether the final model has been written."""
-        return (self.path / "complete").is_file()
+        return self.complete_file.is_file()
 
     @property
     def last_step(self) -> int:
         """Global step of the newest whole checkpoint; 0 without one."""
-        latest = self.path / "checkpoints" / "_actor" / "latest"
+        latest = self.checkpoints / "_actor" / "latest"
         step = latest.read_text().strip().removeprefix("global_step") if latest.is_file() else ""
         return int(step) if step.isdecimal() else 0
 
     def mark_complete(self) -> None:
         """Record that the final model is there."""
-        (self.path / "complete").touch()
+        self.complete_file.touch()
 
     def check_owner(self, identity: Mapping[str, Any]) -> None:
         """Refuse a folder that holds another run, or something that is no run.
@@ -94,7 +150,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise InputError(f"{self.path} is a file; choose another --run-dir")
-        file = self.path / IDENTITY_FILE
+        file = self.identity_file
         if not file.is_file():
             if set(self.path.iterdir()) - set(drafts_in(self.path)):
                 raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
@@ -107,11 +163,11 @@ class RunFolder:
 
     def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
         """Create the folder, its identity and the host's dataset."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / IDENTITY_FILE, json.dumps(identity, indent=2, sort_keys=True) + "\n")
-        (self.path / "data").mkdir(exist_ok=True)
+        make_folder(self.path)
+        write_json(self.identity_file, identity)
+        make_folder(self.data_file.parent)
         lines = ({"input": row.question, "label": row.to_json()} for row in rows)
-        write_json_lines(self.path / "data" / "train.jsonl", lines)
+        write_json_lines(self.data_file, lines)
 
 
 def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class RunGuard:
         self.action = action
         self._folder = folder
         self._update_size = update_size
-        self._episodes = EpisodeTail(folder.path / "trajectories", protocol)
+        self._episodes = EpisodeTail(folder.trajectories, protocol)
         self._guard = CollapseGuard([sign for sign in SIGNS if sign.estimator in ("", estimator)])
         self._started = time.time()
         self._first = folder.last_step

@@ -13,7 +13,14 @@ from retriever.errors import RetrieverBadResponse, search_failures
 from retriever.interface import READY, Health
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 from retriever.row_facts import RowFacts
-from retriever.simulated.prompts import MODES, SimulatedSearch, kind_name, parse_documents, simulator_messages
+from retriever.simulated.prompts import (
+    MODES,
+    PASSAGE_IDS,
+    SimulatedSearch,
+    kind_name,
+    parse_documents,
+    simulator_messages,
+)
 from retriever.wire.bodies import show
 
 TEMPERATURE = 0.8
@@ -115,7 +122,7 @@ class SimulatedRetriever:
             again=lambda error: error.transient or isinstance(error, BadResponse),
         )
         kind = kind_name(not noisy)
-        passages = [Passage(f"simulated/{kind}/{rank}", "", text) for rank, text in enumerate(documents, start=1)]
+        passages = [Passage(f"{PASSAGE_IDS}{kind}/{rank}", "", text) for rank, text in enumerate(documents, start=1)]
         return tuple(Hit(passage, 1 / rank) for rank, passage in enumerate(passages[: request.top_k], start=1))
 
     async def health(self, timeout: float = 10.0) -> Health:

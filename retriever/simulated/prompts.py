@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MODES = ("sft", "prompt", "short")
+PASSAGE_IDS = "simulated/"
+"""How the ids of written passages begin; `useful/1` or `noisy/1` follows."""
 MAX_DOCUMENTS = 5
 MAX_DOCUMENT_CHARS = 2000
 _LABEL = re.compile(r"^\W*doc(?:ument)?[\s*_]*(\d{1,4})[\s*_]*[:.)][\s*_]*", re.IGNORECASE)

@@ -58,7 +58,6 @@ BELOW: dict[str, tuple[str, ...]] = {
 UPWARD = {
     ("r1_searcher.reward", "r1_searcher.top"),
     ("r1_searcher.run", "r1_searcher.top"),
-    ("r1_searcher.run", "r1_searcher.host"),
     ("eval.play", "r1_searcher.top"),
     ("eval.top", "r1_searcher.top"),
     ("data_prep.select", "r1_searcher.top"),

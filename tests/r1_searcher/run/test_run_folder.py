@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.run import run_folder
 from r1_searcher.run.run_folder import RunFolder, identity_of
 
 ROWS = [
@@ -149,3 +152,20 @@ def test_the_complete_marker(tmp_path, identity):
     folder.mark_complete()
     assert folder.is_complete
     folder.check_owner(identity)
+
+
+def test_docstring_and_docs_list_every_path(tmp_path):
+    """The properties of `RunFolder` are the list; no other module spells these names."""
+    folder = RunFolder(tmp_path)
+    named = {
+        getattr(folder, name).relative_to(tmp_path).parts[0]
+        for name, value in vars(RunFolder).items()
+        if isinstance(value, property) and isinstance(getattr(folder, name), Path)
+    }
+    architecture = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for text in (
+        run_folder.__doc__,
+        architecture.partition("## A run folder")[2].partition("```\n")[2].partition("```")[0],
+    ):
+        listed = {line.split()[0].partition("/")[0] for line in text.splitlines() if re.match(r"[a-z]\S+  +\S", line)}
+        assert listed == named
