@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import ast
 import errno
-import importlib
 import inspect
 from pathlib import Path
 
 import pytest
+from support.commands import main_of
 
 from foundation.cli import (
     ABORTED,
@@ -43,17 +43,6 @@ def commands() -> list[str]:
                 if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
                     found.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
     return found
-
-
-def main_of(command: str):
-    """The function that the command runs."""
-    for name in (f"{command}.__main__", command):
-        try:
-            return importlib.import_module(name).main
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-    raise AssertionError(command)
 
 
 def test_there_are_commands():

@@ -1,65 +1,76 @@
-"""Every command of the README names things that exist and flags that are taken."""
+"""Every command of the README and the docs names things that exist and flags that are taken."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import help_of
 
 from r1_searcher.host.flags import trainer_parser
 
 REPO = Path(__file__).resolve().parents[2]
-README = (REPO / "README.md").read_text(encoding="utf-8")
+PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").rglob("*.md"))]
+PYTHON = ("python", ".venv/bin/python")
+OURS = {"--preset", "--seed", "--out", "--small", "--fast", "--dev"}
+"""Flags that scripts take themselves."""
+OF_THE_HOST = {option for action in trainer_parser()._actions for option in action.option_strings}
+"""OpenRLHF's own, which the training command passes on."""
 
 
-def commands() -> list[str]:
-    """The command lines of the README's bash blocks, and the inline ones that start with python."""
+def commands(page: Path) -> list[str]:
+    """The command lines of a page's bash blocks, and the inline ones that start with python."""
+    text = page.read_text(encoding="utf-8")
     found: list[str] = []
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.S):
+    for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S):
         joined = block.replace("\\\n", " ")
-        found += [line.split(" #")[0].strip() for line in joined.splitlines() if line.strip()]
-    return found + [" ".join(inline.split()) for inline in re.findall(r"`(\.venv/bin/python -m [^`]+)`", README)]
+        found += [" ".join(line.split(" #")[0].split()) for line in joined.splitlines() if line.strip()]
+    return found + [" ".join(inline.split()) for inline in re.findall(r"`((?:\.venv/bin/)?python -m [^`]+)`", text)]
 
 
-def test_the_readme_has_commands():
-    assert len(commands()) >= 10
+def words_of(command: str) -> list[str]:
+    """Without the variables that are set before it."""
+    return [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
 
 
-@pytest.mark.parametrize("command", commands())
-def test_a_command_names_a_script_or_module_that_exists(command):
-    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
+ON_PAGES = {
+    (command, page.name)
+    for page in PAGES
+    for command in commands(page)
+    if words_of(command)[:1] == ["bash"] or (words_of(command)[0] in PYTHON and words_of(command)[1] == "-m")
+}
+
+
+def test_the_pages_have_commands():
+    assert len(commands(PAGES[0])) >= 10
+    assert all(words_of(command)[:1] == ["bash"] or command.startswith(".venv/") for command in commands(PAGES[0]))
+    modules = {words_of(command)[2] for command, _ in ON_PAGES if not command.startswith("bash ") and "-m" in command}
+    assert len(ON_PAGES) >= 40 and len(modules) >= 15, "the patterns above find what the pages write"
+
+
+@pytest.mark.parametrize(("command", "page"), sorted(ON_PAGES))
+def test_a_command_names_a_script_or_module_that_exists(command, page):
+    words = words_of(command)
     if words[0] == "bash":
-        assert (REPO / words[1]).is_file(), command
+        assert (REPO / words[1]).is_file(), f"{page}: {command}"
         check_script_flags(words[2:])
     else:
-        assert words[:2] == [".venv/bin/python", "-m"], command
         check_module_flags(words[2], words[3:])
 
 
 def check_script_flags(words: list[str]) -> None:
-    ours = {"--preset", "--seed", "--out", "--small", "--fast", "--dev"}
-    taken = {option for action in trainer_parser()._actions for option in action.option_strings}
-    text = help_of("r1_searcher.train")
     for flag in (word for word in words if word.startswith("--")):
-        assert flag in ours or flag in taken or re.search(rf"{flag}\b", text), flag
+        assert flag in OURS or flag in OF_THE_HOST or names(help_of("r1_searcher.train"), flag), flag
 
 
 def check_module_flags(module: str, words: list[str]) -> None:
-    text = help_of(module)
+    passed_on = OF_THE_HOST if module == "r1_searcher.train" else set()
     for flag in (word for word in words if word.startswith("--")):
-        assert re.search(rf"{flag}\b", text), f"{module} does not take {flag}"
+        assert flag in passed_on or names(help_of(module), flag), f"{module} does not take {flag}"
 
 
-def help_of(module: str) -> str:
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=REPO)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
-def test_a_link_leads_to_a_file(link):
-    assert (REPO / link).is_file()
+def names(text: str, flag: str) -> bool:
+    """Whether a help text lists the flag itself, not a longer one."""
+    return re.search(rf"{re.escape(flag.partition('=')[0])}(?![\w-])", text) is not None
