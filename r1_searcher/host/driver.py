@@ -10,6 +10,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from foundation.cli import run_command
 from foundation.errors import InputError, R1SearcherError
@@ -45,13 +46,13 @@ def _run(arguments: Sequence[str]) -> None:
     cpu.install()
     _try_executor()
     try:
-        _start_ray(environment, Device(device), int(gpus))
+        start_ray(environment, Device(device), int(gpus))
         progress = progress_actor.start(run) if run.counts_progress else None  # lives as long as this name
         sys.argv = [TRAINER_MODULE, *flags]
         runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
         del progress
     except Exception as error:
-        expected = _find_expected(error)
+        expected = expected_error(error)
         if expected is None:
             raise
         raise expected from None
@@ -68,9 +69,15 @@ def _try_executor() -> None:
     AgentExecutor()
 
 
-def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
+def start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
+    """Start Ray on this machine, or join the cluster that `RAY_ADDRESS` names."""
     import ray
 
+    ray.init(**ray_options(environment, device, gpus))
+
+
+def ray_options(environment: dict[str, str], device: Device, gpus: int) -> dict[str, Any]:
+    """Arguments of `ray.init`; without an address it would join any cluster that was left on the machine."""
     # Workers that Ray starts on other machines do not inherit the user's environment.
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     runtime_env = {
@@ -78,21 +85,15 @@ def _start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
         "worker_process_setup_hook": "r1_searcher.host.cpu.install",
     }
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(runtime_env=runtime_env)
-    elif device is Device.CPU:
+        return {"runtime_env": runtime_env}
+    here = {"runtime_env": runtime_env, "include_dashboard": False, "address": "local"}
+    if device is Device.CPU:
         # Logical resources: the host asks for one GPU per actor, Ray only counts them.
-        ray.init(
-            runtime_env=runtime_env,
-            num_gpus=gpus,
-            num_cpus=max(os.cpu_count() or 1, 2 * gpus + 2),
-            include_dashboard=False,
-            address="local",
-        )
-    else:
-        ray.init(runtime_env=runtime_env, include_dashboard=False, address="local")
+        return {**here, "num_gpus": gpus, "num_cpus": max(os.cpu_count() or 1, 2 * gpus + 2)}
+    return here
 
 
-def _find_expected(error: BaseException | None) -> R1SearcherError | None:
+def expected_error(error: BaseException | None) -> R1SearcherError | None:
     """The expected error that a Ray actor raised, however deep it is wrapped.
 
     Ray's wrapper is an instance of the error that it wraps, with the remote traceback as its message: the

@@ -16,20 +16,46 @@ from support.gloo_part import take_part
 from r1_searcher.host.cpu import PATCHES
 from r1_searcher.host.device import Device, worker_environment
 
-STATE = """
-import json, sys
-before = list(map(repr, sys.meta_path))
-{prepare}
+STATES = """
+import json, os, sys
+finders = len(sys.meta_path)
 from r1_searcher.host import cpu
+
+def state():
+    return dict(
+        patched=torch.cuda.synchronize.__name__ == "<lambda>", finders=len(sys.meta_path) - finders,
+        flash_attn="flash_attn" in sys.modules,
+        heavy=sorted({"vllm", "ray", "openrlhf", "deepspeed"} & set(sys.modules)),
+    )
+"""
+PATCHED = """
 cpu.install(); cpu.install()
 import torch, torch.cuda
-print(json.dumps(dict(
-    patched=torch.cuda.synchronize.__name__ == "<lambda>", finders=len(sys.meta_path) - len(before),
-    flash_attn="flash_attn" in sys.modules,
-    heavy=sorted({{"vllm", "ray", "openrlhf", "deepspeed"}} & set(sys.modules)),
-)))
+found = dict(wanted=state())
+from flash_attn.bert_padding import index_first_axis, pad_input, rearrange, unpad_input
+from flash_attn.utils.distributed import all_gather
+try:
+    pad_input(1)
+except RuntimeError as error:
+    found["flash_attn"] = str(error)
+print(json.dumps(found))
 """
-WITH_CUDA = "import torch; torch.cuda.is_available = lambda: True"
+INERT_TWICE = """
+cpu.install(); cpu.install()
+import torch, torch.cuda
+found = dict(unwanted=state())
+os.environ["R1_SEARCHER_CPU"] = "1"
+torch.cuda.is_available = lambda: True
+cpu.install(); cpu.install()
+found["cuda"] = state()
+print(json.dumps(found))
+"""
+ASKED_FOR_FIRST = """
+cpu.install()
+import importlib.util; importlib.util.find_spec('torch')
+import torch, torch.cuda
+print(json.dumps(state()))
+"""
 
 
 def source_of(module: str) -> Path:
@@ -51,44 +77,35 @@ def test_the_installed_host_still_imports_flash_attn_at_its_top():
     assert "\nfrom flash_attn.bert_padding import" in source or "\n    from flash_attn.bert_padding import" in source
 
 
-def state(run, environment, variable: str | None, prepare: str = "") -> dict[str, object]:
-    env = environment if variable is None else {**environment, "R1_SEARCHER_CPU": variable}
-    done = run([sys.executable, "-W", "ignore", "-c", STATE.format(prepare=prepare)], env=env)
-    assert done.status == 0, done.err
-    return json.loads(done.out)
+@pytest.fixture
+def told(run, environment):
+    """What a program in an interpreter of its own prints, as JSON; the variable turns the patches on."""
+
+    def start(program: str, variable: str | None) -> dict[str, object]:
+        env = environment if variable is None else {**environment, "R1_SEARCHER_CPU": variable}
+        done = run([sys.executable, "-W", "ignore", "-c", STATES + program], env=env)
+        assert done.status == 0, done.err
+        return json.loads(done.out)
+
+    return start
 
 
 INERT = {"patched": False, "finders": 0, "flash_attn": False, "heavy": []}
 
 
 @pytest.mark.parametrize("variable", [None, pytest.param("0", marks=pytest.mark.slow)])
-def test_without_the_variable_nothing_happens(run, environment, variable):
-    assert state(run, environment, variable) == INERT
+def test_without_the_variable_or_with_cuda_nothing_happens(told, variable):
+    assert told(INERT_TWICE, variable) == {"unwanted": INERT, "cuda": INERT}
 
 
-def test_with_cuda_nothing_happens(run, environment):
-    assert state(run, environment, "1", WITH_CUDA) == INERT
+def test_without_cuda_it_patches_and_imports_nothing_for_it(told):
+    found = told(PATCHED, "1")
+    assert found["wanted"] == {**INERT, "patched": True, "finders": 1, "flash_attn": True}
+    assert str(found["flash_attn"]).startswith("packed samples need flash-attn"), "its stand-in says what to do"
 
 
-def test_without_cuda_it_patches_and_imports_nothing_for_it(run, environment):
-    assert state(run, environment, "1") == {**INERT, "patched": True, "finders": 1, "flash_attn": True}
-
-
-def test_torch_is_patched_although_somebody_asked_for_it_first(run, environment):
-    prepare = (
-        "from r1_searcher.host import cpu; cpu.install()\nimport importlib.util; importlib.util.find_spec('torch')"
-    )
-    assert state(run, environment, "1", prepare)["patched"] is True
-
-
-def test_flash_attn_stand_in_says_what_to_do(run, environment):
-    program = (
-        "from r1_searcher.host import cpu; cpu.install()\n"
-        "from flash_attn.bert_padding import index_first_axis, pad_input, rearrange, unpad_input\n"
-        "from flash_attn.utils.distributed import all_gather\npad_input(1)"
-    )
-    done = run([sys.executable, "-c", program], env={**environment, "R1_SEARCHER_CPU": "1"})
-    assert done.err.strip().splitlines()[-1].startswith("RuntimeError: packed samples need flash-attn")
+def test_torch_is_patched_although_somebody_asked_for_it_first(told):
+    assert told(ASKED_FOR_FIRST, "1")["patched"] is True
 
 
 def test_vllm_finds_the_plugin():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,14 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+from support.run_fakes import run_folder
 
-from foundation.cli import ABORTED
+from foundation.cli import ABORTED, GUARDED
 from foundation.errors import InputError, RunAborted
-from r1_searcher.host import driver
 from r1_searcher.host.device import Device
-from r1_searcher.host.driver import _find_expected
+from r1_searcher.host.driver import expected_error, ray_options
 
 PROGRAM = Path(__file__).with_name("supervise.py")
+REPO = Path(__file__).resolve().parents[3]
 
 BUSY = """
 import pathlib, signal, subprocess, sys, time
@@ -48,9 +50,9 @@ def wait_for(condition, seconds: float = 30.0) -> None:
 def over(tmp_path, run):
     """Runs the supervisor over a driver with this source."""
 
-    def start(source: str):
+    def start(source: str, guard: str = "off"):
         (tmp_path / "stand_in.py").write_text(source)
-        return run([sys.executable, PROGRAM, tmp_path, tmp_path / "stand_in.py"], cwd=tmp_path)
+        return run([sys.executable, PROGRAM, guard, tmp_path, tmp_path / "stand_in.py"], cwd=tmp_path)
 
     return start
 
@@ -63,7 +65,7 @@ def busy(tmp_path, environment):
     def start(ignore: bool = False, child_ignores: bool = False):
         source = BUSY.format(ignore=IGNORE if ignore else "", child_ignores=f"{IGNORE}; " if child_ignores else "")
         (tmp_path / "stand_in.py").write_text(source)
-        command = [sys.executable, str(PROGRAM), str(tmp_path), str(tmp_path / "stand_in.py")]
+        command = [sys.executable, str(PROGRAM), "off", str(tmp_path), str(tmp_path / "stand_in.py")]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -152,6 +154,33 @@ def test_steps_reach_the_progress_bar_and_the_metrics(over, tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+LOSES_ITS_LOSS = """
+import time
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+writer = EventFileWriter("tensorboard/run")
+for step in (1, 2, 3):
+    loss = float("nan") if step == 3 else 0.1
+    scalars = [("policy_loss", loss), ("timing/step_total", 1.0)]
+    summary = Summary(value=[Summary.Value(tag=f"train/{{name}}", simple_value=value) for name, value in scalars])
+    writer.add_event(Event(step=step, wall_time=time.time(), summary=summary))
+writer.flush()
+time.sleep({sleep})
+"""
+
+
+@pytest.mark.parametrize("action, sleep, status", [("stop", 60, GUARDED), ("warn", 0.5, 0)])
+def test_a_run_that_collapses_is_ended_where_the_guard_may(over, tmp_path, action, sleep, status):
+    run_folder(tmp_path, 2)
+    (tmp_path / "checkpoints" / "_actor" / "latest").unlink()  # this attempt began at 0
+    done = over(LOSES_ITS_LOSS.format(sleep=sleep), guard=action)
+    assert done.status == status, done.err
+    assert ("r1_searcher: the collapse guard ended the run: step 3" in done.err) is (status == GUARDED)
+    assert json.loads((tmp_path / "guard.jsonl").read_text())["sign"] == "broken_loss"
+
+
 # The driver itself
 
 
@@ -161,10 +190,10 @@ def test_an_abort_is_found_however_it_is_wrapped():
     middle.__cause__ = abort
     outer = RuntimeError("outer")
     outer.__context__ = middle
-    assert str(_find_expected(outer)) == "the retriever is down"
-    assert _find_expected(RuntimeError("a bug")) is None and _find_expected(None) is None
+    assert str(expected_error(outer)) == "the retriever is down"
+    assert expected_error(RuntimeError("a bug")) is None and expected_error(None) is None
     outer.__context__ = outer
-    assert _find_expected(outer) is None
+    assert expected_error(outer) is None
 
 
 def test_an_abort_that_crossed_ray_is_its_message_alone():
@@ -178,39 +207,60 @@ def test_an_abort_that_crossed_ray_is_its_message_alone():
         return error.as_instanceof_cause()
 
     once = crossed(RunAborted("the retriever is down"))
-    assert isinstance(once, RunAborted) and str(_find_expected(once)) == "the retriever is down"
-    assert str(_find_expected(crossed(once))) == "the retriever is down"
-    assert _find_expected(crossed(ValueError("a bug"))) is None
+    assert isinstance(once, RunAborted) and str(expected_error(once)) == "the retriever is down"
+    assert str(expected_error(crossed(once))) == "the retriever is down"
+    assert expected_error(crossed(ValueError("a bug"))) is None
 
 
-@pytest.mark.parametrize(
-    ("raises", "status", "last_line"),
-    [
-        ("pass", 0, ""),
-        ("raise SystemExit(5)", 5, ""),
-        ("from foundation.errors import RunAborted; raise RunAborted('down')", ABORTED, "r1_searcher: down"),
-        ("raise ValueError('a bug')", 1, "ValueError: a bug"),
-    ],
-)
-def test_the_drivers_exit_statuses(tmp_path, run, environment, raises, status, last_line):
+ENDINGS = {
+    "done": ("pass", 0, ""),
+    "left": ("raise SystemExit(5)", 5, ""),
+    "aborted": ("from foundation.errors import RunAborted; raise RunAborted('down')", ABORTED, "r1_searcher: down"),
+    "bug": ("raise ValueError('a bug')", 1, "ValueError: a bug"),
+}
+"""Name -> (what the host does, the driver's status, the last line that it writes)."""
+DRIVERS = """
+import os, sys
+from r1_searcher.host import agent, driver  # once: the agent's import of the host is what takes the time
+driver.start_ray = lambda *_: None
+for name in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(f"{name}.err", os.O_CREAT | os.O_WRONLY), 2)
+        driver.TRAINER_MODULE = f"host_{name}"
+        sys.exit(driver.main([str(os.getppid()), "run.json", "cuda", "1", "--flag", "a b"]))
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def drivers(tmp_path_factory, run, environment):
+    """Every driver of `ENDINGS`, played: name -> (status, lines on stderr)."""
     from r1_searcher.recipe.recipe import find_recipe
     from r1_searcher.run.run_config import RetrieverConfig, RunConfig
 
-    RunConfig(str(tmp_path), find_recipe("tiny.stage2"), RetrieverConfig("http://h")).write(tmp_path / "run.json")
-    (tmp_path / "stand_in_host.py").write_text(
-        "import os, sys\nassert sys.argv[1:] == ['--flag', 'a b'], sys.argv\n"
-        "assert os.environ['R1_SEARCHER_REWARD'] == 'r1_searcher.stage2'\n"
-        f"assert os.environ['R1_SEARCHER_RUN'] == {str(tmp_path / 'run.json')!r}\n{raises}\n"
+    folder = tmp_path_factory.mktemp("drivers")
+    RunConfig(str(folder), find_recipe("tiny.stage2"), RetrieverConfig("http://h")).write(folder / "run.json")
+    for name, (raises, _, _) in ENDINGS.items():
+        (folder / f"host_{name}.py").write_text(
+            "import os, sys\nassert sys.argv[1:] == ['--flag', 'a b'], sys.argv\n"
+            "assert os.environ['R1_SEARCHER_REWARD'] == 'r1_searcher.stage2'\n"
+            f"assert os.environ['R1_SEARCHER_RUN'] == 'run.json'\n{raises}\n"
+        )
+    done = run(
+        [sys.executable, "-c", DRIVERS, *ENDINGS], cwd=folder, env={**environment, "PYTHONPATH": f"{folder}:{REPO}"}
     )
-    program = (
-        "import os, sys\nfrom r1_searcher.host import driver\ndriver._start_ray = lambda *_: None\n"
-        "driver.TRAINER_MODULE = 'stand_in_host'\n"
-        f"run = {str(tmp_path / 'run.json')!r}\n"
-        "sys.exit(driver.main([str(os.getppid()), run, 'cuda', '1', '--flag', 'a b']))"
-    )
-    done = run([sys.executable, "-c", program], env={**environment, "PYTHONPATH": str(tmp_path)})
-    assert done.status == status, done.err
-    assert done.err.strip().splitlines()[-1:] == ([last_line] if last_line else [])
+    assert done.status == 0, done.err
+    statuses = dict(line.split() for line in done.out.splitlines())
+    return {name: (int(statuses[name]), (folder / f"{name}.err").read_text().strip().splitlines()) for name in ENDINGS}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_drivers_exit_statuses(drivers, name):
+    _, status, last_line = ENDINGS[name]
+    found, lines = drivers[name]
+    assert found == status, lines
+    assert lines[-1:] == ([last_line] if last_line else [])
 
 
 @pytest.mark.parametrize(
@@ -223,13 +273,8 @@ def test_the_drivers_exit_statuses(tmp_path, run, environment, raises, status, l
 )
 def test_a_run_joins_a_ray_cluster_only_when_told_to(monkeypatch, device, address, expected):
     """Without an address `ray.init` joins any cluster that `ray start` left on the machine."""
-    import ray
-
-    calls = []
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
     monkeypatch.setenv("RAY_ADDRESS", address)
-    driver._start_ray({"A": "1"}, device, 3)
-    (options,) = calls
+    options = ray_options({"A": "1"}, device, 3)
     assert options["runtime_env"]["env_vars"]["A"] == "1"
     assert options["runtime_env"]["worker_process_setup_hook"] == "r1_searcher.host.cpu.install"
     shown = {key: options[key] for key in ("address", "num_gpus") if key in options}
@@ -238,14 +283,9 @@ def test_a_run_joins_a_ray_cluster_only_when_told_to(monkeypatch, device, addres
 
 def test_a_cluster_gets_the_wandb_key(monkeypatch):
     """Its workers do not inherit this process's environment."""
-    import ray
-
-    calls = []
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     monkeypatch.setenv("WANDB_API_KEY", "SECRET")
-    driver._start_ray({}, Device.CUDA, 3)
-    assert calls[0]["runtime_env"]["env_vars"]["WANDB_API_KEY"] == "SECRET"
+    assert ray_options({}, Device.CUDA, 3)["runtime_env"]["env_vars"]["WANDB_API_KEY"] == "SECRET"
 
 
 def test_the_run_of_a_process_is_named_by_its_environment(monkeypatch):
