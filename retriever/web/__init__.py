@@ -2,6 +2,6 @@
 
 Open first: `search` (`WebRetriever` over the services of `engines` or `duckduckgo`) and `pages` (`PageRetriever`,
 and `SearchAndRead`, which searches and then reads). Both keep to a rate limit and may remember answers on disk.
-Imports `client` for HTTP and retries, `index` to choose parts of a page, `wire` and the nouns of `retriever`.
-Not here: who may ask for which source; that is one string, read by `retriever.sources`.
+Imports `client` and `foundation` for HTTP and retries, `index` to choose parts of a page, `wire` and the nouns of
+`retriever`. Not here: which source a user names; that is one string, read by `retriever.sources`.
 """
