@@ -2,7 +2,7 @@
 
 Open first: `interface` (what a retriever and an index are) and `sources` (the string that names where searches go).
 This level holds the light nouns, exported below, and the commands `plan` and `check`. What needs a library is
-imported from its room: `wire` < `client` < `web`, `simulated`; `index` < `build`, `server`.
+imported from its room: `wire` < `client` < `web`; `index` < `build`, `web`; `wire` < `simulated`, `server`.
 Imports `foundation` only; nothing of language-model training is known here.
 """
 
