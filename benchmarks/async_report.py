@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.results.page import section_from_runs, section_parser
+from benchmarks.results.page import markdown_table, section_from_runs, section_parser
+from eval.results.folder import SCORES_FILE
+from eval.results.scores import Scores
 from foundation.cli import run_command
 from foundation.json_lines import read_finished
 from r1_searcher.run.metrics_log import read_metrics
@@ -37,7 +37,7 @@ class Run:
     """Median wall time from one step to the next."""
     off_policy: float
     """Median of `vllm_kl`: distance between the policy that sampled and the one that is trained."""
-    scores: Mapping[str, Any]
+    scores: Scores
     warnings: Sequence[str]
     """Signs of a collapse that the guard saw, with their steps."""
 
@@ -53,7 +53,7 @@ class Run:
             [step["answer/f1"] for step in steps],
             statistics.median(gaps),
             statistics.median(abs(step.get("vllm_kl") or 0.0) for step in steps),
-            json.loads((folder / "final" / "scores.json").read_text()),
+            Scores.read(folder / "final" / SCORES_FILE),
             _warnings(RunFolder(folder / "run").guard_file),
         )
 
@@ -77,14 +77,14 @@ def markdown(runs: Sequence[Run]) -> str:
         "median vllm_kl",
         "guard",
     ]
-    lines = [_INTRODUCTION, f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines: list[list[str]] = []
     for way in WAYS:
         chosen = sorted((run for run in runs if run.way == way), key=lambda run: run.seed)
         lines += [_line(run.way, str(run.seed), str(len(run.f1)), _figures(run), run.warnings) for run in chosen]
         if len(chosen) > 1:
             means = [statistics.mean(column) for column in zip(*map(_figures, chosen), strict=True)]
             lines.append(_line(f"**{way}**", "**mean**", "", means))
-    return "\n".join(lines)
+    return f"{_INTRODUCTION}\n{markdown_table(heads, lines)}"
 
 
 def _figures(run: Run) -> list[float]:
@@ -93,10 +93,9 @@ def _figures(run: Run) -> list[float]:
     return [run.step_seconds, *parts, run.scores["greedy"]["f1"], run.scores["sampled"]["f1"], run.off_policy]
 
 
-def _line(way: str, seed: str, steps: str, figures: Sequence[float], warnings: Sequence[str] = ()) -> str:
+def _line(way: str, seed: str, steps: str, figures: Sequence[float], warnings: Sequence[str] = ()) -> list[str]:
     *most, last = figures
-    shown = " | ".join(f"{value:.2f}" for value in most)
-    return f"| {way} | {seed} | {steps} | {shown} | {last:.5f} | {', '.join(warnings)} |"
+    return [way, seed, steps, *(f"{value:.2f}" for value in most), f"{last:.5f}", ", ".join(warnings)]
 
 
 _INTRODUCTION = """\

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from benchmarks.results.page import markdown_table
 from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
@@ -87,18 +88,15 @@ class CurriculumRun:
 
 def table(runs: Sequence[CurriculumRun]) -> str:
     """Realised and expected shares by parts of the training, as Markdown."""
-    lines = [
-        "| run | steps | searches | noisy, realised | by the formula | standard deviations |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ("run", "steps", "searches", "noisy, realised", "by the formula", "standard deviations")
+    lines = []
     for run in runs:
         edges = [1 + run.total_steps * part // PARTS for part in range(PARTS + 1)]
         for first, after in zip(edges, edges[1:], strict=False):
             count, realised, expected, sigmas = run.deviation(first, after - 1)
-            lines.append(
-                f"| {run.name} | {first}-{after - 1} | {count} | {realised:.3f} | {expected:.3f} | {sigmas:+.1f} |"
-            )
-    return "\n".join(lines)
+            shares = (f"{realised:.3f}", f"{expected:.3f}", f"{sigmas:+.1f}")
+            lines.append((run.name, f"{first}-{after - 1}", str(count), *shares))
+    return markdown_table(heads, lines)
 
 
 def plot(runs: Sequence[CurriculumRun], file: Path) -> None:

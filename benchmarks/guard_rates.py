@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.results.page import replace_section
+from benchmarks.results.page import markdown_table, replace_section
 from foundation.cli import OneLineParser, positive, run_command
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
 
@@ -124,26 +124,27 @@ def detections(runs: int, map_: Callable[..., Iterator[int | None]]) -> dict[Cou
 
 def markdown(runs: int, healthy: dict[Course, list[float]], falling: dict[Course, tuple[float, float | None]]) -> str:
     """Both tables."""
-    lines = [
+    introduction = [
         "## How often the reward sign accuses a healthy run, and what it sees",
         "",
         f"`python -m benchmarks.guard_rates --runs {runs}`: simulated runs, {SAMPLES} samples per question, the real",
         "guard.",
-        "",
-        "| reward of a healthy run | questions per step | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |",
-        "|---|---|" + "---|" * len(STEPS),
     ]
-    for course, shares in healthy.items():
-        lines.append(f"| {course.name} | {course.questions} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
-    lines += [
-        "",
-        f"| fall after step {FALL_AT} | questions per step | seen within {PATIENCE} steps | median steps |",
-        "|---|---|---|---|",
-    ]
-    for course, (share, delay) in falling.items():
-        shown = "" if delay is None else f"{delay:g}"
-        lines.append(f"| {course.name} | {course.questions} | {share:.0%} | {shown} |")
-    return "\n".join(lines)
+    accused = markdown_table(
+        ("reward of a healthy run", "questions per step", *(f"{steps} steps" for steps in STEPS)),
+        [
+            (course.name, str(course.questions), *(f"{share:.1%}" for share in shares))
+            for course, shares in healthy.items()
+        ],
+    )
+    seen = markdown_table(
+        (f"fall after step {FALL_AT}", "questions per step", f"seen within {PATIENCE} steps", "median steps"),
+        [
+            (course.name, str(course.questions), f"{share:.0%}", "" if delay is None else f"{delay:g}")
+            for course, (share, delay) in falling.items()
+        ],
+    )
+    return "\n\n".join(["\n".join(introduction), accused, seen])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.results.page import section_from_runs, section_parser
+from benchmarks.results.page import markdown_table, section_from_runs, section_parser
+from eval.results.folder import SCORES_FILE
+from eval.results.scores import Scores
 from foundation.cli import run_command
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import RunFolder
@@ -29,28 +29,28 @@ class RecipeRun:
     system: str
     seed: int
     steps: int
-    base: Mapping[str, Any]
-    final: Mapping[str, Any]
+    base: Scores
+    final: Scores
 
     @classmethod
     def read(cls, folder: Path) -> RecipeRun:
         """The run in `SYSTEM_seedN`."""
         system, _, seed = folder.name.rpartition("_seed")
-        base, final = (json.loads((folder / name / "scores.json").read_text()) for name in ("base", "final"))
+        base, final = (Scores.read(folder / name / SCORES_FILE) for name in ("base", "final"))
         return cls(system, int(seed), len(read_metrics(RunFolder(folder / "run").metrics_file)), base, final)
 
 
 def markdown(runs: Sequence[RecipeRun]) -> str:
     """The section."""
     heads = ("recipe", "seed", "steps", "decoding", *COLUMNS.values(), "F1 interval (95 %)", "searches", "F1 gained")
-    lines = [_INTRODUCTION, f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines = []
     for run in sorted(runs, key=lambda run: (ORDER.index(run.system), run.seed)):
         for decoding in ("greedy", "sampled"):
             lines.append(_line(run, decoding))
-    return "\n".join(lines)
+    return f"{_INTRODUCTION}\n{markdown_table(heads, lines)}"
 
 
-def _line(run: RecipeRun, decoding: str) -> str:
+def _line(run: RecipeRun, decoding: str) -> list[str]:
     base, final = run.base[decoding], run.final[decoding]
     low, high = final["interval_95"]["f1"]
     cells = [run.system, str(run.seed), str(run.steps), decoding]
@@ -59,7 +59,7 @@ def _line(run: RecipeRun, decoding: str) -> str:
         f"{low:.2f} to {high:.2f}",
         f"{base['searches_per_question']:.2f} -> {final['searches_per_question']:.2f}",
     ]
-    return f"| {' | '.join([*cells, format(final['f1'] - base['f1'], '+.2f')])} |"
+    return [*cells, format(final["f1"] - base["f1"], "+.2f")]
 
 
 _INTRODUCTION = """\

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results.page import replace_section
+from benchmarks.results.page import markdown_table, replace_section
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 
@@ -63,15 +63,13 @@ def table(profiles: dict[str, dict[str, float]]) -> str:
     most = Counter[str]()
     for each in profiles.values():
         most |= Counter(each)
-    lines = [f"| time of the event loop in | {' | '.join(profiles)} |", "|---" * (1 + len(profiles)) + "|"]
-    for name, _ in most.most_common(_SHOWN):
-        lines.append(_line(name, [each.get(name, 0.0) for each in profiles.values()]))
+    lines = [_line(name, [each.get(name, 0.0) for each in profiles.values()]) for name, _ in most.most_common(_SHOWN)]
     ours = [sum(share for name, share in each.items() if name.startswith(OURS)) for each in profiles.values()]
-    return "\n".join([*lines, _line("**all of `r1_searcher`**", ours)])
+    return markdown_table(["time of the event loop in", *profiles], [*lines, _line("**all of `r1_searcher`**", ours)])
 
 
-def _line(name: str, values: Sequence[float]) -> str:
-    return f"| {name} | {' | '.join(f'{100 * value:.1f} %' for value in values)} |"
+def _line(name: str, values: Sequence[float]) -> list[str]:
+    return [name, *(f"{100 * value:.1f} %" for value in values)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.page import replace_section
+from benchmarks.results.page import markdown_table, replace_section
+from eval.results.folder import SCORES_FILE
+from eval.results.scores import Scores
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.run.metrics_log import read_metrics
@@ -32,8 +33,8 @@ class Quickstart:
 
     arm: str
     seed: int
-    scores: Mapping[str, Mapping[str, Any]]
-    """Model -> `scores.json` of its evaluation."""
+    scores: Mapping[str, Scores]
+    """By model."""
     metrics: Sequence[Mapping[str, Any]]
     """Training metrics of both stages, in order."""
     stage1_steps: int
@@ -42,7 +43,7 @@ class Quickstart:
 def read_quickstart(folder: Path, arm: str) -> Quickstart:
     """A finished quickstart's folder."""
     stages = [read_metrics(RunFolder(folder / run).metrics_file) for run in ("stage1_run", "stage2_run")]
-    scores = {model: json.loads((folder / model / "scores.json").read_text(encoding="utf-8")) for model in MODELS}
+    scores = {model: Scores.read(folder / model / SCORES_FILE) for model in MODELS}
     return Quickstart(arm, int(folder.name.removeprefix(arm)), scores, [*stages[0], *stages[1]], len(stages[0]))
 
 
@@ -57,10 +58,8 @@ def markdown(runs: Sequence[Quickstart], picture: str) -> str:
 
 
 def _table(runs: Sequence[Quickstart]) -> str:
-    lines = [
-        "| model | decoding | seed | retrieval | format | EM | F1 | F1 one hop | F1 two hops | searches |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["model", "decoding", "seed", "retrieval", "format", "EM", "F1", "F1 one hop", "F1 two hops", "searches"]
+    lines: list[list[str]] = []
     for model in MODELS:
         for decoding in DECODINGS:
             rows = [_figures(run.scores[model][decoding]) for run in runs]
@@ -68,7 +67,7 @@ def _table(runs: Sequence[Quickstart]) -> str:
                 lines.append(_line(model, decoding, str(run.seed), row))
             means = [statistics.mean(column) for column in zip(*rows, strict=True)]
             lines.append(_line(f"**{model}**", f"**{decoding}**", "**mean**", means))
-    return "\n".join(lines) + "\n"
+    return markdown_table(heads, lines) + "\n"
 
 
 def _figures(block: Mapping[str, Any]) -> list[float]:
@@ -77,8 +76,8 @@ def _figures(block: Mapping[str, Any]) -> list[float]:
     return [*(block[name] for name in names), hops["1"]["f1"], hops["2"]["f1"], block["searches_per_question"]]
 
 
-def _line(model: str, decoding: str, seed: str, figures: Sequence[float]) -> str:
-    return f"| {model} | {decoding} | {seed} | " + " | ".join(f"{value:.2f}" for value in figures) + " |"
+def _line(model: str, decoding: str, seed: str, figures: Sequence[float]) -> list[str]:
+    return [model, decoding, seed, *(f"{value:.2f}" for value in figures)]
 
 
 def _weights_line(runs: Sequence[Quickstart]) -> str:

@@ -1,0 +1,45 @@
+"""Sections of the results pages: tables of runs, read from the folders that the benchmark scripts leave."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.recipes_report import RecipeRun, markdown
+from benchmarks.results.page import markdown_table
+from foundation.errors import InputError
+
+BLOCK = {"n": 4, "retrieval_rate": 0.5, "format_rate": 1.0, "em": 0.25, "f1": 0.4, "searches_per_question": 1.5}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    run = tmp_path / "search_r1_seed3"
+    for name, f1 in (("base", 0.1), ("final", 0.4)):
+        block = {**BLOCK, "f1": f1, "interval_95": {"f1": [f1 - 0.1, f1 + 0.1]}}
+        (run / name).mkdir(parents=True)
+        (run / name / "scores.json").write_text(json.dumps({"greedy": block, "sampled": block, "provenance": {}}))
+    (run / "run").mkdir()
+    (run / "run" / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    return run
+
+
+def test_a_table_has_a_line_per_row():
+    assert markdown_table(("a", "b"), [("1", "2"), ("", "4")]) == "| a | b |\n|---|---|\n| 1 | 2 |\n|  | 4 |"
+    assert markdown_table(["a"], []) == "| a |\n|---|"
+
+
+def test_a_recipe_before_and_after(folder):
+    run = RecipeRun.read(folder)
+    assert (run.system, run.seed, run.steps) == ("search_r1", 3, 2)
+    *_, greedy, sampled = markdown([run]).splitlines()
+    cells = "search_r1 | 3 | 2 | {} | 0.50 -> 0.50 | 1.00 -> 1.00 | 0.25 -> 0.25 | 0.10 -> 0.40 | 0.30 to 0.50"
+    assert greedy == f"| {cells.format('greedy')} | 1.50 -> 1.50 | +0.30 |"
+    assert sampled == f"| {cells.format('sampled')} | 1.50 -> 1.50 | +0.30 |"
+
+
+def test_a_missing_decoding_is_named(folder):
+    (folder / "final" / "scores.json").write_text(json.dumps({"greedy": BLOCK | {"interval_95": {"f1": [0, 1]}}}))
+    with pytest.raises(InputError, match="no sampled scores, found greedy"):
+        markdown([RecipeRun.read(folder)])
