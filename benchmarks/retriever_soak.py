@@ -175,7 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--top-k", type=int, default=3)
     parser.add_argument("--kill-every", type=float, default=60.0, metavar="S")
-    parser.add_argument("--down", type=float, default=3.0, metavar="S", help="between a kill and the next start")
+    parser.add_argument(
+        "--down", type=float, default=3.0, metavar="S", help="seconds between a kill and the next start"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     return run_command("benchmarks.retriever_soak", lambda: _run(options))

@@ -175,7 +175,7 @@ def measure_published(size: str, *, concurrency: int, episodes: int, repeats: in
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = OneLineParser(prog="benchmarks.rollout_overhead", description=__doc__)
-    parser.add_argument("--size", default="cpu", help="of the random model")
+    parser.add_argument("--size", default="cpu", help="size of the random model")
     parser.add_argument("--model", help="a model of the tiny world instead")
     parser.add_argument("--world", type=Path, help="folder made by data_prep.tiny.world")
     parser.add_argument("--concurrency", type=int, default=32)

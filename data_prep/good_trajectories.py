@@ -116,7 +116,7 @@ def _parser() -> OneLineParser:
     add("--per-question", type=positive, default=4, help="different episodes of a question (default 4)")
     add("--episodes", type=positive, help="episodes in all, drawn by chance (default: every good one)")
     add("--out", type=Path, required=True, help="JSONL for python -m r1_searcher.sft")
-    add("--seed", type=int, default=0, help="of the draw and the order (default 0)")
+    add("--seed", type=int, default=0, help="seed of the draw and the order (default 0)")
     return parser
 
 

@@ -87,10 +87,10 @@ def _parser() -> OneLineParser:
     add("sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real")
     add("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")
     add("--mode", choices=MODES, default="sft", help="prompt of the simulator (default sft)")
-    add("--judge", choices=("llm", "rule"), default="llm", help="who says what answers a query")
+    add("--judge", choices=("llm", "rule"), default="llm", help="what decides whether documents answer their query")
     add("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
-    add("--judge-model", default="", help="its model")
-    add("--seed", type=int, default=0, help="of the noisy targets and the order (default 0)")
+    add("--judge-model", default="", help="model of the judge llm")
+    add("--seed", type=int, default=0, help="seed of the noisy targets and the order (default 0)")
     return parser
 
 

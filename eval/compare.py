@@ -108,7 +108,9 @@ def _number(value: float | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="two or more runs; differences are later minus earlier")
-    parser.add_argument("--metric", default="f1", help="of wins and losses: em, cover_em, f1, judge, or a full name")
+    parser.add_argument(
+        "--metric", default="f1", help="metric of wins and losses: em, cover_em, f1, judge, or a full name"
+    )
     parser.add_argument("--decoding", metavar="NAME", help="which way of sampling (default: each file's first)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything, also the questions, to this file")
     return parser

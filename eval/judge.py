@@ -212,13 +212,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write accuracy, agreement and cost to this file")
     parser.add_argument("--cache", type=Path, metavar="FILE", help="verdicts (default: beside the predictions)")
     parser.add_argument("--retry-unjudged", action="store_true", help="ask again where there was no verdict")
-    parser.add_argument("--temperature", type=float, default=Sampling.temperature, help="of the judge (default 0)")
-    parser.add_argument("--max-tokens", type=positive, default=Sampling.max_tokens, help="of a reply")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds of one attempt")
+    parser.add_argument(
+        "--temperature", type=float, default=Sampling.temperature, help="sampling temperature of the judge (default 0)"
+    )
+    parser.add_argument("--max-tokens", type=positive, default=Sampling.max_tokens, help="longest reply in tokens")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="longest time of one attempt in s")
     parser.add_argument("--attempts", type=positive, default=4, help="requests per question at most")
     parser.add_argument("--concurrency", type=positive, default=16, help="questions at a time")
-    parser.add_argument("--price-in", type=float, default=0.0, help="of a million prompt tokens, for the cost")
-    parser.add_argument("--price-out", type=float, default=0.0, help="of a million completion tokens")
+    parser.add_argument("--price-in", type=float, default=0.0, help="price of a million prompt tokens, for the cost")
+    parser.add_argument("--price-out", type=float, default=0.0, help="price of a million completion tokens")
     return parser
 
 

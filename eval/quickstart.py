@@ -1,6 +1,6 @@
 """The whole path in the tiny world: base model, stage 1, stage 2, each evaluated; then a table and a report.
 
-Every phase goes on where an interrupted call left it, because each of its commands does. Options that are not ours
+Every phase continues where an interrupted call left it, because each of its commands does. Options that are not ours
 go to the training of both stages.
 """
 

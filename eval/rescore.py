@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compare", metavar="NAME", help="a second reward; shows where the totals differ")
     parser.add_argument("--protocol", metavar="NAME", help="whose tags the texts have (default: the reward's own)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write totals and tally to this file")
-    parser.add_argument("--list", action="store_true", help="name every reward and leave")
+    parser.add_argument("--list", action="store_true", help="print the names of all rewards and stop")
     return parser
 
 

@@ -66,7 +66,7 @@ class HttpLimits:
     def __post_init__(self) -> None:
         """Raise ValueError for a limit that no exchange could keep."""
         if min(self.connect_timeout, self.read_timeout, self.max_connections, self.max_response_bytes) <= 0:
-            raise ValueError(f"the limits of an HTTP client must be above 0, got {self}")
+            raise ValueError(f"the limits of an HTTP client must be above 0, found {self}")
 
 
 class Transport(Protocol):
@@ -118,7 +118,7 @@ class AiohttpTransport:
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(f"cannot connect to {shown} ({describe(error)}); is the server up?") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"{shown} broke the connection off ({describe(error)})") from error
+            raise Unavailable(f"{shown} closed the connection ({describe(error)})") from error
 
     async def close(self) -> None:
         """Close the running loop's session; the next request would open a new one."""
@@ -209,7 +209,7 @@ def probe(url: str, timeout_s: float) -> int:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"expected an address such as http://host:port, got {display_url(url)!r}")
+        raise ValueError(f"expected an address such as http://host:port, found {display_url(url)!r}")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout_s)
     try:

@@ -34,7 +34,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Raise ValueError for a policy that could never send a request."""
         if self.attempts < 1 or self.backoff < 0 or self.max_backoff < 0 or self.deadline <= 0:
-            raise ValueError(f"expected attempts >= 1, waits >= 0 and deadline > 0, got {self}")
+            raise ValueError(f"expected attempts >= 1, waits >= 0 and deadline > 0, found {self}")
 
     def wait(self, failures: int, retry_after: float | None, jitter: float) -> float:
         """Seconds until the next attempt.

@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the URL when ready")
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="PATH", help="file to write the URL to, once the server is ready"
+    )
     parser.add_argument(
         "--exit-with-parent",
         type=int,

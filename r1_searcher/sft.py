@@ -51,8 +51,8 @@ def _parser() -> OneLineParser:
     add = parser.add_argument
     add("--model", required=True, help="model to start from: a folder or a hub name")
     add("--data", required=True, type=Path, help="JSONL of rows")
-    add("--out", required=True, type=Path, help="folder for the model; a finished one is left alone")
-    add("--device", choices=[device.value for device in Device], help="default: what is there")
+    add("--out", required=True, type=Path, help="folder for the model; a finished one is left as it is")
+    add("--device", choices=[device.value for device in Device], help="device (default: cuda where there is one)")
     add("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
     return parser
 

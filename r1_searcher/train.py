@@ -49,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--browse", default="", help="source that reads pages (pages:), for protocols that browse")
     parser.add_argument(
-        "--retriever-timeout", type=above_zero, default=RetrieverConfig.read_timeout, help="s per request"
+        "--retriever-timeout",
+        type=above_zero,
+        default=RetrieverConfig.read_timeout,
+        help="longest time of one request in s",
     )
     parser.add_argument(
         "--retriever-attempts", type=positive, default=RetrieverConfig.attempts, help="tries per search"
@@ -58,17 +61,17 @@ def _parser() -> argparse.ArgumentParser:
         "--retriever-deadline",
         type=above_zero,
         default=RetrieverConfig.deadline,
-        help="s per search, all tries together",
+        help="longest time of one search in s, all tries together",
     )
     parser.add_argument(
         "--outage-seconds",
         type=above_zero,
         default=RetrieverConfig.outage_seconds,
-        help="longest outage of the search service that is waited out",
+        help="longest outage of the search service in s that training waits out",
     )
     parser.add_argument("--reward", default="", help="reward instead of the recipe's: a name, or part=weight,…")
     parser.add_argument("--then-reward", default="", help="reward of a second stage in the same run")
-    parser.add_argument("--switch", default="", help="when it begins: step:N, fraction:F or held:N")
+    parser.add_argument("--switch", default="", help="when the second stage begins: step:N, fraction:F or held:N")
     parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint, for rewards with the part judge")
     parser.add_argument("--judge-model", default="", help="name of the judge's model")
     parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the protocol's")
@@ -84,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         default=GuardAction.WARN.value,
         help="at a sign of a collapse: log it, end the run, or end it at its best checkpoint (status 4); default: warn",
     )
-    parser.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
+    parser.add_argument(
+        "--device", choices=[device.value for device in Device], help="device (default: cuda where there is one)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
     parser.add_argument("--verbose", action="store_true", help="OpenRLHF's output on the console, not in train.log")
     return parser

@@ -82,7 +82,7 @@ def _query(row: Mapping[str, Any]) -> Query:
     if not isinstance(text, str):
         raise TypeError(f"expected a text under question (or query), found {text!r:.40}")
     if isinstance(titles, str):
-        raise TypeError(f"its titles must be a list, got {titles!r:.40}")
+        raise TypeError(f"its titles must be a list, found {titles!r:.40}")
     return Query(text, frozenset(titles))
 
 
@@ -182,8 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--index", type=Path, required=True, metavar="DIR")
     add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and titles (or gold_titles)")
-    add("--k", type=positive, default=5, help="passages wanted (%(default)s)")
-    add("--sample", type=positive, default=200, help="without --queries: titles that are asked for (%(default)s)")
+    add("--k", type=positive, default=5, help="passages per query (%(default)s)")
+    add("--sample", type=positive, default=200, help="without --queries: number of titles to search for (%(default)s)")
     add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
     add("--embeddings", type=Path, metavar="DIR", help="the vectors, if not in the index's folder")
     add("--corpus", type=Path, metavar="DIR", help="the passage store, if it has moved")

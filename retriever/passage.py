@@ -55,8 +55,8 @@ class SearchRequest:
             ValueError: `top_k` is below 1.
         """
         if not isinstance(self.query, str):
-            raise TypeError(f"SearchRequest.query must be a string, got {type(self.query).__name__}")
+            raise TypeError(f"SearchRequest.query must be a string, found {type(self.query).__name__}")
         if not isinstance(self.top_k, int) or isinstance(self.top_k, bool):
-            raise TypeError(f"SearchRequest.top_k must be an integer, got {self.top_k!r}")
+            raise TypeError(f"SearchRequest.top_k must be an integer, found {self.top_k!r}")
         if self.top_k < 1:
-            raise ValueError(f"SearchRequest.top_k must be at least 1, got {self.top_k}")
+            raise ValueError(f"SearchRequest.top_k must be at least 1, found {self.top_k}")

@@ -112,14 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m retriever.plan", description="What an index will cost.", allow_abbrev=False)
     add = parser.add_argument
     add("--passages", type=positive, metavar="N", help="size of the corpus")
-    add("--corpus", type=Path, help="instead: a passage store or JSONL that is there already")
+    add("--corpus", type=Path, help="passage store or JSONL, instead of --passages")
     add("--dim", type=positive, help="size of the vectors (bge-large-en-v1.5: 1024, e5-base-v2: 768, MiniLM: 384)")
     add("--index", nargs="+", required=True, metavar="FACTORY", help="faiss factory strings")
-    add("--rate", type=above_zero, metavar="PER_S", help="passages that are encoded in a second, all GPUs together")
+    add("--rate", type=above_zero, metavar="PER_S", help="passages encoded per second, all GPUs together")
     add("--encoder", metavar="NAME", help="measure the rate and the dimension of this encoder here")
-    add("--encoder-path", metavar="DIR", help="folder with its weights")
-    add("--device", help="torch device for it")
-    add("--budget", type=above_zero, default=20.0, metavar="S", help="seconds for each sample (%(default)s)")
+    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
+    add("--device", help="torch device of the encoder")
+    add("--budget", type=above_zero, default=20.0, metavar="S", help="time for each sample in s (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the estimates there, too")
     return parser
 

@@ -29,8 +29,8 @@ class RowFacts:
             return None
         question, answers = getattr(row, "question", None), getattr(row, "answers", None)
         if not isinstance(question, str) or isinstance(answers, str) or not isinstance(answers, Sequence):
-            raise TypeError(f"a request's row needs a question and answers, got {type(row).__name__}")
+            raise TypeError(f"a request's row needs a question and answers, found {type(row).__name__}")
         progress = context.get("progress", 0.0)
         if not isinstance(progress, int | float):
-            raise TypeError(f"a request's progress must be a number from 0 to 1, got {progress!r}")
+            raise TypeError(f"a request's progress must be a number from 0 to 1, found {progress!r}")
         return cls(str(getattr(row, "id", question)), question, tuple(map(str, answers)), float(progress))

@@ -69,7 +69,7 @@ def open_retriever(spec: str, *, read_timeout: float = 30.0, retry: RetryPolicy 
         ValueError: an unknown scheme, engine or option, or a value that cannot work; the message names what is known.
     """
     if read_timeout <= 0:
-        raise ValueError(f"read_timeout must be above 0 seconds, got {read_timeout:g}")
+        raise ValueError(f"read_timeout must be above 0 seconds, found {read_timeout:g}")
     return _open(spec, Patience(read_timeout, retry))
 
 
@@ -93,7 +93,7 @@ def _parse(spec: str) -> tuple[Scheme, str]:
     name, colon, rest = spec.strip().partition(":")
     if not colon or name not in SCHEMES:
         shapes = ", ".join(each.shape for each in SCHEMES.values())
-        raise ValueError(f"a retriever is written as one of {shapes}; got the scheme {name!r}")
+        raise ValueError(f"a retriever is written as one of {shapes}; found the scheme {name!r}")
     return SCHEMES[name], spec.strip() if name.startswith("http") else rest
 
 
@@ -129,7 +129,7 @@ def _pages(rest: str, patience: Patience) -> Source:
 
     name, options = _split("pages", rest, _PAGES_OPTIONS)
     if name:
-        raise ValueError(f"pages: takes options only, got {name!r}; the addresses come as queries")
+        raise ValueError(f"pages: takes options only, found {name!r}; the addresses come as queries")
     if "model" in options and "summary" not in options:
         raise ValueError("pages:?model= names the model that summarizes; give its address too, as summary=http://…")
     standard = PageBudget()
@@ -193,7 +193,7 @@ def _searched_and_read(rest: str) -> tuple[str, str]:
 def _pair(scheme: str, rest: str, shape: str) -> tuple[str, str]:
     first, bar, second = (part.strip() for part in rest.partition("|"))
     if not first or not bar or not second:
-        raise ValueError(f"expected {scheme}:{shape}, got {scheme}:{rest}")
+        raise ValueError(f"expected {scheme}:{shape}, found {scheme}:{rest}")
     return first, second
 
 

@@ -486,7 +486,7 @@ class SetUp:
         end = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         print(f"--- the end of {self.log}", *end, sep="\n", file=sys.stderr)
         raise Refused(
-            f"{what} The whole log: {self.log}", f"{AGAIN}   (goes on where it stopped, once the cause is gone)"
+            f"{what} The whole log: {self.log}", f"{AGAIN}   (continues where it stopped, once the cause is gone)"
         )
 
 

@@ -231,16 +231,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = OneLineParser(prog="benchmarks.retriever", description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id, title, text")
-    parser.add_argument("--index", type=Path, help="its exact index, saved; built first where left out")
+    parser.add_argument("--index", type=Path, help="saved exact index of the corpus (default: built first)")
     parser.add_argument(
         "--queries", type=Path, help="JSONL, thousands of distinct ones; default: first words of passages"
     )
     parser.add_argument("--field", default="question", help="the queries' field (%(default)s)")
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
-    parser.add_argument("--encoder-path", metavar="DIR", help="folder with its weights")
+    parser.add_argument("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="that the seconds are cut into (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of each measurement in s (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement (%(default)s)")
     parser.add_argument("--top-k", type=int, default=3)
     parser.add_argument("--server-flags", default="", help="more flags for our server, in one string")
     parser.add_argument("--json", type=Path)

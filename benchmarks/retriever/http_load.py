@@ -73,7 +73,7 @@ async def load(url: str, requests: Sequence[bytes], *, callers: int, seconds: fl
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port
     if host is None or port is None:
-        raise ValueError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}")
+        raise ValueError(f"expected a URL such as http://127.0.0.1:8000, found {url!r}")
     loop = asyncio.get_running_loop()
     stream, latencies = itertools.cycle(requests), list[float]()
     connections = [
@@ -129,7 +129,7 @@ class _Caller(asyncio.Protocol):
                 return
             head = bytes(self._buffer[:head_ends]).lower()
             if not head.startswith(b"http/1.1 200"):
-                self._fail(f"expected a 200, got {bytes(self._buffer[:300])!r}")
+                self._fail(f"expected a 200, found {bytes(self._buffer[:300])!r}")
                 return
             length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
             self._expected = head_ends + 4 + int(length)

@@ -299,11 +299,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=int)
     parser.add_argument("--slots", type=int, help="sequences that the engine runs at once")
     parser.add_argument("--concurrency", type=int, help="episodes in flight (default: all, as in training)")
-    parser.add_argument("--scale", type=float, help="factor on the published lengths")
+    parser.add_argument("--scale", type=float, help="factor of the published lengths")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--block-size", type=int, dest="block_size")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--chart", type=Path, help="PNG")
+    parser.add_argument("--chart", type=Path, help="PNG file to draw")
     parser.add_argument("--log", type=Path, default=Path("rollout_engine.log"), help="output of the engine")
     return parser
 

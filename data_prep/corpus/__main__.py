@@ -115,7 +115,7 @@ def _run(args: argparse.Namespace) -> None:
     if facts["bad_lines"]:
         logger.warning("%s lines gave no passage, see %s", facts["bad_lines"], args.out / BAD_LINES_NAME)
     if facts["repeated_ids"]:
-        logger.warning("%s passages have an id that another one has, too", facts["repeated_ids"])
+        logger.warning("%s passages have an id that occurs more than once", facts["repeated_ids"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,8 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build is continued")
     add("--field", action="append", default=[], metavar="NAME=FIELD", help="jsonl: where id, title or text are")
     add("--words", type=positive, default=100, help="kilt: words of a passage (%(default)s)")
-    add("--processes", type=positive, default=cores(), help="default: all cores, %(default)s here")
-    add("--unit-bytes", type=positive, help="input for one shard; default: a 256th, at least 4 MiB")
+    add("--processes", type=positive, default=cores(), help="processes (default: all cores, %(default)s here)")
+    add(
+        "--unit-bytes",
+        type=positive,
+        help="bytes of input for one shard (default: a 256th of the input, at least 4 MiB)",
+    )
     return parser
 
 
@@ -163,7 +167,9 @@ def _is_finished(out: Path, facts: Mapping[str, object]) -> bool:
                 if found.get(key) != value
             ]
             if wrong:
-                raise ValueError(f"{out} is of another build ({'; '.join(wrong)}); use another --out, or remove it")
+                raise ValueError(
+                    f"{out} belongs to another build ({'; '.join(wrong)}); use another --out, or remove it"
+                )
             return name == STORE_NAME
     write_json(out / _BUILDING_NAME, facts)
     return False

@@ -111,12 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", required=True, choices=tuple(DATASETS), help="the question set")
     add("--input", type=Path, metavar="PATH", help="a file of the release, or a folder in the hub's layout")
-    add("--split", help="of the hub's copy; default: train, or the only one")
+    add("--split", help="split of the hub's copy (default: train, or the only one)")
     add("--hub", metavar="NAME", help="another copy on the hub, e.g. RUC-NLPIR/FlashRAG_datasets")
-    add("--config", help="of the hub's copy, where it has several")
+    add("--config", help="configuration of the hub's copy, where it has several")
     add("--revision", help="commit of the hub's copy, to load the same rows again later")
     add("--sample", type=positive, metavar="N", help="only N questions, drawn with --seed")
-    add("--seed", type=int, default=0, help="of --sample (default 0)")
+    add("--seed", type=int, default=0, help="seed of --sample (default 0)")
     add("--out", type=Path, required=True, metavar="FILE", help="JSONL of questions")
     return parser
 

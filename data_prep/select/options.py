@@ -122,39 +122,54 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="folder of this selection; a killed one is continued")
     add("--from-manifest", type=Path, metavar="FILE", help="rebuild the sets of a manifest in --out, and compare")
     add("--retriever-url", help="search service, e.g. http://127.0.0.1:8000")
-    add("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")
-    add("--recipe", default="baseline.prompted_search", help="how to play with search (%(default)s)")
-    add("--closed-book", default="baseline.closed_book", metavar="RECIPE", help="and without (%(default)s)")
+    add("--browse", metavar="SOURCE", help="source that reads pages, for protocols that browse, e.g. pages:")
+    add("--recipe", default="baseline.prompted_search", help="recipe of the episodes with search (%(default)s)")
+    add("--closed-book", default="baseline.closed_book", metavar="RECIPE", help="recipe of those without (%(default)s)")
     add("--k", type=positive, default=20, help="rollouts with search at most (%(default)s)")
     add("--closed-book-k", type=natural, default=10, metavar="N", help="rollouts without; 0: no filter (%(default)s)")
     add("--known", choices=("drop", "mark"), default="drop", help="what to do with questions answered without search")
     add("--easy-below", type=int, default=Bounds.easy_below, metavar="N", help="rollouts to rightness (%(default)s)")
     add("--hard-above", type=int, default=Bounds.hard_above, metavar="N", help="rollouts to rightness (%(default)s)")
-    add("--metric", default=Judgement.metric, help="decides what is right (%(default)s)")
-    add("--right-from", type=float, default=Judgement.right_from, metavar="V", help="value of it (%(default)s)")
+    add("--metric", default=Judgement.metric, help="metric that decides what is right (%(default)s)")
+    add(
+        "--right-from",
+        type=float,
+        default=Judgement.right_from,
+        metavar="V",
+        help="value of --metric from which an answer is right (%(default)s)",
+    )
     add(
         "--temperature",
         type=above_zero,
         default=1.0,
-        help="of the sampling (%(default)s); greedy ones are all the same",
+        help="sampling temperature (%(default)s); greedy rollouts would all be equal",
     )
-    add("--top-p", type=float, default=1.0, help="of the sampling (%(default)s)")
-    add("--seed", type=int, default=0, help="of the first rollout and of the draw; the next rollout has the next one")
-    add("--plan", choices=tuple(PLANS), default="r1_searcher", help="what the sets are made of (%(default)s)")
+    add("--top-p", type=float, default=1.0, help="nucleus of the sampling (%(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the draw and of the first rollout; each further rollout has the next one",
+    )
+    add("--plan", choices=tuple(PLANS), default="r1_searcher", help="composition of the sets (%(default)s)")
     for stage in ("stage1", "stage2"):
         add(
             f"--{stage}",
             nargs="*",
             metavar="QUOTA",
-            help="instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
+            help="quotas instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
         )
     add("--concurrency", type=positive, default=64, help="episodes at a time (%(default)s)")
     engine = parser.add_argument_group("the model in this process (vLLM)").add_argument
     engine("--tensor-parallel-size", type=positive, default=1, help="GPUs that share the model")
     served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint").add_argument
-    served("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")
+    served("--endpoint", metavar="URL", help="address, e.g. http://127.0.0.1:8000; its key is in the environment")
     served("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")
-    served("--endpoint-text", action="store_true", help="for one that gives no token ids: not exact")
+    served(
+        "--endpoint-text",
+        action="store_true",
+        help="evaluate through text, for an endpoint without token ids: not exact",
+    )
     served("--key-variable", default=EndpointConfig.key_variable, help="environment variable of the key")
-    served("--endpoint-timeout", type=float, default=300.0, metavar="S", help="seconds of one turn")
+    served("--endpoint-timeout", type=float, default=300.0, metavar="S", help="longest time of one turn in s")
     return parser

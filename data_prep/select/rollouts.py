@@ -41,7 +41,7 @@ class Judgement:
         if self.metric not in METRICS:
             raise InputError(f"unknown metric {self.metric!r}; known: {', '.join(METRICS)}")
         if not 0 < self.right_from <= 1:
-            raise InputError(f"an answer is right from a value in 0..1 on, not 0; found {self.right_from:g}")
+            raise InputError(f"an answer is right from a value above 0 and at most 1; found {self.right_from:g}")
 
     def score(self, answer: str | None, row: QARow) -> float:
         """The metric's value."""

@@ -157,7 +157,7 @@ def is_finished(out: Path, dialect: Dialect, seed: int) -> bool:
     wanted = f"{dialect.name} with seed {seed}"
     if found != wanted:
         raise InputError(
-            f"{out} holds a base model of {found}, asked for is {wanted}: use another --out, or add --overwrite"
+            f"{out} holds a base model of {found}, expected {wanted}: use another --out, or add --overwrite"
         )
     return True
 
@@ -197,7 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m data_prep.tiny_base", description=__doc__)
     parser.add_argument("--protocol", default=SHIPPED, help=f"one of {', '.join(DIALECTS)} (default {SHIPPED})")
     parser.add_argument("--out", type=Path, help=f"folder to write to; of {SHIPPED}, by default the shipped one")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, demonstrations and their order (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, demonstrations and their order (default 0)"
+    )
     parser.add_argument("--tokenizer-only", action="store_true", help="leave the weights alone")
     parser.add_argument("--overwrite", action="store_true", help="build also where --out holds a finished model")
     options = parser.parse_args(argv)

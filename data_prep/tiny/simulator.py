@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     parser = OneLineParser(prog="python -m data_prep.tiny_simulator", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the base; its searches go to searches/")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, worlds and episodes (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, worlds and episodes (default 0)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return run_command("tiny_simulator", lambda: _run(options))

@@ -51,7 +51,7 @@ def draw_files(seed: int, passages: int | None, stage1: int, stage2: int, heldou
         InputError: a size that the world cannot have.
     """
     if min(stage1, stage2, heldout) < 1:
-        raise InputError(f"question counts must be positive, got {stage1}, {stage2} and {heldout}")
+        raise InputError(f"question counts must be positive, found {stage1}, {stage2} and {heldout}")
     rl = draw_world(pool("rl"), Random(f"rl world {seed}"))
     evaluation = draw_world(pool("evaluation"), Random(f"evaluation world {seed}"))
     corpus = rl.passages("rl") + evaluation.passages("evaluation")
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     parser = OneLineParser(prog="python -m data_prep.tiny_world", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0, help="draws facts and questions (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of facts and questions (default 0)")
     parser.add_argument("--passages", type=int, help="size of the corpus; default: the two worlds' own 1800")
     parser.add_argument("--stage1", type=int, default=96, help="training questions of stage 1 (default 96)")
     parser.add_argument("--stage2", type=int, default=600, help="training questions of stage 2 (default 600)")

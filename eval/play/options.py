@@ -25,11 +25,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub name, or the endpoint's name")
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
     parser.add_argument("--retriever-url", help="search service, e.g. http://127.0.0.1:8000 (not for a closed book)")
-    parser.add_argument("--browse", metavar="SOURCE", help="what reads pages, for protocols that can, e.g. pages:")
+    parser.add_argument(
+        "--browse", metavar="SOURCE", help="source that reads pages, for protocols that browse, e.g. pages:"
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder of this evaluation; a killed one is continued")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (default)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="sampling temperature; 0 is greedy (default)")
     parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--limit", type=positive, help="only the first N questions")
     parser.add_argument("--concurrency", type=positive, default=64, help="episodes at a time")
     parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the recipe's")
@@ -37,16 +39,28 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     for limit in fields(Limits):
         flag, meaning = limit.name.replace("_", "-"), limit.name.replace("_", " ")
         parser.add_argument(f"--{flag}", type=int, metavar="N", help=f"{meaning} instead of the recipe's")
-    parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="kept beside the scores")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="KEY=VALUE", help="remark to keep with the scores"
+    )
     engine = parser.add_argument_group("the model in this process (vLLM)")
-    engine.add_argument("--device", choices=[device.value for device in Device], help="default: what is there")
+    engine.add_argument(
+        "--device", choices=[device.value for device in Device], help="device (default: cuda where there is one)"
+    )
     engine.add_argument("--tensor-parallel-size", type=positive, default=1, help="GPUs that share the model")
     served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint")
-    served.add_argument("--endpoint", metavar="URL", help="e.g. http://127.0.0.1:8000; its key is in the environment")
+    served.add_argument(
+        "--endpoint", metavar="URL", help="address, e.g. http://127.0.0.1:8000; its key is in the environment"
+    )
     served.add_argument("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")
-    served.add_argument("--endpoint-text", action="store_true", help="for one that gives no token ids: not exact")
+    served.add_argument(
+        "--endpoint-text",
+        action="store_true",
+        help="evaluate through text, for an endpoint without token ids: not exact",
+    )
     served.add_argument("--key-variable", default=EndpointConfig.key_variable, help="environment variable of the key")
-    served.add_argument("--endpoint-timeout", type=float, default=300.0, metavar="S", help="seconds of one turn")
+    served.add_argument(
+        "--endpoint-timeout", type=float, default=300.0, metavar="S", help="longest time of one turn in s"
+    )
     return parser
 
 

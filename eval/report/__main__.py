@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a training, an evaluation, or several")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the first DIR")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write (default: report.html in the first DIR)"
+    )
     tokenizer = "model folder, to show single tokens; default: the model that a training in DIR has left"
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help=tokenizer)
     sample = f"of more, an even sample is shown (default {EPISODES})"

@@ -42,7 +42,7 @@ def check_tags(subject: Subject) -> Finding:
             f"the tokenizer merges {len(pairs)} tags with what stands beside them: {shown(pairs)}",
             "masks stay exact; to give the tags one spelling, add them to the tokenizer as special tokens",
         )
-    return ok(f"{len(subject.protocol.tags)} tags keep to themselves")
+    return ok(f"{len(subject.protocol.tags)} tags are encoded apart from their neighbours")
 
 
 def _across(subject: Subject, ids: list[int], start: int, end: int) -> Iterator[str]:

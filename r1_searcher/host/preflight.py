@@ -122,7 +122,7 @@ def check_reward_url(url: str) -> None:
     except (OutsideFailure, ValueError) as error:
         raise InputError(f"the reward server {display_url(url)} does not answer: {error}") from error
     if status >= 500:
-        raise InputError(f"the reward server is not well: GET {display_url(health)} answers {status}")
+        raise InputError(f"the reward server is not healthy: GET {display_url(health)} answers {status}")
 
 
 def _check_reward_file(path: Path) -> None:

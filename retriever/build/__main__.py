@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or JSONL")
     add("--backend", choices=SAVED_BACKENDS, required=True)
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build continues")
-    add("--processes", type=positive, default=cores(), help="for counting words (%(default)s)")
+    add("--processes", type=positive, default=cores(), help="processes that count words (%(default)s)")
     add(
         "--encoder",
         metavar="NAME",
@@ -68,13 +68,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
     add("--device", help="torch device of the encoder; default: all GPUs, else the CPU")
-    add("--dtype", choices=DTYPES, default="auto", help="of the encoder's weights (fp16 on GPUs, fp32 on CPUs)")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="number format of the encoder's weights (auto: fp16 on GPUs, fp32 on CPUs)",
+    )
     add("--factory", default="Flat", help="faiss factory string (%(default)s)")
     add("--nprobe", type=positive, default=_SETTINGS.nprobe, help="IVF: lists searched for a query (%(default)s)")
     add("--ef-search", type=positive, default=_SETTINGS.ef_search, help="HNSW: candidates kept (%(default)s)")
     add("--embeddings", type=Path, metavar="DIR", help="folder of the vectors, shared by several indexes")
     add("--shard-size", type=positive, default=SHARD_SIZE, help="passages in a file of vectors (%(default)s)")
-    add("--vector-dtype", choices=("float32", "float16"), default="float32", help="of the vectors on disk")
+    add(
+        "--vector-dtype", choices=("float32", "float16"), default="float32", help="number format of the vectors on disk"
+    )
     add("--drop-embeddings", action="store_true", help="delete the vectors once the index is built")
     add("--milvus-uri", metavar="URI", help="a Milvus cluster's URL, or a file for Milvus Lite")
     add("--collection", metavar="NAME", help="name of the Milvus collection")

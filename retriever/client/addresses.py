@@ -38,7 +38,7 @@ def addresses_of(urls: str, path: str) -> list[Address]:
     bases = [url.strip().rstrip("/").removesuffix(path) for url in urls.split(",")]
     for base in bases:
         if not _is_base_url(base):
-            raise ValueError(f"retriever URL must look like http://host:port, got {display_url(base)!r}")
+            raise ValueError(f"retriever URL must look like http://host:port, found {display_url(base)!r}")
     return [Address(base + path, f"{base}/health", "@" in urlsplit(base).netloc) for base in dict.fromkeys(bases)]
 
 

@@ -20,7 +20,7 @@ class BreakerPolicy:
     def __post_init__(self) -> None:
         """Raise ValueError for a policy that makes no sense."""
         if self.failures < 1 or self.cooldown < 0 or self.max_cooldown < self.cooldown:
-            raise ValueError(f"expected failures >= 1 and 0 <= cooldown <= max_cooldown, got {self}")
+            raise ValueError(f"expected failures >= 1 and 0 <= cooldown <= max_cooldown, found {self}")
 
 
 @dataclass(slots=True, eq=False)

@@ -87,7 +87,7 @@ def load_index(folder: str | Path, opening: Opening | None = None) -> Index:
     found = saved.get("backend")
     if found not in SAVED_BACKENDS or opening.backend not in (None, found):
         wanted = repr(opening.backend) if opening.backend else " or ".join(SAVED_BACKENDS)
-        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, asked for is {wanted}")
+        raise IndexMismatch(f"saved index {folder} is of backend {found!r}, expected {wanted}")
     if found == "bm25":
         _refuse_encoder(opening.encoder or opening.encoder_path)
         return _bm25().load(folder, opening.corpus)
@@ -127,4 +127,4 @@ def _bm25() -> type[Bm25Index]:
 
 def _refuse_encoder(given: object) -> None:
     if given is not None:
-        raise ValueError(f"the bm25 backend takes no encoder, got {given!r}")
+        raise ValueError(f"the bm25 backend takes no encoder, found {given!r}")

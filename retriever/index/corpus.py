@@ -74,7 +74,7 @@ def _passage_of_line(line: bytes, where: str) -> Passage:
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{where}: not JSON ({error})") from error
     if not isinstance(row, dict):
-        raise CorpusError(f"{where}: expected a JSON object, got {type(row).__name__}")
+        raise CorpusError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [key for key in ("id", "title", "text") if key not in row]
     if missing:
         raise CorpusError(f"{where}: field {', '.join(missing)} is missing; the line has {sorted(row)}")
@@ -83,5 +83,5 @@ def _passage_of_line(line: bytes, where: str) -> Passage:
         identifier = str(identifier)
     for key, value in (("id", identifier), ("title", row["title"]), ("text", row["text"])):
         if not isinstance(value, str):
-            raise CorpusError(f"{where}: field {key} must be a string, got {value!r:.80}")
+            raise CorpusError(f"{where}: field {key} must be a string, found {value!r:.80}")
     return Passage(identifier, row["title"], row["text"])

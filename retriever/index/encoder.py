@@ -58,7 +58,7 @@ class HashingEncoder:
     def __init__(self, dim: int = 1024) -> None:
         """Choose the number of positions; fewer means more words sharing one. Raises ValueError below 2."""
         if dim < 2:
-            raise ValueError(f"HashingEncoder needs dim >= 2, got {dim}")
+            raise ValueError(f"HashingEncoder needs dim >= 2, found {dim}")
         self.dim = dim
         self.facts: Mapping[str, object] = {
             "encoder": HASHING,
@@ -144,7 +144,7 @@ def load_encoder(
         ImportError: sentence-transformers is missing.
     """
     if path is not None and name == HASHING:
-        raise ValueError(f"the hashing encoder has no weights, so it takes no path (got {str(path)!r})")
+        raise ValueError(f"the hashing encoder has no weights, so it takes no path (found {str(path)!r})")
     if path is not None and not Path(path).is_dir():
         raise ValueError(f"the encoder's weights are not at {path}: no such folder")
     if name == HASHING:

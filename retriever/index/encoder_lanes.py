@@ -59,7 +59,7 @@ class Lanes:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="encode", initializer=self._limit_thread)
 
     def __len__(self) -> int:
-        """Forward passes that may go on at the same time."""
+        """Forward passes that may continue at the same time."""
         return self._count
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

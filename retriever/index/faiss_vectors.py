@@ -41,7 +41,7 @@ class SearchSettings:
         """Check the values; raises ValueError."""
         for name, value in asdict(self).items():
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"{name} must be at least 1, found {value}")
 
 
 class FaissVectors:

@@ -38,7 +38,7 @@ class HybridIndex:
         if len(lexical) != len(dense):
             raise ValueError(f"a hybrid needs one corpus: {lexical.name} has {len(lexical)}, {dense.name} {len(dense)}")
         if rrf_k < 1 or depth < 1:
-            raise ValueError(f"a hybrid needs rrf_k >= 1 and depth >= 1, got {rrf_k} and {depth}")
+            raise ValueError(f"a hybrid needs rrf_k >= 1 and depth >= 1, found {rrf_k} and {depth}")
         self.passages: Sequence[Passage] = lexical.passages
         self._parts = (lexical, dense)
         self._rrf_k, self._depth = rrf_k, depth

@@ -147,7 +147,7 @@ def _warn_of_other_versions(folder: str | Path, manifest: Mapping[str, object]) 
     libraries = manifest.get("libraries")
     for name, built_with in (libraries if isinstance(libraries, dict) else {}).items():
         if built_with != _version(name):
-            logger.warning("index %s was built with %s %s, here is %s", folder, name, built_with, _version(name))
+            logger.warning("index %s was built with %s %s, installed is %s", folder, name, built_with, _version(name))
 
 
 def _version(library: str) -> str | None:

@@ -104,7 +104,7 @@ class PassageStore(Sequence[Passage]):
         if position < 0:
             position += len(self)
         if not 0 <= position < len(self):
-            raise IndexError(f"position {position} of a store of {len(self)} passages")
+            raise IndexError(f"position {position} of a store of {len(self)} passages; expected one inside")
         number = bisect_right(self._starts, position) - 1
         columns, row = self._batches[number].columns, position - self._starts[number]
         return Passage(*(column[row].as_py() for column in columns))
@@ -122,7 +122,7 @@ class PassageStore(Sequence[Passage]):
             found = _combined(corpus_hash(_passages(batch)) for batch in _batches_of(self.folder, shard))
             if found != shard.sha256:
                 raise CorpusError(
-                    f"{self.folder / shard.file} has changed: its hash is {found}, recorded is {shard.sha256}; "
+                    f"{self.folder / shard.file} has changed: its hash is {found}, expected {shard.sha256}; "
                     "build the store again"
                 )
 
@@ -169,7 +169,7 @@ def finish_store(folder: Path, shards: Sequence[Shard], **facts: object) -> Pass
     """
     count = sum(shard.count for shard in shards)
     if not count:
-        raise CorpusError(f"{folder}: no passages came out of the input; is it of the format that was named?")
+        raise CorpusError(f"{folder}: no passages came out of the input; does it have the format that was named?")
     listed = [asdict(shard) for shard in shards]
     write_json(folder / STORE_NAME, {"format": FORMAT, "count": count, **facts, "shards": listed})
     return PassageStore.open(folder)
@@ -199,7 +199,7 @@ def _batches_of(folder: Path, shard: Shard) -> list[pa.RecordBatch]:
     try:
         found = path.stat().st_size
         if found != shard.bytes:
-            raise CorpusError(f"{path} has {found} bytes, recorded are {shard.bytes}; build the store again")
+            raise CorpusError(f"{path} has {found} bytes, expected the recorded {shard.bytes}; build the store again")
         # The batches keep the map alive; the descriptor is closed, because a store may have many shards.
         with pa.memory_map(str(path)) as mapped:
             batches = list(pa.ipc.open_stream(mapped))
@@ -207,7 +207,7 @@ def _batches_of(folder: Path, shard: Shard) -> list[pa.RecordBatch]:
         raise CorpusError(f"cannot read shard {path}: {error}") from error
     rows = sum(len(batch) for batch in batches)
     if rows != shard.count:
-        raise CorpusError(f"{path} has {rows} passages, recorded are {shard.count}; build the store again")
+        raise CorpusError(f"{path} has {rows} passages, expected the recorded {shard.count}; build the store again")
     return batches
 
 

@@ -78,33 +78,56 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--corpus", type=Path, metavar="PATH", help="JSONL or passage store to index now")
     source.add_argument("--index", type=Path, metavar="DIR", help="a saved index")
     add = parser.add_argument_group("index").add_argument
-    add("--backend", choices=SAVED_BACKENDS, help="default: bm25, or what the saved index is")
+    add("--backend", choices=SAVED_BACKENDS, help="kind of index (default: bm25, or the saved index's own)")
     add("--encoder", metavar="NAME", help="for dense: a row of retriever.index.encoder.ENCODERS")
     add("--encoder-path", metavar="DIR", help="local folder with the encoder's weights")
     add("--factory", help="with --corpus: faiss factory string of a dense index (default: Flat, which is exact)")
     add("--device", help="with --index: torch device of the encoder (default: the library's choice)")
     add("--dtype", help="with --index: number format of the encoder's weights (default: auto)")
-    add("--store", type=Path, metavar="DIR", help="with --index: where its passage store has moved to")
+    add("--store", type=Path, metavar="DIR", help="with --index: folder of its passage store, if that has moved")
     add("--nprobe", type=positive, metavar="N", help="with --index: IVF lists searched per query")
     add("--ef-search", type=positive, metavar="N", help="with --index: HNSW candidates kept")
     add("--faiss-gpu", action="store_true", default=None, help="with --index: copy the vectors to the GPUs")
-    add("--cpu-threads", type=positive, metavar="N", help="of encoder and faiss (default: all cores)")
+    add("--cpu-threads", type=positive, metavar="N", help="threads of encoder and faiss (default: all cores)")
     add = parser.add_argument_group("batches and cache").add_argument
     add("--max-batch", type=positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
     add("--max-waiting", type=positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
     add("--search-threads", type=positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
     add("--cache-size", type=natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
     add = parser.add_argument_group("limits of a request").add_argument
-    add("--max-top-k", type=positive, default=DEFAULT_LIMITS.max_top_k, metavar="K", help="hits (%(default)s)")
-    add("--max-queries", type=positive, default=DEFAULT_LIMITS.max_queries, metavar="N", help="(%(default)s)")
-    add("--max-query-chars", type=positive, default=DEFAULT_LIMITS.max_query_chars, metavar="N", help="(%(default)s)")
-    add("--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="(%(default)s)")
+    add(
+        "--max-top-k",
+        type=positive,
+        default=DEFAULT_LIMITS.max_top_k,
+        metavar="K",
+        help="most hits per query (%(default)s)",
+    )
+    add(
+        "--max-queries",
+        type=positive,
+        default=DEFAULT_LIMITS.max_queries,
+        metavar="N",
+        help="limit of a request (%(default)s)",
+    )
+    add(
+        "--max-query-chars",
+        type=positive,
+        default=DEFAULT_LIMITS.max_query_chars,
+        metavar="N",
+        help="limit of a request (%(default)s)",
+    )
+    add("--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="limit of a request (%(default)s)")
     add = parser.add_argument_group("process").add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=port, default=8000, help="0 picks a free one (%(default)s)")
     add("--threads", type=positive, default=128, help="requests at once (%(default)s)")
-    add("--token-file", type=Path, metavar="FILE", help=f"demand the token in it (default: that in {TOKEN_VARIABLE})")
-    add("--ready-file", type=Path, metavar="PATH", help="gets the URL once the service answers")
+    add(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file with the token that callers must send (default: that in {TOKEN_VARIABLE})",
+    )
+    add("--ready-file", type=Path, metavar="PATH", help="file to write the URL to, once the service answers")
     parent_help = "stop when the parent process ends; its pid covers a parent that dies before we look"
     add("--exit-with-parent", type=positive, nargs="?", const=0, metavar="PID", help=parent_help)
     return parser
@@ -123,11 +146,11 @@ def _set_openmp(threads: int | None) -> None:
 
 
 def _refuse_misplaced(args: argparse.Namespace) -> None:
-    """Raise ValueError for a flag that does not go with the source of the index."""
+    """Raise ValueError for a flag that cannot be combined with the source of the index."""
     source, foreign = ("--index", ("factory",)) if args.index is not None else ("--corpus", _OPENING)
     for name in foreign:
         if getattr(args, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} does not go with {source}")
+            raise ValueError(f"--{name.replace('_', '-')} cannot be combined with {source}")
 
 
 def _clear_ready_file(file: Path | None) -> None:

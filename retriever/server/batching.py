@@ -56,7 +56,7 @@ class BatchLimits:
     def __post_init__(self) -> None:
         """Raise ValueError for limits under which nothing could be searched."""
         if min(self.max_batch, self.max_waiting, self.workers) < 1:
-            raise ValueError(f"expected max_batch, max_waiting and workers of at least 1, got {self}")
+            raise ValueError(f"expected max_batch, max_waiting and workers of at least 1, found {self}")
 
 
 class _Key(NamedTuple):
@@ -115,7 +115,7 @@ class QueryBatcher:
             ValueError: a cache size below 0.
         """
         if cache_size < 0:
-            raise ValueError(f"a cache holds 0 answers or more, got a size of {cache_size}")
+            raise ValueError(f"a cache holds 0 answers or more, found a size of {cache_size}")
         self._search, self._limits = search, limits or BatchLimits()
         self._cache: LRUCache[_Key, Hits] | None = LRUCache(cache_size) if cache_size else None
         self._metrics = metrics or ServerMetrics()
@@ -223,7 +223,9 @@ class QueryBatcher:
                 job.error = error
         except Exception as error:
             if len(batch) > 1:
-                logger.warning("a batch of %d failed with %s; one by one now", len(batch), type(error).__name__)
+                logger.warning(
+                    "a batch of %d failed with %s; searching its queries one by one", len(batch), type(error).__name__
+                )
                 for job in batch:
                     self._run([job])
             else:

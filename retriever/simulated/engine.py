@@ -52,7 +52,7 @@ class Noise:
     def __post_init__(self) -> None:
         """Raise ValueError for shares that are none, or a base that gives no curve."""
         if not (0 <= self.start <= 1 and 0 <= self.end <= 1 and self.base > 1):
-            raise ValueError(f"expected shares from 0 to 1 and a base above 1, got {self}")
+            raise ValueError(f"expected shares from 0 to 1 and a base above 1, found {self}")
 
     def share(self, progress: float) -> float:
         """Probability that a search at this point of the training is noisy."""
@@ -150,7 +150,7 @@ class SimulatedRetriever:
         documents = parse_documents(answer)
         if not documents:
             raise RetrieverBadResponse(
-                f"{self._endpoint.config.shown}: expected lines 'Doc 1: …' of a simulated search, got {show(answer)}"
+                f"{self._endpoint.config.shown}: expected lines 'Doc 1: …' of a simulated search, found {show(answer)}"
             )
         return documents
 

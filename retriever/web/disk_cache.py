@@ -47,7 +47,7 @@ class DiskCache:
             ValueError: the age is not above 0.
         """
         if not max_age > 0:
-            raise ValueError(f"a cache keeps answers for more than 0 seconds, got {max_age:g}")
+            raise ValueError(f"a cache keeps answers for more than 0 seconds, found {max_age:g}")
         self.path = Path(folder) / FILE_NAME
         self._max_age, self._clock = max_age, clock
         self._lock = threading.Lock()

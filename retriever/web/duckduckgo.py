@@ -51,7 +51,7 @@ class DuckDuckGo:
     async def check(self, limit_s: float) -> None:
         """Ask what always has results; searches there are free."""
         if not await self._text(_CONTROL_QUERY, 1, limit_s):
-            raise RetrieverUnavailable(f"{self.host} finds nothing whatever is asked: it blocks this machine for now")
+            raise RetrieverUnavailable(f"{self.host} finds nothing for any question: it blocks this machine for now")
 
     async def close(self) -> None:
         """Nothing to release."""

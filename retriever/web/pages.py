@@ -51,7 +51,7 @@ class PageBudget:
     def __post_init__(self) -> None:
         """Raise ValueError for a budget that shows nothing."""
         if not 1 <= self.part <= self.total:
-            raise ValueError(f"expected 1 <= part <= total characters of a page, got {self.part} and {self.total}")
+            raise ValueError(f"expected 1 <= part <= total characters of a page, found {self.part} and {self.total}")
 
 
 class PageRetriever:

@@ -21,7 +21,7 @@ class Rate:
     def __post_init__(self) -> None:
         """Raise ValueError for a rate that lets nothing through."""
         if not self.per_second > 0 or self.burst < 1:
-            raise ValueError(f"a rate needs per_second > 0 and burst >= 1, got {self.per_second} and {self.burst}")
+            raise ValueError(f"a rate needs per_second > 0 and burst >= 1, found {self.per_second} and {self.burst}")
 
 
 class RateLimits:

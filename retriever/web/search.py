@@ -75,7 +75,9 @@ class JsonService:
         if site and engine.site_is_host:
             url = urlunsplit(urlsplit(url)._replace(netloc=site))
         if not is_base_url(url):
-            raise ValueError(f"the address of {engine.name} must look like http://host/path, got {display_url(url)!r}")
+            raise ValueError(
+                f"the address of {engine.name} must look like http://host/path, found {display_url(url)!r}"
+            )
         self._engine, self._url, self._read_timeout = engine, url, read_timeout
         self._transport = transport
         self.name, self.host, self.rate = engine.name, urlsplit(url).netloc.rpartition("@")[2], engine.rate

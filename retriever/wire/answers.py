@@ -89,7 +89,7 @@ def decode_research_batch(answer: object) -> Results:
     """As `decode_research`, a list per query."""
     documents, scores = _pair(answer)
     if len(documents) != len(scores):
-        raise WireError(f"expected scores for {len(documents)} queries, got them for {len(scores)}")
+        raise WireError(f"expected scores for {len(documents)} queries, found them for {len(scores)}")
     return [_hits_of_pair(*pair) for pair in zip(documents, scores, strict=True)]
 
 
@@ -113,13 +113,13 @@ def passage_of_contents(identifier: str, text: str) -> Passage:
 def as_hit(row: object) -> dict[str, object]:
     """The row, which must be an object. Raises WireError."""
     if not isinstance(row, dict):
-        raise WireError(f"expected a hit, that is an object, got {show(row)}")
+        raise WireError(f"expected a hit (an object), found {show(row)}")
     return row
 
 
 def _passage_of_line(line: object) -> Passage:
     if not isinstance(line, str):
-        raise WireError(f"expected a line of text as a hit, got {show(line)}")
+        raise WireError(f"expected a line of text as a hit, found {show(line)}")
     title, separator, text = line.partition(_R1_SEPARATOR)
     return Passage("", title, text) if separator else Passage("", "", line)
 
@@ -158,14 +158,14 @@ def _scored_hit(value: object) -> Hit:
 def _pair(answer: object) -> tuple[list[object], list[object]]:
     pair = as_list(answer, "of documents and scores")
     if len(pair) != 2:
-        raise WireError(f"expected a pair of documents and scores, got {len(pair)} values: {show(pair)}")
+        raise WireError(f"expected a pair of documents and scores, found {len(pair)} values: {show(pair)}")
     return as_list(pair[0], "of documents"), as_list(pair[1], "of scores")
 
 
 def _hits_of_pair(documents: object, scores: object) -> list[Hit]:
     rows, values = as_list(documents, "of documents per query"), as_list(scores, "of scores per query")
     if len(rows) != len(values):
-        raise WireError(f"expected a score per document, got {len(values)} for {len(rows)}")
+        raise WireError(f"expected a score per document, found {len(values)} for {len(rows)}")
     return [_hit_of_document(row, score) for row, score in zip(rows, values, strict=True)]
 
 

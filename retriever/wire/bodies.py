@@ -57,7 +57,7 @@ def decode_health(body: bytes) -> Health:
     row = as_object(load(body))
     status, index, passages = row.get("status"), row.get("index"), row.get("passages")
     if not isinstance(status, str) or not isinstance(index, str) or not is_int(passages):
-        raise WireError(f"expected status, index and passages, got {show(row)}")
+        raise WireError(f"expected status, index and passages, found {show(row)}")
     return Health(status, index, int(str(passages)))
 
 
@@ -84,14 +84,14 @@ def dump(row: object) -> bytes:
 def as_object(value: object) -> dict[str, object]:
     """The value, which must be a JSON object. Raises WireError."""
     if not isinstance(value, dict):
-        raise WireError(f"the body must be a JSON object, got {show(value)}")
+        raise WireError(f"the body must be a JSON object, found {show(value)}")
     return value
 
 
 def as_list(value: object, what: str) -> list[object]:
     """The value, which must be a JSON array; `what` names it. Raises WireError."""
     if not isinstance(value, list):
-        raise WireError(f"expected a list {what}, got {show(value)}")
+        raise WireError(f"expected a list {what}, found {show(value)}")
     return value
 
 
@@ -103,7 +103,7 @@ def as_score(value: object) -> float:
                 return float(value)
         except OverflowError:  # an integer beyond every float
             pass
-    raise WireError(f"expected a finite number as a hit's score, got {show(value)}")
+    raise WireError(f"expected a finite number as a hit's score, found {show(value)}")
 
 
 def is_int(value: object) -> bool:

@@ -68,10 +68,10 @@ class WireFormat:
         """Results of an answer. Raises WireError, also unless they are one per query, of at most `top_k` hits."""
         results = self.decode_results(load(body))
         if len(results) != len(ask.queries):
-            raise WireError(f"expected {len(ask.queries)} results for {len(ask.queries)} queries, got {len(results)}")
+            raise WireError(f"expected {len(ask.queries)} results for {len(ask.queries)} queries, found {len(results)}")
         for hits in results:
             if len(hits) > ask.top_k:
-                raise WireError(f"expected at most {ask.top_k} hits per query, got {len(hits)}")
+                raise WireError(f"expected at most {ask.top_k} hits per query, found {len(hits)}")
         return [tuple(hits) for hits in results]
 
     def decode_request(self, row: Mapping[str, object], limits: RequestLimits) -> Ask:
@@ -81,10 +81,10 @@ class WireFormat:
         if count is None:
             count = self.default_count
         if not isinstance(count, int) or not is_int(count) or not 1 <= count <= limits.max_top_k:
-            raise WireError(f"'{self.count_key}' must be an integer from 1 to {limits.max_top_k}, got {show(count)}")
+            raise WireError(f"'{self.count_key}' must be an integer from 1 to {limits.max_top_k}, found {show(count)}")
         scores = True if self.scores_key is None else row.get(self.scores_key, False)
         if not isinstance(scores, bool):
-            raise WireError(f"'{self.scores_key}' must be true or false, got {show(scores)}")
+            raise WireError(f"'{self.scores_key}' must be true or false, found {show(scores)}")
         return Ask(tuple(queries), count, scores)
 
     def _queries(self, given: object, limits: RequestLimits) -> list[str]:
@@ -92,16 +92,16 @@ class WireFormat:
         if self.single:
             return [self._query(given, f"'{key}'", limits)]
         if not isinstance(given, list) or not given:
-            raise WireError(f"'{key}' must be a non-empty list of strings, got {show(given)}")
+            raise WireError(f"'{key}' must be a non-empty list of strings, found {show(given)}")
         if len(given) > limits.max_queries:
-            raise WireError(f"'{key}' may hold at most {limits.max_queries} queries, got {len(given)}")
+            raise WireError(f"'{key}' may hold at most {limits.max_queries} queries, found {len(given)}")
         return [self._query(query, f"'{key}[{position}]'", limits) for position, query in enumerate(given)]
 
     def _query(self, query: object, where: str, limits: RequestLimits) -> str:
         if not isinstance(query, str):
-            raise WireError(f"{where} must be a string, got {show(query)}")
+            raise WireError(f"{where} must be a string, found {show(query)}")
         if len(query) > limits.max_query_chars:
-            raise WireError(f"{where} may have {limits.max_query_chars} characters at most, got {len(query)}")
+            raise WireError(f"{where} may have {limits.max_query_chars} characters at most, found {len(query)}")
         if not query.isascii() and any("\ud800" <= c <= "\udfff" for c in query):
             raise WireError(f"{where} holds half a surrogate pair, which is not text")
         if not self.blank_query and not query.strip():

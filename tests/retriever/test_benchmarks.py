@@ -33,7 +33,7 @@ def test_the_load_is_counted(served_url):
 
 
 def test_a_refusal_ends_the_load(served_url):
-    with pytest.raises(LoadFailed, match="expected a 200, got b'HTTP/1.1 404"):
+    with pytest.raises(LoadFailed, match="expected a 200, found b'HTTP/1.1 404"):
         asyncio.run(load(served_url, [http_request("/nowhere", b"{}")], callers=2, seconds=5))
 
 

@@ -63,7 +63,7 @@ def test_a_simulated_engine_follows_training_wherever_it_stands_in_a_spec(spec):
 
 
 def test_progress_of_an_unknown_source():
-    with pytest.raises(ValueError, match="got the scheme 'simulated'"):
+    with pytest.raises(ValueError, match="found the scheme 'simulated'"):
         follows_progress("record:run.jsonl|simulated:http://127.0.0.1:6001")
 
 

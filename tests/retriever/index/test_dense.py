@@ -118,7 +118,7 @@ def test_how_to_search_is_saved_and_can_be_chosen_anew(passages, tmp_path):
     all_lists = Opening(settings=SearchSettings(nprobe=4))
     assert len(load_index(tmp_path).search(["paris"], 99)[0]) < len(passages)
     assert len(load_index(tmp_path, all_lists).search(["paris"], 99)[0]) == len(passages)
-    with pytest.raises(ValueError, match="nprobe must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="nprobe must be at least 1, found 0"):
         SearchSettings(nprobe=0)
 
 

@@ -73,7 +73,7 @@ def test_a_changed_or_cut_shard_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="has changed"):
         PassageStore.open(opened.folder).verify()
     file.write_bytes(good[:-8])
-    with pytest.raises(CorpusError, match="recorded are"):
+    with pytest.raises(CorpusError, match="expected the recorded"):
         PassageStore.open(opened.folder)
     file.unlink()
     with pytest.raises(CorpusError, match="cannot read shard"):

@@ -118,8 +118,11 @@ def test_bad_arguments_are_one_line_and_code_2(corpus, tmp_path, bm25, capsys, m
         ([*free, "--exit-with-parent", str(os.getpid())], "gone already"),
         ([*free, "--cache-size", "-1"], "at least 0"),
         ([*free, "--max-batch", "0"], "at least 1"),
-        ([*free, "--nprobe", "8"], "--nprobe does not go with --corpus"),
-        (["--index", tmp_path / "index", "--port", "0", "--factory", "Flat"], "--factory does not go with --index"),
+        ([*free, "--nprobe", "8"], "--nprobe cannot be combined with --corpus"),
+        (
+            ["--index", tmp_path / "index", "--port", "0", "--factory", "Flat"],
+            "--factory cannot be combined with --index",
+        ),
         ([*free, "--token-file", tmp_path / "none"], "No such file"),
         ([*free, "--token-file", tmp_path / "bad-token"], "printable ASCII"),
     ]

@@ -60,7 +60,7 @@ BAD_BODIES = [
     (b"hello", "not JSON"),
     (b"\xff\xfe", "not UTF-8"),
     (b"[" * 1500, "not JSON"),
-    (b"1" * 1900, "JSON object, got 111"),
+    (b"1" * 1900, "JSON object, found 111"),
     (b"[]", "JSON object"),
     (b'"text"', "JSON object"),
     (b"null", "JSON object"),
