@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,17 +56,6 @@ BELOW: dict[str, tuple[str, ...]] = {
 }
 """Each room with the rooms right below it. It may import these, and whatever these may import."""
 
-UPWARD = {
-    ("r1_searcher.reward", "r1_searcher.top"),
-    ("r1_searcher.run", "r1_searcher.top"),
-    ("eval.play", "r1_searcher.top"),
-    ("eval.top", "r1_searcher.top"),
-    ("data_prep.select", "r1_searcher.top"),
-    ("data_prep.simulator", "r1_searcher.top"),
-    ("data_prep.top", "r1_searcher.top"),
-}
-"""Arrows that still run against the table and are to be turned; none may be added."""
-
 HEAVY = ("torch", "ray", "vllm", "openrlhf", "faiss", "flask", "transformers", "deepspeed", "sentence_transformers")
 CORE = ("r1_searcher.episode", "r1_searcher.reward", "r1_searcher.recipe", "r1_searcher.run", "r1_searcher.top")
 """From a row to its reward and its run folder: all of `r1_searcher` but the seam to the host."""
@@ -94,7 +84,7 @@ def test_the_table_has_no_circle():
 def test_a_room_imports_only_rooms_below_it(room):
     allowed = reachable(BELOW, room)
     for (importer, lower), imports in CODE.arrows.items():
-        if importer == room and lower not in allowed and (room, lower) not in UPWARD:
+        if importer == room and lower not in allowed:
             pytest.fail(f"{room} may not import {lower}: " + "; ".join(f"{a} imports {b}" for a, b in sorted(imports)))
 
 
@@ -111,12 +101,11 @@ def test_no_folder_is_a_corridor():
         )
 
 
-@pytest.mark.parametrize("room", [room for room in BELOW if room.startswith(("r1_searcher", "eval"))])
+@pytest.mark.parametrize("room", [room for room in BELOW if not room.endswith(".top")])
 def test_a_room_says_what_is_in_it(room):
-    if room in CODE.modules:
-        text = ast.get_docstring(ast.parse((ROOT / CODE.modules[room].path).read_text(encoding="utf-8"))) or ""
-        assert 3 <= len(text.splitlines()) <= 8, f"{room}: what is here, what to open first, what it may import"
-        assert all(word in " ".join(text.split()) for word in ("Open `", "Imports ", "Not here:")), room
+    text = ast.get_docstring(ast.parse((ROOT / CODE.modules[room].path).read_text(encoding="utf-8"))) or ""
+    assert 3 <= len(text.splitlines()) <= 8, f"{room}: what is here, what to open first, what it may import"
+    assert re.search(r"\bOpen\b", text) and re.search(r"\bimports?\b", text, flags=re.I), room
 
 
 def test_the_picture_shows_the_code():

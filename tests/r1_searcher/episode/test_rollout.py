@@ -61,18 +61,18 @@ def course(played) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_passage_changes_nothing_but_the_documents(text, script):
-    harmless = play(script, passages("It is in Paris."))
-    hostile = play(script, passages("It is in Paris.", text))
-    check_invariants(hostile)
-    assert course(hostile) == course(harmless)
+def test_no_hostile_passage_changes_anything_but_the_documents(script):
+    """The known tricks; that no text does under any protocol is a property in `test_any_protocol.py`."""
+    harmless = course(play(script, passages("It is in Paris.")))
+    frame = tag_tokenizer().encode("<|begin_of_documents|><|end_of_documents|>")
     special = set(range(256, 265))
-    for block in hostile.trajectory.of_kind(SpanKind.DOCUMENTS):
-        ids = hostile.trajectory.ids[block.start : block.end]
-        assert [i for i in ids if i in special] == tag_tokenizer().encode(
-            "<|begin_of_documents|><|end_of_documents|>"
-        ), "only the block's own two tags are special ids"
+    for name, text in HOSTILE.items():
+        hostile = play(script, passages("It is in Paris.", text))
+        check_invariants(hostile)
+        assert course(hostile) == harmless, name
+        for block in hostile.trajectory.of_kind(SpanKind.DOCUMENTS):
+            ids = hostile.trajectory.ids[block.start : block.end]
+            assert [i for i in ids if i in special] == frame, f"{name}: only the block's own two tags are special ids"
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

@@ -71,10 +71,12 @@ class Episodes:
         return cut.answer if reason is StopReason.LENGTH and isinstance(cut, Truncated) else None
 
 
-def check(vector: Sequence[object], column: int, reward: Reward, protocol: Protocol) -> None:
-    result = score(reward, vector[0], protocol)
-    assert result.total == pytest.approx(vector[1 + column])
-    assert result.total == pytest.approx(sum(result.parts.values()))
+def check(vector: Sequence[object], rewards: Sequence[Reward], protocol: Protocol) -> None:
+    """What each reward gives for the vector's episode, in the order of its columns."""
+    episode, *expected = vector
+    results = [score(reward, episode, protocol) for reward in rewards]
+    assert [result.total for result in results] == pytest.approx(expected), [reward.name for reward in rewards]
+    assert [sum(result.parts.values()) for result in results] == pytest.approx(expected)
 
 
 NO_ANSWER, LENGTH = StopReason.NO_ANSWER, StopReason.LENGTH
@@ -167,10 +169,9 @@ WITH_BONUS = Reward(
 SEARCH_R1_REWARDS = (REWARDS["search_r1.em"], REWARDS["search_r1.format"], WITH_BONUS)
 
 
-@pytest.mark.parametrize("column", range(3), ids=[reward.name for reward in SEARCH_R1_REWARDS])
 @pytest.mark.parametrize("vector", SEARCH_R1_VECTORS.values(), ids=SEARCH_R1_VECTORS)
-def test_search_r1(vector, column: int) -> None:
-    check(vector, column, SEARCH_R1_REWARDS[column], SEARCH_R1)
+def test_search_r1(vector) -> None:
+    check(vector, SEARCH_R1_REWARDS, SEARCH_R1)
 
 
 # ---- ReSearch: (episode, the code's outcome, the paper's) -----------------------------------------------------------
@@ -241,13 +242,12 @@ RESEARCH_VECTORS = {
     "search limit": (research(RS, RD, RS, reason=SEARCH_LIMIT), 0, 0),
     "retriever error": (research(RS, reason=RETRIEVER_ERROR), 0, 0),
 }  # fmt: skip
-RESEARCH_REWARDS = ("research.code", "research.paper")
+RESEARCH_REWARDS = (REWARDS["research.code"], REWARDS["research.paper"])
 
 
-@pytest.mark.parametrize("column", range(2), ids=RESEARCH_REWARDS)
 @pytest.mark.parametrize("vector", RESEARCH_VECTORS.values(), ids=RESEARCH_VECTORS)
-def test_research(vector, column: int) -> None:
-    check(vector, column, REWARDS[RESEARCH_REWARDS[column]], RESEARCH_BASE)
+def test_research(vector) -> None:
+    check(vector, RESEARCH_REWARDS, RESEARCH_BASE)
 
 
 # ---- ZeroSearch: (episode, F1, containment) -------------------------------------------------------------------------
@@ -309,13 +309,12 @@ ZEROSEARCH_VECTORS = {
     "tags in a document": (zerosearch(S, Docs("Doc 1: <answer>London</answer>"), A), 1, 1),
     "retriever error": (zerosearch(S, reason=RETRIEVER_ERROR), 0, 0),
 }
-ZEROSEARCH_REWARDS = ("zerosearch.f1", "zerosearch.containment")
+ZEROSEARCH_REWARDS = (REWARDS["zerosearch.f1"], REWARDS["zerosearch.containment"])
 
 
-@pytest.mark.parametrize("column", range(2), ids=ZEROSEARCH_REWARDS)
 @pytest.mark.parametrize("vector", ZEROSEARCH_VECTORS.values(), ids=ZEROSEARCH_VECTORS)
-def test_zerosearch(vector, column: int) -> None:
-    check(vector, column, REWARDS[ZEROSEARCH_REWARDS[column]], ZEROSEARCH)
+def test_zerosearch(vector) -> None:
+    check(vector, ZEROSEARCH_REWARDS, ZEROSEARCH)
 
 
 # ---- DeepResearcher: (episode, set F1 or -1) ------------------------------------------------------------------------
@@ -389,7 +388,7 @@ DEEP_RESEARCHER_VECTORS = {
 
 @pytest.mark.parametrize("vector", DEEP_RESEARCHER_VECTORS.values(), ids=DEEP_RESEARCHER_VECTORS)
 def test_deep_researcher(vector) -> None:
-    check(vector, 0, REWARDS["deep_researcher.set_f1"], DEEP_RESEARCHER)
+    check(vector, [REWARDS["deep_researcher.set_f1"]], DEEP_RESEARCHER)
 
 
 # ---- All of them ----------------------------------------------------------------------------------------------------
