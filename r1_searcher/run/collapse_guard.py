@@ -72,7 +72,7 @@ SIGNS = (
     # Calibrated by simulation (`python -m benchmarks.guard_rates`, docs/results/guard.md): margin, window and floor at
     # which less than one run in a hundred is accused that has 3,000 steps and a reward that does not move. A window of
     # two steps of eight questions is too few: where one question in thirty fails, four of sixteen fail now and then.
-    Sign("reward", "reward", Kind.DROPPED, 4.0, 4, "the reward falls", floor=0.2, error="episodes/reward_error"),
+    Sign("reward", "reward", Kind.DROPPED, 4.3, 4, "the reward falls", floor=0.2, error="episodes/reward_error"),
     # Of one update per batch the loss is minus the mean advantage, and group_norm makes each group's mean 0 and its
     # standard deviation 1: in healthy runs it stays below 0.22. Half a deviation is a fault of arithmetic.
     Sign("loss", "policy_loss", Kind.FAR, 0.5, 1, "the advantages are not centred", estimator="group_norm"),
