@@ -101,3 +101,27 @@ def test_half_a_surrogate_pair_is_written(tmp_path):
     log.write(EpisodeRecord(play([ask("q"), say("x")], found).trajectory))
     log.close()
     assert len(list(read_episodes(tmp_path / "a.jsonl"))) == 1
+
+
+OF_THE_FIRST_VERSION = """\
+{"step": 3, "stage": 1, "attempt": 0, ROW, "spans": [["prompt", 0, 2, "Q"], ["action", 2, 4, "A"]], REST,
+ "reward": {"total": 0.5, "parts": {"answer": 0.5}, "rules": {"short_answer": true}}}
+{"decoding": "greedy", "metrics": {"answer/f1": 0.5}, "reward": {"total": 0.5, "parts": {"answer": 0.5},
+ "rules": {"short_answer": true}, "notes": {}}, ROW, "spans": [["prompt", 0, 2, "Q"], ["action", 2, 4, "A"]], REST}
+"""
+
+
+def test_lines_of_the_first_version_are_read(tmp_path):
+    row = '"row": {"id": "q1", "question": "Q?", "answers": ["A"], "source": "", "hops": null, "titles": []}'
+    rest = (
+        '"stop_reason": "answered", "answer": "A", "searches": [{"query": "q", "passage_ids": ["p"], "shown_ids": [], '
+        '"scores": [1.5], "seconds": 0.1, "error": "", "tool": ""}], "seconds": 1.0, "engine_seconds": 0.5, '
+        '"ids": [1, 2, 3, 4], "logprobs": [0.0, 0.0, -0.5, -0.25]'
+    )
+    text = OF_THE_FIRST_VERSION.replace("\n ", " ").replace("ROW", row).replace("REST", rest)
+    (tmp_path / "a.jsonl").write_text(text)
+    training, evaluation = read_episodes(tmp_path / "a.jsonl")
+    assert (training.step, training.stage, training.attempt, training.decoding) == (3, 1, 0, "")
+    assert (evaluation.decoding, evaluation.metrics) == ("greedy", {"answer/f1": 0.5})
+    assert training.reward == evaluation.reward and training.reward.total == 0.5
+    assert training.trajectory == evaluation.trajectory and training.trajectory.logprobs == (0.0, 0.0, -0.5, -0.25)
