@@ -128,10 +128,11 @@ stage 1 and 75 of stage 2, 8 questions x 8 samples each; evaluation on 250 held-
 base model has never seen.
 Greedy is temperature 0, sampled temperature 1.
 
-What the two arms show: with the documents in the loss the end is the same greedy, five points of F1 lower sampled (0.91
-against 0.96, every seed of one below every seed of the other); after stage 1 they are *ahead* greedy (0.89 against 0.57).
-In this world the mask is worth those five points and is not needed to learn. Three things are not separated: a batch's
-loss is a mean over tokens, so documents dilute the policy's own; training and held-out questions share one index, so this arm is trained on held-out passages; and it runs without importance correction.
+What the two arms show: with the documents in the loss the end is the same greedy and five points of F1 lower sampled
+(0.91 against 0.96, every seed of one below every seed of the other); after stage 1 they are *ahead* greedy (0.89
+against 0.57). In this world the mask is worth those five points and is not needed to learn. Three things are not
+separated: a batch's loss is a mean over tokens, so documents dilute the policy's own; training and held-out questions
+share one index, so this arm is trained on held-out passages; and it runs without importance correction.
 """
 
 
