@@ -20,6 +20,7 @@ from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.run.episode_metrics import NOISY_PASSAGE
+from r1_searcher.run.run_config import RetrieverConfig
 from r1_searcher.run.run_folder import RunFolder
 from retriever.simulated.engine import Noise
 
@@ -54,10 +55,10 @@ class CurriculumRun:
         """
         episodes = find_episodes(folder)
         run = json.loads(RunFolder(folder).config_file.read_text(encoding="utf-8"))
-        url = str(run["retriever"]["url"])
-        if not url.startswith("simulate:"):
-            raise InputError(f"{folder} searched {url}, which is no simulated engine")
-        noise = dict(parse_qsl(url.partition("?")[2])).get("noise", "")
+        source = RetrieverConfig.from_mapping(run["retriever"]).source
+        if not source.startswith("simulate:"):
+            raise InputError(f"{folder} searched {source}, which is no simulated engine")
+        noise = dict(parse_qsl(source.partition("?")[2])).get("noise", "")
         searches: Counter[int] = Counter()
         noisy: Counter[int] = Counter()
         for record in episodes.read():

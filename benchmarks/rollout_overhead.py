@@ -92,7 +92,7 @@ async def play(
     async def episode(row: QARow) -> int:
         policy = EnginePolicy(generate, parameters)
         trajectory = await run_episode(timed, row, policy)
-        reward = score(recipe.reward_spec, trajectory, recipe.protocol_spec)
+        reward = score(recipe.reward, trajectory, recipe.protocol)
         episode_metrics(trajectory, reward)
         log.write(EpisodeRecord(trajectory, reward))
         return len(trajectory.searches)
@@ -125,7 +125,7 @@ def measure(model: str, world: Path, *, concurrency: int, episodes: int, repeats
     # As in training: the samples of one question are played at the same time.
     rows = [row for row in read_rows(world / "stage2.jsonl") for _ in range(SAMPLES)][:episodes]
     environment = Environment(
-        recipe.protocol_spec,
+        recipe.protocol,
         recipe.limits,
         LocalRetriever(Bm25Index.build(list(read_corpus(world / "corpus.jsonl")))),
         HFTokenizer(AutoTokenizer.from_pretrained(model)),

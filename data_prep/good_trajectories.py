@@ -29,6 +29,7 @@ from foundation.json_lines import write_json_lines
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.host.preflight import load_tokenizer
+from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.run.episode_record import EpisodeRecord
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def _parser() -> OneLineParser:
     add("--episodes", type=positive, help="episodes in all, drawn by chance (default: every good one)")
     add("--out", type=Path, required=True, help="JSONL for python -m r1_searcher.sft")
     add("--seed", type=int, default=0, help="seed of the draw and the order (default 0)")
+    add_plugin_option(parser)
     return parser
 
 

@@ -23,6 +23,7 @@ from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import make_folder, write_json
 from foundation.json_lines import write_json_lines
+from r1_searcher.recipe.plugins import add_plugin_option
 from retriever.simulated.prompts import MODES
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ def _parser() -> OneLineParser:
     add("--judge-url", default="", help="OpenAI-compatible endpoint of the judge llm")
     add("--judge-model", default="", help="model of the judge llm")
     add("--seed", type=int, default=0, help="seed of the noisy targets and the order (default 0)")
+    add_plugin_option(parser)
     return parser
 
 

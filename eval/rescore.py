@@ -15,13 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval.results.recorded import recorded_system
 from eval.results.table import format_table
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.json_lines import read_strict
 from r1_searcher.episode.protocol import Protocol
-from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
+from r1_searcher.recipe.plugins import add_plugin_option
+from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, find_protocol
 from r1_searcher.recipe.recipe import RECIPES
 from r1_searcher.reward.rewards import REWARDS, Reward, RewardResult, find_reward, score
 from r1_searcher.run.episode_record import EpisodeRecord, read_any_line
@@ -56,22 +58,23 @@ class Difference:
         )
 
 
-def default_protocol(reward: str) -> Protocol:
-    """The protocol of the first recipe with this reward, else the first one of the reward's family.
+def default_protocol(reward: Reward, paths: Sequence[Path]) -> Protocol:
+    """The protocol that the trajectories were played with, else that of the first recipe with the reward.
 
-    A composed reward (`part=weight,...`) has R1-Searcher's rules, and so its tags.
+    A reward that mirrors R1-Searcher's published servers is for their texts, where nothing else is known.
 
     Raises:
-        InputError: there is neither; `--protocol` must say.
+        InputError: nothing says it, or the trajectories are of several protocols; `--protocol` must say.
     """
-    for recipe in RECIPES.values():
-        if recipe.reward == reward:
-            return recipe.protocol_spec
-    family = "r1_searcher" if "=" in reward else reward.split(".")[0]
-    for name, protocol in PROTOCOLS.items():
-        if name.split(".")[0] == family:
-            return protocol
-    raise InputError(f"no protocol of the family {family!r}; pass --protocol, one of: {', '.join(PROTOCOLS)}")
+    folders = dict.fromkeys(folder for path in paths for folder in (path, path.parent, path.parent.parent))
+    played = {system.protocol.name: system.protocol for system in map(recorded_system, folders) if system is not None}
+    if len(played) > 1:
+        raise InputError(f"the trajectories are of the protocols {', '.join(played)}; rescore those of one at a time")
+    trained = (recipe.protocol for recipe in RECIPES.values() if recipe.reward.name == reward.name)
+    mirrored = () if reward.rules is None else (R1_SEARCHER_BASE,)
+    for protocol in (*played.values(), *trained, *mirrored):
+        return protocol
+    raise InputError(f"nothing says whose tags the texts have; pass --protocol, one of: {', '.join(PROTOCOLS)}")
 
 
 def trajectory_files(paths: Sequence[Path]) -> list[Path]:
@@ -165,14 +168,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.list:
         width = max(map(len, REWARDS))
-        print("\n".join(f"{name.ljust(width)}  {reward.source}" for name, reward in REWARDS.items()))
+        print("\n".join(f"{name.ljust(width)}  {reward.citation}" for name, reward in REWARDS.items()))
         return
     if not options.trajectories or not options.reward:
         raise InputError("expected trajectories and --reward NAME (--list names the rewards)")
     check_output(options.json)
     reward = find_reward(options.reward)
     other = find_reward(options.compare) if options.compare else None
-    protocol = find_protocol(options.protocol) if options.protocol else default_protocol(reward.name)
+    protocol = find_protocol(options.protocol) if options.protocol else default_protocol(reward, options.trajectories)
     files = trajectory_files(options.trajectories)
     records = read_records(files, protocol)
     if not records:
@@ -211,7 +214,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("trajectories", nargs="*", type=Path, help="JSONL files, or folders of them")
     parser.add_argument("--reward", metavar="NAME", help="the reward to give")
     parser.add_argument("--compare", metavar="NAME", help="a second reward; shows where the totals differ")
-    parser.add_argument("--protocol", metavar="NAME", help="whose tags the texts have (default: the reward's own)")
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="whose tags the texts have (default: their folder's)",
+    )
+    add_plugin_option(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write totals and tally to this file")
     parser.add_argument("--list", action="store_true", help="print the names of all rewards and stop")
     return parser

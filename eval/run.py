@@ -1,4 +1,4 @@
-"""Evaluate: `python -m eval.run --recipe NAME --model DIR --data FILE --retriever-url URL --out DIR`.
+"""Evaluate: `python -m eval.run --recipe NAME --model DIR --data FILE --search URL --out DIR`.
 
 The same episodes as in training, on one vLLM engine in this process, or with `--endpoint URL --tokenizer DIR` on
 a served model. Greedy by default; `--also-sampled` adds the way that training samples. Killed, the same command
@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from eval.play.engine import console_apart
-from eval.play.options import contestant_of, decodings_of, endpoint_of, notes_of, parser, rows_of, services_of
+from eval.play.options import (
+    contestant_of,
+    decodings_of,
+    endpoint_of,
+    notes_of,
+    parser,
+    plugins_of,
+    rows_of,
+    services_of,
+)
 from eval.play.policies import EngineModel, PlayedModel, ServedModel
 from eval.play.provenance import provenance_of, settings_of
 from eval.play.service import Services
@@ -41,7 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     model, services = _model(options), services_of(options, contestant)
     model.check()
     facts = services.facts()
-    settings = settings_of(contestant, model, rows, decodings, facts, notes)
+    settings = settings_of(contestant, model, rows, decodings, facts, notes, plugins_of(options))
     folder = EvaluationFolder(options.out.resolve())
     folder.check_owner(settings)
     folder.claim(settings)
@@ -79,7 +88,7 @@ def _answer(session: Session, model: PlayedModel, services: Services, console: T
 
     async def ask() -> None:
         retriever, tools = services.open()
-        environment = Environment(recipe.protocol_spec, recipe.limits, retriever, tokenizer, tools)
+        environment = Environment(recipe.protocol, recipe.limits, retriever, tokenizer, tools)
         try:
             async with model.policies(recipe, session.rows[0], tokenizer, console) as source:
                 session.timing.lap("start_up")

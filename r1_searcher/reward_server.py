@@ -25,6 +25,7 @@ from foundation.errors import InputError
 from foundation.files import write_whole
 from foundation.process import StopSignal, bind, stop_with_parent, url_of
 from r1_searcher.episode.protocol import Protocol
+from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
 from r1_searcher.run.reward_batch import score_batch
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m r1_searcher.reward_server", description="Serve rewards.")
     parser.add_argument("--reward", required=True, metavar="NAME", help=", ".join(REWARDS))
     parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
+    add_plugin_option(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="0 picks a free one (%(default)s)")
     parser.add_argument(

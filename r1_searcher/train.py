@@ -24,8 +24,10 @@ from r1_searcher.host.combinations import check_combinations
 from r1_searcher.host.command import Command, build_command, with_length_of
 from r1_searcher.host.device import Device, detect
 from r1_searcher.host.flags import TRAINER_MODULE
-from r1_searcher.recipe.plugins import load_plugin
+from r1_searcher.recipe.options import add_recipe_options, add_search_options, changed_recipe
 from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
+from r1_searcher.recipe.schedule import Switch
+from r1_searcher.reward.rewards import find_reward
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
 from r1_searcher.run.run_folder import RunFolder, identity_of
@@ -35,19 +37,17 @@ from r1_searcher.run.weights import update_size
 
 logger = logging.getLogger(__name__)
 
+LENGTH_FLAG = "--data.max_len"
+"""OpenRLHF's flag for the tokens of an episode."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="r1_searcher.train", description=__doc__, allow_abbrev=False)
     preset_run.add_options(parser)
-    parser.add_argument("--recipe", help=f"one of: {', '.join(RECIPES)}")
-    parser.add_argument("--plugin", type=Path, help="Python file with protocols, rewards, recipes of your own")
+    add_recipe_options(parser, RECIPES, required=False)
     parser.add_argument("--run-dir", type=Path, help="folder of this run; an interrupted one is continued")
     parser.add_argument("--data", type=Path, help="JSONL of questions: id, question, answers")
-    parser.add_argument(
-        "--retriever-url",
-        help="search service, e.g. http://127.0.0.1:8000; or another source of retriever.sources, e.g. web:serper",
-    )
-    parser.add_argument("--browse", default="", help="source that reads pages (pages:), for protocols that browse")
+    add_search_options(parser)
     parser.add_argument(
         "--retriever-timeout",
         type=above_zero,
@@ -74,12 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--switch", default="", help="when the second stage begins: step:N, fraction:F or held:N")
     parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint, for rewards with the part judge")
     parser.add_argument("--judge-model", default="", help="name of the judge's model")
-    parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the protocol's")
-    parser.add_argument("--system-prompt-file", type=Path, help="system message instead of the protocol's")
     parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
-    parser.add_argument("--max-searches", type=int, help="searches per episode instead of the recipe's")
-    parser.add_argument("--top-k", type=int, help="passages per search instead of the recipe's")
-    parser.add_argument("--turn-tokens", type=int, help="new tokens per turn instead of the recipe's")
     parser.add_argument("--no-document-mask", action="store_true", help="train retrieved tokens too (ablation)")
     parser.add_argument(
         "--guard",
@@ -117,14 +112,16 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
     if options.list_presets:
         print(preset_run.table_of_presets())
         return None
+    if options.max_length is not None:
+        if any(word.partition("=")[0] == LENGTH_FLAG for word in host_flags):
+            raise InputError(f"--max-length and {LENGTH_FLAG} mean the same; give one of them")
+        host_flags = [*host_flags, LENGTH_FLAG, str(options.max_length)]  # wins over a preset's
     chosen = preset_run.PresetRun.chosen_by(options)
     if chosen is not None:
         host_flags = chosen.fill(options, host_flags)
     _check_required(options, chosen)
     if options.reward_url.endswith(".py"):
         options.reward_url = str(Path(options.reward_url).resolve())
-    if options.plugin is not None:
-        load_plugin(options.plugin)
     plan = _plan(options, _hide_wandb_key(host_flags))
     if options.dry_run:
         print(shlex.join([sys.executable, "-m", TRAINER_MODULE, *plan.command.argv]))
@@ -137,19 +134,19 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
 def _check_required(options: argparse.Namespace, chosen: preset_run.PresetRun | None) -> None:
     needed = ["recipe", "run_dir"]
     if not (chosen and options.dry_run):
-        needed += ["data"] if chosen and chosen.preset.tiny else ["data", "retriever_url"]
+        needed += ["data"] if chosen and chosen.preset.tiny else ["data", "search"]
     if missing := [f"--{name.replace('_', '-')}" for name in needed if getattr(options, name) is None]:
         raise InputError(f"the following arguments are required: {', '.join(missing)}; or a preset that has them")
 
 
 def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     recipe = _recipe(options)
-    if recipe.switch and options.reward_url:
+    if recipe.switch is not None and options.reward_url:
         raise InputError("a run with two stages takes its rewards in-process; leave out --reward-url or --switch")
-    if any(reward.asks_judge for reward in recipe.stages) and not (options.judge_url and options.judge_model):
+    if any(reward.asks_judge for reward in recipe.rewards) and not (options.judge_url and options.judge_model):
         raise InputError("the reward asks a judge; give --judge-url and --judge-model")
-    if any(tool.retriever == "browse" for tool in recipe.protocol_spec.tools) and not options.browse:
-        raise InputError(f"the protocol {recipe.protocol} reads pages; give --browse, e.g. --browse pages:")
+    if recipe.protocol.reads_pages and not options.browse:
+        raise InputError(f"the protocol {recipe.protocol.name} reads pages; give --browse, e.g. --browse pages:")
     here, devices = detect()
     device = here if options.device is None else Device(options.device)
     command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
@@ -159,17 +156,14 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     """The named recipe with the user's changes."""
-    recipe = find_recipe(options.recipe)
-    changes = {name: getattr(options, name) for name in ("max_searches", "top_k", "turn_tokens")}
-    limits = replace(recipe.limits, **{name: value for name, value in changes.items() if value is not None})
+    recipe = changed_recipe(find_recipe(options.recipe), options)
     return replace(
         recipe,
-        limits=limits,
-        reward=options.reward or recipe.reward,
-        then_reward=options.then_reward or recipe.then_reward,
-        switch=options.switch or recipe.switch,
+        reward=find_reward(options.reward) if options.reward else recipe.reward,
+        then_reward=find_reward(options.then_reward) if options.then_reward else recipe.then_reward,
+        switch=Switch.parse(options.switch) if options.switch else recipe.switch,
         train_on_documents=options.no_document_mask,
-    ).with_prompts(options.prompt_file, options.system_prompt_file)
+    )
 
 
 def _hide_wandb_key(flags: Sequence[str]) -> list[str]:
@@ -209,7 +203,7 @@ def _preflight(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow]) -
     preflight.check_gpus(plan.command, plan.device, plan.devices, cluster=bool(os.environ.get("RAY_ADDRESS")))
     if options.reward_url:
         preflight.check_reward_url(options.reward_url)
-    preflight.check_retriever(options.retriever_url)
+    preflight.check_retriever(options.search)
     if options.browse:
         preflight.check_retriever(options.browse)
     preflight.check_prompt_lengths(plan.recipe, rows, preflight.load_tokenizer(model))
@@ -224,8 +218,8 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         run_dir=str(folder.path),
         recipe=plan.recipe,
         retriever=RetrieverConfig(
-            url=options.retriever_url,
-            browse=options.browse,
+            source=options.search,
+            browse=options.browse or "",
             read_timeout=options.retriever_timeout,
             attempts=options.retriever_attempts,
             deadline=options.retriever_deadline,
@@ -238,14 +232,14 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         engines=command.number("vllm.num_engines"),
         total_steps=steps,
         judge=JudgeConfig(options.judge_url, options.judge_model) if options.judge_url else None,
-        plugin=str(options.plugin.resolve()) if options.plugin else "",
+        plugins=options.plugins,
     ).write(folder.config_file)
     if folder.last_step:
         logger.info("resuming %s after step %d of %d", folder.path, folder.last_step, steps)
     rate = float(str(command.get("actor.adam.lr"))) if command.get("actor.optim") == "adam" else 0.0
     step_size = update_size(str(command.get("actor.model_name_or_path")), rate)
     estimator = str(command.get("algo.advantage.estimator"))
-    guard = RunGuard(folder, GuardAction(options.guard), plan.recipe.protocol_spec, step_size, estimator)
+    guard = RunGuard(folder, GuardAction(options.guard), plan.recipe.protocol, step_size, estimator)
     status = Supervisor(folder, command.argv, plan.device, command.gpus, steps, options.verbose, guard).run()
     if status == 0:
         folder.mark_complete()

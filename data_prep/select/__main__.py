@@ -1,6 +1,6 @@
 """Classify questions by how hard they are for a model with search, and draw the training sets of the stages.
 
-    python -m data_prep.select --data hotpotqa.jsonl 2wiki.jsonl --model DIR --retriever-url URL --out DIR
+    python -m data_prep.select --data hotpotqa.jsonl 2wiki.jsonl --model DIR --search URL --out DIR
     python -m data_prep.select --from-manifest OLD/manifest.json --out DIR
 
 First each question is asked without search (answered once: known, and dropped or marked), then with search until it is
@@ -108,7 +108,7 @@ def _play(
     Where a manifest's rollouts are there, neither the model nor the search service is needed.
     """
     if manifest is not None and folder.rollouts_file.is_file():
-        log = RolloutLog(folder.rollouts_file, job.judgement)
+        log = RolloutLog(folder.rollouts_file, job.criterion)
         log.close()  # it is read only
         if not _missing(job, log):
             return json.loads(folder.settings_file.read_text(encoding="utf-8")), log
@@ -118,7 +118,7 @@ def _play(
     if manifest is not None:
         check_equal(manifest["settings"], settings, "this would not be the manifest's selection", "give what it had")
     folder.claim(settings)
-    log = RolloutLog(folder.rollouts_file, job.judgement)
+    log = RolloutLog(folder.rollouts_file, job.criterion)
     try:
         if _missing(job, log):
             with surroundings.console(folder.log_file) as console:
@@ -135,7 +135,7 @@ def _settings(job: Job, model: PlayedModel, services: Services) -> dict[str, Any
         phase.name: settings_of(phase.contestant, model, job.rows, [job.decoding], facts[phase.name])
         for phase in (job.closed_book, job.search)
     }
-    return {**played, "metric": job.judgement.metric}
+    return {**played, "metric": job.criterion.metric}
 
 
 def _missing(job: Job, log: RolloutLog) -> bool:
@@ -161,9 +161,7 @@ async def _roll(
     def environment(phase: Phase) -> Environment:
         recipe = phase.contestant.recipe
         searches = phase.contestant.searches
-        return Environment(
-            recipe.protocol_spec, recipe.limits, retriever if searches else NoRetriever(), tokenizer, tools
-        )
+        return Environment(recipe.protocol, recipe.limits, retriever if searches else NoRetriever(), tokenizer, tools)
 
     try:
         async with model.policies(longest.contestant.recipe, job.rows[0], tokenizer, console) as source:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.select.difficulty import Bounds
-from data_prep.select.rollouts import Judgement, Phase
+from data_prep.select.rollouts import Criterion, Phase
 from data_prep.select.selection import read_manifest
 from data_prep.select.stages import PLANS, Plan, Quota
 from eval.play.contestant import find_contestant
@@ -21,8 +21,10 @@ from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.recipe.options import add_search_options
+from r1_searcher.recipe.plugins import add_plugin_option
 
-NOT_RECORDED = ("out", "from_manifest", "retriever_url", "browse", "endpoint", "key_variable", "concurrency",
+NOT_RECORDED = ("out", "from_manifest", "search", "browse", "plugins", "endpoint", "key_variable", "concurrency",
                 "tensor_parallel_size", "endpoint_timeout")  # fmt: skip
 """Flags that no set depends on, such as addresses: a rebuild takes them from its own command line."""
 
@@ -35,7 +37,7 @@ class Job:
     closed_book: Phase
     search: Phase
     decoding: Decoding
-    judgement: Judgement
+    criterion: Criterion
     bounds: Bounds
     plan: Plan
     keep_known: bool
@@ -78,7 +80,7 @@ def job_of(options: argparse.Namespace) -> Job:
         closed_book=Phase("closed_book", closed_book, options.closed_book_k),
         search=Phase("search", search, options.k),
         decoding=Decoding(options.temperature, options.top_p, options.seed),
-        judgement=Judgement(options.metric, options.right_from),
+        criterion=Criterion(options.metric, options.right_from),
         bounds=bounds,
         plan=_plan(options),
         keep_known=options.known == "mark",
@@ -121,8 +123,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--model", help="Hugging Face folder or hub name, or the endpoint's name")
     add("--out", type=Path, metavar="DIR", help="folder of this selection; a killed one is continued")
     add("--from-manifest", type=Path, metavar="FILE", help="rebuild the sets of a manifest in --out, and compare")
-    add("--retriever-url", help="search service, e.g. http://127.0.0.1:8000")
-    add("--browse", metavar="SOURCE", help="source that reads pages, for protocols that browse, e.g. pages:")
+    add_search_options(parser)
+    add_plugin_option(parser)
     add("--recipe", default="baseline.prompted_search", help="recipe of the episodes with search (%(default)s)")
     add("--closed-book", default="baseline.closed_book", metavar="RECIPE", help="recipe of those without (%(default)s)")
     add("--k", type=positive, default=20, help="rollouts with search at most (%(default)s)")
@@ -130,11 +132,11 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--known", choices=("drop", "mark"), default="drop", help="what to do with questions answered without search")
     add("--easy-below", type=int, default=Bounds.easy_below, metavar="N", help="rollouts to rightness (%(default)s)")
     add("--hard-above", type=int, default=Bounds.hard_above, metavar="N", help="rollouts to rightness (%(default)s)")
-    add("--metric", default=Judgement.metric, help="metric that decides what is right (%(default)s)")
+    add("--metric", default=Criterion.metric, help="metric that decides what is right (%(default)s)")
     add(
         "--right-from",
         type=float,
-        default=Judgement.right_from,
+        default=Criterion.right_from,
         metavar="V",
         help="value of --metric from which an answer is right (%(default)s)",
     )

@@ -29,7 +29,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Criterion:
     """When an answer is right."""
 
     metric: str = "r1_searcher.cover_em"
@@ -63,8 +63,8 @@ class RolloutLog:
     A rollout whose search failed is not written: it is played again.
     """
 
-    def __init__(self, path: Path, judgement: Judgement) -> None:
-        self._judgement = judgement
+    def __init__(self, path: Path, criterion: Criterion) -> None:
+        self._criterion = criterion
         self._scores: dict[tuple[str, str], dict[int, float]] = {}
         for line in read_finished(path) if path.is_file() else ():
             self._note(line["phase"], line["id"], line["rollout"], line["score"])
@@ -75,7 +75,7 @@ class RolloutLog:
         if record.failed:
             return
         trajectory, row, answer = record.trajectory, record.row, record.answer
-        value = self._judgement.score(answer, row)
+        value = self._criterion.score(answer, row)
         self._log.append(
             {
                 "phase": phase,
@@ -96,7 +96,7 @@ class RolloutLog:
         for rollout in range(phase.samples):
             if rollout not in scores:
                 return Tries(rollout, right=False)
-            if scores[rollout] >= self._judgement.right_from:
+            if scores[rollout] >= self._criterion.right_from:
                 return Tries(rollout + 1, right=True)
         return Tries(phase.samples, right=False)
 
@@ -160,7 +160,7 @@ class Roller:
                 rows,
                 environment,
                 self.source.policy(decoding),
-                phase.contestant.recipe.reward_spec,
+                phase.contestant.recipe.reward,
                 concurrency=self.concurrency,
                 player=partial(phase.contestant.player, tokenizer=environment.tokenizer),
                 finished=finished,

@@ -6,23 +6,19 @@ of an evaluation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from eval.results.recorded import recorded_system
 from foundation.errors import InputError
 from r1_searcher.episode.documents import passage_text
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
-from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.run.episode_log import read_episodes
 from r1_searcher.run.episode_record import EpisodeRecord
-from r1_searcher.run.run_folder import CONFIG_FILE, RunFolder
+from r1_searcher.run.run_folder import RunFolder
 from retriever.simulated.prompts import PASSAGE_IDS
-
-"""Beginning of the ids of passages that a simulator wrote; no pair is made of them."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +73,13 @@ def find_episodes(source: Path) -> EpisodeFiles:
     """The episodes of a run's or an evaluation's folder.
 
     Raises:
-        InputError: the folder is none of these.
+        InputError: the folder is none of these, or does not say what its episodes were played with.
     """
-    for description, files, recipe_in in (
-        (CONFIG_FILE, RunFolder(source).episode_files, ("recipe",)),
-        ("scores.json", [source / "predictions.jsonl"], ("provenance", "recipe")),
-    ):
-        if (source / description).is_file() and files and files[0].is_file():
-            return EpisodeFiles(tuple(files), _protocol(source / description, recipe_in))
+    for files in (RunFolder(source).episode_files, sorted(source.glob("predictions.jsonl"))):
+        system = recorded_system(source) if files else None
+        if system is not None:
+            return EpisodeFiles(tuple(files), system.protocol)
     raise InputError(
         f"{source} holds no episodes; expected a run's folder (run.json, trajectories/) or an evaluation's "
-        "(scores.json, predictions.jsonl)"
+        "(evaluation.json, predictions.jsonl)"
     )
-
-
-def _protocol(file: Path, keys: Iterable[str]) -> Protocol:
-    from r1_searcher.recipe.protocols import find_protocol
-
-    try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-        for key in keys:
-            found = found[key]
-        return Recipe.from_mapping(found).protocol_spec if "limits" in found else find_protocol(found["protocol"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{file} does not say which recipe its episodes were played with ({error!r})") from error

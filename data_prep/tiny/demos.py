@@ -128,7 +128,7 @@ def replies(writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script])
     """For each script, what the environment inserts after each turn but the last; one batched search for all."""
     queries = [query for written in scripts for query in written.queries if query is not None]
     found = iter(index.search(queries, TOP_K) if queries else [])
-    correction = writer.protocol.feedback or ""
+    correction = writer.protocol.feedback
     return [
         [
             correction if query is None else document_block(writer, query, [hit.passage for hit in next(found)])

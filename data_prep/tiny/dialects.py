@@ -6,16 +6,11 @@ the same for all; a dialect only puts it into words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from foundation.errors import InputError
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import find_protocol
-from r1_searcher.reward import rules_deep_researcher as deep_researcher_rules
-from r1_searcher.reward import rules_research as research_rules
-from r1_searcher.reward import rules_search_r1 as search_r1_rules
-from r1_searcher.reward.rules_r1_searcher import FORMAT_RULES, Rule
 
 EOS = "<|endoftext|>"
 
@@ -49,8 +44,6 @@ class Dialect:
     """
 
     protocol: Protocol
-    rules: Mapping[str, Rule]
-    """What its base is judged by under the name of format."""
     search: str
     """A turn that asks `{query}`."""
     ending: str
@@ -82,7 +75,6 @@ def fill(template: str, *, said: str = "", query: str = "", answer: str = "") ->
 
 _R1_SEARCHER = Dialect(
     protocol=find_protocol("r1_searcher.tiny"),
-    rules=FORMAT_RULES,
     search="{said} Let me search . <|begin_of_query|> {query} <|end_of_query|>",
     ending="{said} </think> <answer> {answer} </answer>" + EOS,
     bad_search=" Let me search . <|begin_of_query|> {query} </think> <answer> {answer} </answer>" + EOS,
@@ -96,7 +88,6 @@ _R1_SEARCHER = Dialect(
 
 _SEARCH_R1 = Dialect(
     protocol=find_protocol("search_r1.tiny"),
-    rules=search_r1_rules.RULES,
     search="<think>{said} Let me search . </think> <search> {query} </search>",
     ending="<think>{said} </think> <answer> {answer} </answer>",
     bad_search="<think> Let me search . </think> <search> {query} <answer> {answer} </answer>",
@@ -111,7 +102,6 @@ _SEARCH_R1 = Dialect(
 
 _RESEARCH = Dialect(
     protocol=find_protocol("research.tiny"),
-    rules=research_rules.RULES,
     search=_SEARCH_R1.search,
     ending="<think>{said} </think> <answer> The final answer is \\boxed{ {answer} } </answer>" + EOS,
     bad_search="<think> Let me search . </think> <search> {query} "
@@ -126,7 +116,6 @@ _RESEARCH = Dialect(
 
 _DEEP_RESEARCHER = Dialect(
     protocol=find_protocol("deep_researcher.tiny"),
-    rules=deep_researcher_rules.RULES,
     search="{said} Let me search . </think> "
     '<tool_call> {"name": "web_search", "arguments": {"query": [" {query} "]}} </tool_call>' + EOS,
     ending="{said} </think> <answer> {answer} </answer>" + EOS,

@@ -18,7 +18,6 @@ from r1_searcher.episode.scripted_policy import ScriptedPolicy
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.reward.metrics import exact_match, f1
-from r1_searcher.reward.rules_r1_searcher import check
 from retriever.index.bm25 import Bm25Index
 from retriever.passage import Hits, SearchRequest
 
@@ -138,7 +137,7 @@ def summary(dialect: Dialect, trajectories: Sequence[Trajectory]) -> dict[str, f
     numbers = {
         "retrieval": [float(t.n_searches > 0) for t in trajectories],
         "searches": [float(t.n_searches) for t in trajectories],
-        "format": [float(all(check(dialect.rules, t, dialect.protocol).values())) for t in trajectories],
+        "format": [float(dialect.protocol.is_well_formed(t)) for t in trajectories],
     }
     for suffix, members in groups.items():
         numbers[f"f1{suffix}"] = [f1(t.answer, t.row.answers) for t in members]

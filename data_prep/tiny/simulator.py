@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    dialect = find_dialect(find_recipe(RECIPE).protocol)
+    dialect = find_dialect(find_recipe(RECIPE).protocol.name)
     if is_finished(options.out, dialect, options.seed):
         logger.info("%s holds this base already", options.out)
         return

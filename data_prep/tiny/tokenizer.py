@@ -47,7 +47,7 @@ def _environment_texts(writer: DocumentWriter, world: World) -> Iterator[str]:
     """The frame of a block, the facts, the correction; with tools, also the JSON around a query and its passages."""
     yield f"{writer.frame.open}(1){writer.frame.close}"
     yield from (f" {fact.text}" for fact in world.facts)
-    yield writer.protocol.feedback or ""
+    yield writer.protocol.feedback
     if writer.protocol.tools:
         for fact in world.facts:
             yield document_block(writer, f"{fact.subject} {fact.relation}", [Passage("", "", fact.text)] * 2)

@@ -34,14 +34,14 @@ class Contestant:
         """The policy as it plays this question; a policy with a first turn is good for one episode."""
         if not self.searches_first:
             return policy
-        tags = self.recipe.protocol_spec.query
+        tags = self.recipe.protocol.query
         return ScriptedPolicy(tokenizer, [f"{tags.open} {row.question} {tags.close}"], then=policy)
 
 
 def _like(name: str, recipe: Recipe, prompt_file: str = "", **limits: int) -> Recipe:
     """A recipe with another system prompt and other limits."""
-    system_prompt = prompt_text(prompt_file) if prompt_file else ""
-    return replace(recipe, name=name, system_prompt=system_prompt, limits=replace(recipe.limits, **limits))
+    protocol = replace(recipe.protocol, system_prompt=prompt_text(prompt_file)) if prompt_file else recipe.protocol
+    return replace(recipe, name=name, protocol=protocol, limits=replace(recipe.limits, **limits))
 
 
 # For instruction-tuned models, in R1-Searcher's chat protocol with the top-k 5 of its evaluation. Prompted search is

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from foundation.errors import InputError, RunAborted
 from r1_searcher.episode.policy import Policy
@@ -48,7 +48,7 @@ class Decoding:
         return names.get(self.temperature, f"temperature_{self.temperature:g}")
 
 
-class PolicySource(Protocol):
+class PolicySource(typing.Protocol):
     """What gives a policy for a way of decoding: an engine in this process, an endpoint, a script."""
 
     def policy(self, decoding: Decoding) -> Policy:

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from eval.play.contestant import BASELINES, Contestant, find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.service import Services
+from eval.results.recorded import recorded_plugins, recorded_recipe
 from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, positive
 from foundation.errors import InputError
-from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.host.device import Device
+from r1_searcher.recipe.options import add_recipe_options, add_search_options, changed_recipe
 from r1_searcher.recipe.recipe import RECIPES
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The parser; paths and numbers are checked by the functions below."""
     parser = OneLineParser(prog="eval.run", description=description, allow_abbrev=False)
-    parser.add_argument("--recipe", required=True, help=f"one of: {', '.join([*RECIPES, *BASELINES])}")
+    add_recipe_options(parser, [*RECIPES, *BASELINES], required=False)
+    like = "training run whose recipe, limits, prompts and plugins are taken; instead of --recipe"
+    parser.add_argument("--like", type=Path, metavar="RUN", help=like)
+    add_search_options(parser, without="not for a closed book")
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub name, or the endpoint's name")
     parser.add_argument("--data", required=True, type=Path, help="JSONL of questions: id, question, answers")
-    parser.add_argument("--retriever-url", help="search service, e.g. http://127.0.0.1:8000 (not for a closed book)")
-    parser.add_argument(
-        "--browse", metavar="SOURCE", help="source that reads pages, for protocols that browse, e.g. pages:"
-    )
     parser.add_argument("--out", required=True, type=Path, help="folder of this evaluation; a killed one is continued")
     parser.add_argument("--temperature", type=float, default=0.0, help="sampling temperature; 0 is greedy (default)")
     parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--limit", type=positive, help="only the first N questions")
     parser.add_argument("--concurrency", type=positive, default=64, help="episodes at a time")
-    parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, instead of the recipe's")
-    parser.add_argument("--system-prompt-file", type=Path, help="system message instead of the recipe's")
-    for limit in fields(Limits):
-        flag, meaning = limit.name.replace("_", "-"), limit.name.replace("_", " ")
-        parser.add_argument(f"--{flag}", type=int, metavar="N", help=f"{meaning} instead of the recipe's")
     parser.add_argument(
         "--note", action="append", default=[], metavar="KEY=VALUE", help="remark to keep with the scores"
     )
@@ -65,13 +60,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def contestant_of(options: argparse.Namespace) -> Contestant:
-    """The named recipe or baseline with the user's prompts and limits. Raises `InputError`."""
-    contestant = find_contestant(options.recipe)
-    changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
-    given = {name: value for name, value in changes.items() if value is not None}
-    recipe = contestant.recipe
-    changed = replace(recipe, limits=replace(recipe.limits, **given))
-    return replace(contestant, recipe=changed.with_prompts(options.prompt_file, options.system_prompt_file))
+    """The named recipe or baseline, or the run's recipe, with the user's prompts and limits. Raises `InputError`."""
+    if (options.recipe is None) == (options.like is None):
+        raise InputError("give either --recipe NAME or --like RUN")
+    contestant = find_contestant(options.recipe) if options.like is None else Contestant(recorded_recipe(options.like))
+    return replace(contestant, recipe=changed_recipe(contestant.recipe, options))
+
+
+def plugins_of(options: argparse.Namespace) -> list[str]:
+    """The plugins that the evaluation needs; they stand in its settings."""
+    recorded = () if options.like is None else recorded_plugins(options.like)
+    return list(dict.fromkeys((*recorded, *options.plugins)))
 
 
 def decodings_of(options: argparse.Namespace) -> list[Decoding]:
@@ -96,12 +95,12 @@ def services_of(options: argparse.Namespace, contestant: Contestant) -> Services
     recipe = contestant.recipe
     if not contestant.searches:
         return Services(search=None)
-    if options.retriever_url is None:
-        raise InputError(f"the recipe {recipe.name} searches; give --retriever-url")
-    reads_pages = any(tool.retriever == "browse" for tool in recipe.protocol_spec.tools)
+    if options.search is None:
+        raise InputError(f"the recipe {recipe.name} searches; give --search")
+    reads_pages = recipe.protocol.reads_pages
     if reads_pages and options.browse is None:
-        raise InputError(f"the protocol {recipe.protocol} reads pages; give --browse, e.g. --browse pages:")
-    return Services(options.retriever_url, options.browse if reads_pages else None)
+        raise InputError(f"the protocol {recipe.protocol.name} reads pages; give --browse, e.g. --browse pages:")
+    return Services(options.search, options.browse if reads_pages else None)
 
 
 def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:

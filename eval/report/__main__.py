@@ -16,6 +16,7 @@ from eval.report.runs import find_runs
 from eval.report.tokens import TokenTexts, tokens_of
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.files import write_whole
+from r1_searcher.recipe.plugins import add_plugin_option
 
 EPISODES = 10_000
 """Episodes of a report at most, unless the user says otherwise."""
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write (default: report.html in the first DIR)"
     )
+    add_plugin_option(parser)
     tokenizer = "model folder, to show single tokens; default: the model that a training in DIR has left"
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help=tokenizer)
     sample = f"of more, an even sample is shown (default {EPISODES})"

@@ -94,7 +94,7 @@ def _about(run: ReportedRun, available: int) -> dict[str, Any]:
         "available": available,
         "tags": run.protocol.tags if run.protocol else (),
         "weights": {name: part.weight for reward in rewards for name, part in reward.parts.items()},
-        "reward_source": "; then ".join(reward.source for reward in rewards),
+        "reward_source": "; then ".join(reward.citation for reward in rewards),
         "facts": {
             "recipe": recipe.get("name", ""),
             "protocol": recipe.get("protocol", ""),
@@ -117,7 +117,7 @@ def _model(run: ReportedRun) -> str:
 
 def _rules(runs: Sequence[ReportedRun]) -> dict[str, str]:
     """Name of each format rule -> what it asks for, as its function says."""
-    rules = {name: rule for run in runs for reward in run.rewards for name, rule in reward.rules.items()}
+    rules = {name: rule for run in runs for name, rule in run.rules.items()}
     return {name: " ".join((rule.__doc__ or "").split("\n\n")[0].split()) for name, rule in rules.items()}
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from eval.play.provenance import model_fingerprint
 from eval.results.folder import EvaluationFolder
+from eval.results.recorded import RecordedSystem, load_recorded_plugins
 from eval.results.scores import Scores
 from foundation.errors import InputError
-from r1_searcher.episode.protocol import Protocol
-from r1_searcher.recipe.protocols import find_protocol
-from r1_searcher.reward.rewards import Reward, find_reward
+from r1_searcher.episode.protocol import Protocol, Rule
+from r1_searcher.reward.rewards import Reward
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import CONFIG_FILE, IDENTITY_FILE, METRICS_FILE, TRAJECTORIES_FOLDER, RunFolder
 from r1_searcher.run.run_guard import with_signals
@@ -94,20 +94,30 @@ class ReportedRun:
         return {**self.settings.get("recipe", {}), **limits}
 
     @cached_property
-    def protocol(self) -> Protocol | None:
-        """The protocol, where this version knows it."""
+    def system(self) -> RecordedSystem | None:
+        """What its episodes were played with, where this version knows it. Raises `InputError` without its plugin."""
+        load_recorded_plugins(self.settings, self.path)
         with contextlib.suppress(InputError):
-            return find_protocol(self.recipe.get("protocol", ""))
+            return RecordedSystem.of(self.recipe)
         return None
 
-    @cached_property
+    @property
+    def protocol(self) -> Protocol | None:
+        """The protocol, where this version knows it."""
+        return self.system.protocol if self.system else None
+
+    @property
     def rewards(self) -> tuple[Reward, ...]:
         """The rewards of its stages, as far as this version knows them."""
-        found = []
-        for name in filter(None, (self.recipe.get("reward"), self.recipe.get("then_reward"))):
-            with contextlib.suppress(InputError):
-                found.append(find_reward(name))
-        return tuple(found)
+        return self.system.rewards if self.system else ()
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """The format rules of its rewards, by name."""
+        if self.system is None:
+            return {}
+        protocol = self.system.protocol
+        return {name: rule for reward in self.rewards for name, rule in reward.rules_under(protocol).items()}
 
     @property
     def initial_model(self) -> str:

@@ -9,7 +9,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from foundation.cli import BAD_INPUT, DONE, OneLineParser, run_command
@@ -17,17 +16,16 @@ from r1_searcher.doctor.checks import CHECKS, ENGINE, examine
 from r1_searcher.doctor.finding import Level
 from r1_searcher.doctor.subject import SAMPLE_ROW, Subject, load_subject
 from r1_searcher.episode.question import read_rows
+from r1_searcher.recipe.options import add_recipe_options, add_search_options, changed_recipe
 from r1_searcher.recipe.recipe import RECIPES, find_recipe
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="r1_searcher.doctor", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(RECIPES)}")
+    add_recipe_options(parser, RECIPES)
+    add_search_options(parser, without="not given: it is not examined")
     parser.add_argument("--model", required=True, help="model folder, or its name on the hub")
-    parser.add_argument("--retriever-url", default="", help="search service, as in training; default: not examined")
-    parser.add_argument("--max-length", type=int, help="tokens per episode instead of the recipe's (--data.max_len)")
     parser.add_argument("--data", type=Path, help="JSONL of questions whose prompts are examined, all of them")
-    parser.add_argument("--prompt-file", type=Path, help="prompt with {question} in it, as in training")
     parser.add_argument("--engine", action="store_true", help="also start vLLM and sample some turns")
     return parser
 
@@ -48,12 +46,9 @@ def _examine(options: argparse.Namespace) -> int:
 
 
 def _subject(options: argparse.Namespace) -> Subject:
-    recipe = find_recipe(options.recipe)
-    if options.max_length is not None:
-        recipe = replace(recipe, limits=replace(recipe.limits, max_length=options.max_length))
-    recipe = recipe.with_prompts(options.prompt_file)
+    recipe = changed_recipe(find_recipe(options.recipe), options)
     rows = read_rows(options.data) if options.data else [SAMPLE_ROW]
-    return load_subject(recipe, options.model, rows=rows, retriever_url=options.retriever_url)
+    return load_subject(recipe, options.model, rows=rows, search=options.search or "")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def check_answers(subject: Subject) -> Finding:
     one in or after the question would be it. An example in the instructions before it is what published prompts
     have, and what their servers expect; in a prompt of the user's own it is worth a word.
     """
-    protocol, tags = subject.protocol, subject.protocol.answer
+    tags = subject.protocol.answer
     for row in subject.rows:
         prompt = subject.prompt(row)
         tail = prompt[max(prompt.rfind(row.question[:200].rstrip()), 0) :]
@@ -82,7 +82,7 @@ def check_answers(subject: Subject) -> Finding:
                 f"take {tags.open} out of what follows the question",
             )
     example = last_between(subject.prompt(subject.rows[0]), tags)
-    if example is None or not (protocol.prompt_override or protocol.system_override):
+    if example is None or not subject.recipe.own_prompts:
         return ok("no finished answer stands where the policy continues")
     return warning(
         f"your prompt holds a finished answer as an example: {example!r}",

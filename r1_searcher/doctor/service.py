@@ -35,9 +35,9 @@ class _Probe:
 
 def check_retriever(subject: Subject) -> Finding:
     """Some searches must be answered with at most `top_k` passages, best first, and soon."""
-    source, top_k = subject.retriever_url, subject.recipe.limits.top_k
+    source, top_k = subject.search, subject.recipe.limits.top_k
     if not source:
-        return ok("not asked for (--retriever-url)")
+        return ok("not asked for (--search)")
     try:
         probe = asyncio.run(_probe(source, _requests(subject, top_k)))
     except ValueError as error:
@@ -53,7 +53,7 @@ def check_retriever(subject: Subject) -> Finding:
     if any(list(hits) != sorted(hits, key=lambda hit: -hit.score) for hits in probe.results):
         return warning(f"{seen}; not best first", "the service must sort its hits by falling score")
     if probe.seconds > _SLOW_S:
-        return warning(seen, "train with a faster index, or more servers: --retriever-url takes several addresses")
+        return warning(seen, "train with a faster index, or more servers: --search takes several addresses")
     if subject.has_own_rows and not any(found):
         return warning(seen, "none of your questions finds anything: is this the right corpus?")
     return ok(seen)
@@ -61,7 +61,7 @@ def check_retriever(subject: Subject) -> Finding:
 
 def _requests(subject: Subject, top_k: int) -> list[SearchRequest]:
     """Searches that differ, so that no cache answers; a single one where a search may cost money."""
-    rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if _is_http(subject.retriever_url) else 1)]
+    rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if _is_http(subject.search) else 1)]
     context = [{"row": row, "progress": 0.0} for row in rows]
     return [SearchRequest(f"{row.question} {'?' * i}", top_k, context[i]) for i, row in enumerate(rows)]
 
@@ -93,7 +93,7 @@ def _explain(source: str, top_k: int, error: RetrieverError) -> Finding:
             )
     return failed(
         f"the search service does not answer: {error}",
-        "start it (python -m retriever.server --help), or give its address with --retriever-url",
+        "start it (python -m retriever.server --help), or give its address with --search",
     )
 
 

@@ -36,13 +36,13 @@ class Subject:
     generation_config: Mapping[str, Any]
     """Its `generation_config.json`; empty where there is none."""
     rows: Sequence[QARow] = (SAMPLE_ROW,)
-    retriever_url: str = ""
+    search: str = ""
     """Empty: the search service is not looked at."""
 
     @property
     def protocol(self) -> Protocol:
         """The recipe's protocol."""
-        return self.recipe.protocol_spec
+        return self.recipe.protocol
 
     @cached_property
     def has_own_rows(self) -> bool:
@@ -69,9 +69,7 @@ class Subject:
         return max(prompts, key=lambda pair: len(self.tokenizer.encode(pair[1])))
 
 
-def load_subject(
-    recipe: Recipe, model: str, *, rows: Sequence[QARow] = (SAMPLE_ROW,), retriever_url: str = ""
-) -> Subject:
+def load_subject(recipe: Recipe, model: str, *, rows: Sequence[QARow] = (SAMPLE_ROW,), search: str = "") -> Subject:
     """Read a model's tokenizer and configuration; its weights stay where they are.
 
     Raises:
@@ -90,4 +88,4 @@ def load_subject(
         generation = GenerationConfig.from_pretrained(model).to_dict()
     except (OSError, ValueError):
         generation = {}
-    return Subject(recipe, model, preflight.load_tokenizer(model), config, generation, tuple(rows), retriever_url)
+    return Subject(recipe, model, preflight.load_tokenizer(model), config, generation, tuple(rows), search)

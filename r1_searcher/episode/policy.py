@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 
 class Finish(str, Enum):
@@ -32,7 +32,7 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
 
 
-class Policy(Protocol):
+class Policy(typing.Protocol):
     """A language model over token ids."""
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:

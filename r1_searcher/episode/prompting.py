@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from functools import cache
 
 from foundation.errors import InputError
-from r1_searcher.episode.protocol import Protocol, Tags, prompt_text
+from r1_searcher.episode.protocol import Protocol, Tags
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.tokenization import Tokenizer
-
-_prompt_text = cache(prompt_text)
 
 
 def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
@@ -21,7 +18,7 @@ def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
     question = row.question
     if protocol.ends_with_question_mark and not question.rstrip().endswith("?"):
         question = f"{question.rstrip()}?"
-    user = (protocol.prompt_override or _prompt_text(protocol.prompt)).replace("{question}", question)
+    user = protocol.prompt.replace("{question}", question)
     if not protocol.chat:
         return user + protocol.prefill
     messages = [*_system(protocol), {"role": "user", "content": user}]
@@ -29,8 +26,8 @@ def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
 
 
 def _system(protocol: Protocol) -> list[dict[str, str]]:
-    text = protocol.system_override or (_prompt_text(protocol.system_prompt) if protocol.system_prompt else "")
-    return [{"role": "system", "content": text.replace("{date}", date.today().isoformat())}] if text else []
+    text = protocol.system_prompt.replace("{date}", date.today().isoformat())
+    return [{"role": "system", "content": text}] if text else []
 
 
 def _prefilled(protocol: Protocol, text: str) -> str:

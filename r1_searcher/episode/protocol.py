@@ -5,10 +5,13 @@ A protocol is a value; the rows are in `r1_searcher.recipe.protocols`. The loop 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
+
+from foundation.errors import InputError
+from r1_searcher.episode.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Protocol:
 
     name: str
     prompt: str
-    """File in `r1_searcher/recipe/prompts`; `{question}` is replaced, every other byte is literal."""
+    """The text before the policy's first turn; `{question}` is replaced, every other byte is literal."""
     query: Tags
     """Around a query, or around the JSON of a tool call where the protocol has tools."""
     documents: Tags
@@ -71,7 +74,7 @@ class Protocol:
     chat: bool = False
     """Whether the prompt goes through the tokenizer's chat template."""
     system_prompt: str = ""
-    """File of the system message of a chat."""
+    """System message of a chat; `{date}` becomes today's date. Empty: none."""
     prefill: str = ""
     """Start of the assistant's turn, written for it and not trained."""
     query_strip: str = ""
@@ -84,18 +87,32 @@ class Protocol:
     """Whether the answer stands in `\\boxed{}` inside the answer tags."""
     first_answer: bool = False
     """Whether of several answers in a turn the first one counts; else the last."""
-    feedback: str | None = None
-    """What follows a malformed action: None ends the episode; a correction is inserted, after which the policy may
-    try again, also where it ended its turn (EOS, budget of the turn) without an action; with an empty text it just
-    continues writing."""
+    forgiving: bool = False
+    """Whether the episode continues after a malformed action; else it ends there."""
+    feedback: str = ""
+    """Correction that a forgiving protocol inserts after a malformed action, and also where the policy ended its turn
+    (EOS, budget of the turn) without an action. Empty: nothing is inserted, and such a turn ends the episode."""
     tools: tuple[Tool, ...] = ()
     """Functions that are called with JSON; their results go back as the chat template's tool messages."""
     ends_with_question_mark: bool = False
     """Whether a question that lacks its question mark gets one."""
-    prompt_override: str = ""
-    """A user's text in place of the file `prompt`, with `{question}` in it."""
-    system_override: str = ""
-    """A user's text in place of the file `system_prompt`."""
+    format: Mapping[str, Rule] = field(default_factory=dict)
+    """Rules of a well-formed episode, by name; rewards without rules of their own are about these."""
+
+    def __post_init__(self) -> None:
+        if (times := self.prompt.count("{question}")) != 1:
+            raise InputError(f"the prompt of {self.name!r} must hold {{question}} once, found it {times} times")
+        if self.feedback and not self.forgiving:
+            raise InputError(f"the protocol {self.name!r} has a feedback text; set forgiving=True, or leave it out")
+
+    def is_well_formed(self, trajectory: Trajectory) -> bool:
+        """Whether an episode keeps every rule of the format."""
+        return all(rule(trajectory, self) for rule in self.format.values())
+
+    @property
+    def reads_pages(self) -> bool:
+        """Whether one of its tools reads pages, beside the search."""
+        return any(tool.retriever == "browse" for tool in self.tools)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -108,6 +125,10 @@ class Protocol:
         """Every literal tag, longest first: what a passage must not be able to forge."""
         pairs = (self.query, self.documents, self.answer, self.think)
         return tuple(sorted((tag for pair in pairs for tag in (pair.open, pair.close)), key=len, reverse=True))
+
+
+Rule = Callable[[Trajectory, Protocol], bool]
+"""Whether an episode under a protocol keeps a rule."""
 
 
 def prompt_text(name: str) -> str:

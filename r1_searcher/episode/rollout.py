@@ -121,8 +121,8 @@ class _Episode:
 
     def _correct(self, otherwise: StopReason) -> StopReason | None:
         """Insert the protocol's correction; without one, or without room for one, the episode ends."""
-        feedback = self.env.protocol.feedback
-        if feedback is None or (not feedback and otherwise is not StopReason.INVALID_ACTION):
+        protocol, feedback = self.env.protocol, self.env.protocol.feedback
+        if not protocol.forgiving or (not feedback and otherwise is not StopReason.INVALID_ACTION):
             return otherwise
         ids = self.env.tokenizer.encode(feedback) if feedback else []
         if len(ids) >= self.budget:

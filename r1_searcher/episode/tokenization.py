@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from foundation.errors import InputError
 
@@ -12,7 +13,7 @@ _CACHED_TEXTS = 1024
 """Encodings that are kept: the samples of one prompt share it, and often their first queries' documents."""
 
 
-class Tokenizer(Protocol):
+class Tokenizer(typing.Protocol):
     """Text to ids and back; never used to encode again what the policy sampled."""
 
     def encode(self, text: str) -> list[int]:

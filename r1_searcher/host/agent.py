@@ -24,11 +24,11 @@ from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.host.progress_actor import SharedProgress
 from r1_searcher.host.sample_group import SampleGroup, SampleGroups, on_grid
 from r1_searcher.recipe.schedule import Ticket
-from r1_searcher.reward.rewards import RewardResult, neutral
+from r1_searcher.reward.rewards import RewardResult
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
 from r1_searcher.run.episode_record import EpisodeRecord
-from r1_searcher.run.retrieval_guard import RetrievalGuard
+from r1_searcher.run.outage import OutageGate
 from r1_searcher.run.reward_source import reward_source
 from r1_searcher.run.run_config import RunConfig
 from r1_searcher.run.run_folder import RunFolder
@@ -51,7 +51,7 @@ class AgentExecutor(AgentExecutorBase):
     @cached_property
     def retriever(self) -> Source:
         """The search service's client, shared by all episodes of this engine."""
-        return self._open(self.run.retriever.url)
+        return self._open(self.run.retriever.source)
 
     @cached_property
     def tools(self) -> dict[str, Retriever]:
@@ -70,9 +70,9 @@ class AgentExecutor(AgentExecutorBase):
         return SharedProgress() if self.run.counts_progress else None
 
     @cached_property
-    def guard(self) -> RetrievalGuard:
-        """Waits out outages of the search service; see `r1_searcher.run.retrieval_guard`."""
-        return RetrievalGuard(self._retriever_is_healthy, self.run.retriever.outage_seconds)
+    def gate(self) -> OutageGate:
+        """Waits out outages of the search service; see `r1_searcher.run.outage`."""
+        return OutageGate(self._retriever_is_healthy, self.run.retriever.outage_seconds)
 
     async def _retriever_is_healthy(self) -> bool:
         try:
@@ -91,7 +91,7 @@ class AgentExecutor(AgentExecutorBase):
         """The recipe's environment around the host's tokenizer; built once (the host sends a copy per prompt)."""
         if self._environment is None:
             self._environment = Environment(
-                self.recipe.protocol_spec, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer), self.tools
+                self.recipe.protocol, self.recipe.limits, self.retriever, HFTokenizer(hf_tokenizer), self.tools
             )
         return self._environment
 
@@ -129,15 +129,13 @@ class AgentExecutor(AgentExecutorBase):
         """One episode, played again while its searches fail; every attempt is logged."""
         ticket = await self._ticket()
         stage = group.begin(ticket.stage)
-        failed = -1
         play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
-        async for trajectory in self.guard.attempts(play):
-            failed += 1
+        async for attempt, trajectory in self.gate.attempts(play):
             started = time.perf_counter()
-            reward = await self._reward(trajectory, stage)
+            reward = await self.reward.score(trajectory, stage)
             reward_seconds = time.perf_counter() - started
-            self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=failed))
-        failed += trajectory.stop_reason is StopReason.RETRIEVER_ERROR
+            self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=attempt))
+        failed = attempt + (trajectory.stop_reason is StopReason.RETRIEVER_ERROR)
         metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
         if self.progress is not None:
             metrics |= {"schedule/stage": float(stage), "schedule/progress": ticket.fraction}
@@ -152,10 +150,6 @@ class AgentExecutor(AgentExecutorBase):
         step = self.run.first_step + 1 + self._episodes // max(self.run.episodes_per_step, 1)
         self._episodes += 1
         return Ticket(step, min(step / max(self.run.total_steps, step), 1.0), stage=1)
-
-    async def _reward(self, trajectory: Trajectory, stage: int) -> RewardResult:
-        reward = await self.reward.score(trajectory, stage)
-        return neutral(reward) if trajectory.stop_reason is StopReason.RETRIEVER_ERROR else reward
 
     def _response(
         self, trajectory: Trajectory, handed: float, metrics: dict[str, float], **echo: Any

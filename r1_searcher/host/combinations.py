@@ -70,7 +70,7 @@ def _discounts(setting: Setting, *names: str) -> bool:
 def _filters_by_a_range_of_another_reward(setting: Setting) -> bool:
     if not setting.flag("algo.dynamic_filtering_enable") or setting.given("algo.dynamic_filtering_range"):
         return False
-    return bool(setting.reward_url) or not within_unit_interval(setting.recipe.stages)
+    return bool(setting.reward_url) or not within_unit_interval(setting.recipe.rewards)
 
 
 def _corrects_documents(setting: Setting) -> bool:

@@ -18,6 +18,7 @@ from foundation.process import stop_with_parent
 from r1_searcher.host import cpu, progress_actor
 from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE
+from r1_searcher.run.reward_batch import PLUGINS_VARIABLE, PROTOCOL_VARIABLE, REWARD_VARIABLE
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
 
 PASSED_ON = ("WANDB_", "HF_", "RETRIEVER_", "MILVUS_", "OPENAI_", "SERPER_", "SERPAPI_", "TAVILY_", "WIKIPEDIA_")
@@ -39,8 +40,9 @@ def _run(arguments: Sequence[str]) -> None:
     recipe = run.recipe
     environment = worker_environment(Device(device)) | {
         ENVIRONMENT_VARIABLE: config,
-        "R1_SEARCHER_REWARD": recipe.reward,  # r1_searcher.reward_func, where it is the source of rewards
-        "R1_SEARCHER_PROTOCOL": recipe.protocol,
+        REWARD_VARIABLE: recipe.reward.name,  # for r1_searcher.reward_func, where the rewards come from it
+        PROTOCOL_VARIABLE: recipe.protocol.name,
+        PLUGINS_VARIABLE: os.pathsep.join(run.plugins),
     }
     os.environ.update(environment)
     cpu.install()

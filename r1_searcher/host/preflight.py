@@ -67,9 +67,9 @@ def check_batches(command: Command, rows: Sequence[QARow]) -> None:
 def check_prompt_lengths(recipe: Recipe, rows: Sequence[QARow], tokenizer: HFTokenizer) -> None:
     """Every prompt must leave room for one turn, and the chat template must show what the protocol needs."""
     limits = recipe.limits
-    documents_frame(recipe.protocol_spec, tokenizer)
+    documents_frame(recipe.protocol, tokenizer)
     for row in rows:
-        length = len(tokenizer.encode(render_prompt(recipe.protocol_spec, row, tokenizer)))
+        length = len(tokenizer.encode(render_prompt(recipe.protocol, row, tokenizer)))
         if length + limits.answer_tokens > limits.max_length:
             raise InputError(
                 f"the prompt of question {row.id!r} has {length} tokens, which leaves less than {limits.answer_tokens} "

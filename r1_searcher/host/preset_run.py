@@ -124,12 +124,12 @@ class PresetRun:
             if model == self.start_model:
                 make_base(self.preset)
             world = world_of(self.seed)
-            if Path(options.data).parent == world or not options.retriever_url:
+            if Path(options.data).parent == world or not options.search:
                 make_world(world, self.seed)
-            if not options.retriever_url and tiny.simulator is not None:
-                options.retriever_url = start_simulator(services, tiny.simulator, self.seed)
-            elif not options.retriever_url:
-                options.retriever_url = start_retriever(services, world)
+            if not options.search and tiny.simulator is not None:
+                options.search = start_simulator(services, tiny.simulator, self.seed)
+            elif not options.search:
+                options.search = start_retriever(services, world)
             yield
 
     def _model_is_there(self) -> bool:

@@ -20,7 +20,7 @@ def start(run: RunConfig) -> Any:
     return actor.remote(
         run.episodes_per_step * run.engines,
         run.total_steps,
-        run.recipe.switch_spec,
+        run.recipe.switch,
         RunFolder(Path(run.run_dir)).progress_file,
         run.first_step,
     )

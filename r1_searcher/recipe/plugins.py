@@ -1,15 +1,22 @@
-"""Systems of a user's own: a Python file that adds rows to the tables of protocols, rewards and recipes.
+"""Systems of a user's own: Python files or modules that add rows to the tables of protocols, rewards and recipes.
 
-`--plugin FILE` loads it before names are looked up, and the run's configuration carries its path, so that every
-process of a run (and the engines of other machines, where the file is at the same path) knows the same rows.
+Every command that takes a recipe, a protocol or a reward takes `--plugin`. A run's configuration and an evaluation's
+settings name the plugins, so that each process of a run (also on other machines, where they are at the same place) and
+each later look at it knows the same rows.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import importlib
 import importlib.util
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from foundation.errors import InputError
 from r1_searcher.episode.protocol import Protocol
@@ -18,19 +25,25 @@ from r1_searcher.recipe.recipe import RECIPES, Recipe
 from r1_searcher.reward.rewards import REWARDS, Reward
 
 _Row = TypeVar("_Row")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def register(*, protocol: Protocol | None = None, reward: Reward | None = None, recipe: Recipe | None = None) -> None:
-    """Add rows; a name that a table has already is refused, unless the row is the same.
+def register(recipe: Recipe | None = None, *, protocol: Protocol | None = None, reward: Reward | None = None) -> None:
+    """Add a system (a recipe, with its protocol and its rewards), or a protocol or a reward on its own.
+
+    A name that a table has already is refused, unless the row is the same.
 
     Raises:
         InputError: the name is taken.
     """
     if protocol is not None:
         _add("protocol", PROTOCOLS, protocol.name, protocol)
-    if reward is not None:
+    if reward is not None and "=" not in reward.name:  # a composed reward is known by its text
         _add("reward", REWARDS, reward.name, reward)
     if recipe is not None:
+        register(protocol=recipe.protocol)
+        for each in recipe.rewards:
+            register(reward=each)
         _add("recipe", RECIPES, recipe.name, recipe)
 
 
@@ -39,23 +52,64 @@ def _add(kind: str, table: dict[str, _Row], name: str, row: _Row) -> None:
         raise InputError(f"the {kind} {name!r} exists already; choose another name")
 
 
-def load_plugin(path: str | Path) -> None:
-    """Run a plugin file, once per process.
+def add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    """Give a command `--plugin`: each one is loaded as it is read; `options.plugins` names them for other processes."""
+    parser.add_argument(
+        "--plugin",
+        dest="plugins",
+        action=_Load,
+        default=(),
+        metavar="FILE",
+        help="Python file or module with systems of your own; may be repeated",
+    )
+
+
+class _Load(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            plugin = load_plugin(values)
+        except InputError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        setattr(namespace, self.dest, tuple(dict.fromkeys((*getattr(namespace, self.dest), plugin))))
+
+
+def load_plugin(plugin: str | Path) -> str:
+    """Run a plugin, a file (by its path) or an importable module (by its name), once per process.
+
+    Returns:
+        What another process on a machine with the same files can load it by.
 
     Raises:
-        InputError: the file is missing, or fails; the message names the error.
+        InputError: there is no such file or module, or it fails; the message names the error.
     """
-    file = Path(path).resolve()
-    name = f"r1_searcher_plugin_{file.stem}"
-    if getattr(sys.modules.get(name), "__file__", None) == str(file):
-        return
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise InputError(f"plugin not found: {file} (expected a Python file)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    file = Path(plugin).resolve()
+    if not file.is_file() and _MODULE.fullmatch(str(plugin)) and file.suffix != ".py":
+        _run(str(plugin), lambda: importlib.import_module(str(plugin)))
+        return str(plugin)
+    name = f"r1_searcher_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None or not file.is_file():
+            raise InputError(f"plugin not found: {plugin} (expected a Python file, or the name of a module)")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        _run(name, partial(spec.loader.exec_module, module), shown=str(file))
+    return str(file)
+
+
+def _run(name: str, load: Callable[[], object], shown: str = "") -> None:
     try:
-        spec.loader.exec_module(module)
+        load()
+    except ModuleNotFoundError as error:
+        sys.modules.pop(name, None)
+        raise InputError(
+            f"plugin {shown or name}: there is no module {error.name!r} (is its folder on PYTHONPATH?)"
+        ) from error
     except Exception as error:
-        del sys.modules[name]
-        raise InputError(f"the plugin {file} fails: {type(error).__name__}: {error}") from error
+        sys.modules.pop(name, None)
+        raise InputError(f"the plugin {shown or name} fails: {type(error).__name__}: {error}") from error

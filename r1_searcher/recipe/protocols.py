@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foundation.errors import InputError
-from r1_searcher.episode.protocol import Protocol, Tags, Tool
+from r1_searcher.episode.protocol import Protocol, Tags, Tool, prompt_text
+from r1_searcher.reward import rules_deep_researcher, rules_r1_searcher, rules_research, rules_search_r1
 
 # Tags, wrapping and query clean-up as R1-Searcher's rollout does them: the environment's text is
 # "\n\n<|begin_of_documents|>\n(1)...\n(2)...\n<|end_of_documents|>\n\n", the word None stands for no result, a query
 # loses its double quotes, and a malformed action ends the episode.
 R1_SEARCHER_BASE = Protocol(
     name="r1_searcher.base",
-    prompt="r1_searcher_base.txt",
+    prompt=prompt_text("r1_searcher_base.txt"),
     query=Tags("<|begin_of_query|>", "<|end_of_query|>"),
     documents=Tags("<|begin_of_documents|>", "<|end_of_documents|>"),
     answer=Tags("<answer>", "</answer>"),
@@ -26,13 +27,14 @@ R1_SEARCHER_BASE = Protocol(
     after_documents="<|end_of_documents|>\n\n",
     no_documents="None",
     query_strip='"',
+    format=rules_r1_searcher.RULES,
 )
 
 R1_SEARCHER_CHAT = replace(
     R1_SEARCHER_BASE,
     name="r1_searcher.chat",
-    prompt="r1_searcher_chat_user.txt",
-    system_prompt="r1_searcher_chat_system.txt",
+    prompt=prompt_text("r1_searcher_chat_user.txt"),
+    system_prompt=prompt_text("r1_searcher_chat_system.txt"),
     chat=True,
     prefill="<think>",
 )
@@ -41,7 +43,7 @@ R1_SEARCHER_CHAT = replace(
 R1_SEARCHER_TINY = replace(
     R1_SEARCHER_BASE,
     name="r1_searcher.tiny",
-    prompt="r1_searcher_tiny.txt",
+    prompt=prompt_text("r1_searcher_tiny.txt"),
     passage_format="({rank}) {text}\n",
 )
 
@@ -50,7 +52,7 @@ R1_SEARCHER_TINY = replace(
 # of a wiki-18 passage, with the quotation marks that it has there.
 SEARCH_R1 = Protocol(
     name="search_r1",
-    prompt="search_r1.txt",
+    prompt=prompt_text("search_r1.txt"),
     query=Tags("<search>", "</search>"),
     documents=Tags("<information>", "</information>"),
     answer=Tags("<answer>", "</answer>"),
@@ -61,16 +63,18 @@ SEARCH_R1 = Protocol(
     after_documents="</information>\n\n",
     chat=True,
     stops_at_answer=True,
+    forgiving=True,
     feedback="\nThat was not a valid action. To search, I have to put the query between <search> and </search>; "
     "to answer, I have to put the answer between <answer> and </answer>. I will try again.\n",
     ends_with_question_mark=True,
+    format=rules_search_r1.RULES,
 )
 
 # ReSearch generates on after text that is no search, and sends an empty query where the opening tag is missing; here
 # such a turn is not searched for, and generation continues anyway.
 RESEARCH_BASE = Protocol(
     name="research.base",
-    prompt="research_base.txt",
+    prompt=prompt_text("research_base.txt"),
     query=Tags("<search>", "</search>"),
     documents=Tags("<result>", "</result>"),
     answer=Tags("<answer>", "</answer>"),
@@ -81,14 +85,15 @@ RESEARCH_BASE = Protocol(
     after_documents="\n</result>",
     boxed=True,
     first_answer=True,
-    feedback="",
+    forgiving=True,
+    format=rules_research.RULES,
 )
 
 RESEARCH_CHAT = replace(
     RESEARCH_BASE,
     name="research.chat",
-    prompt="question.txt",
-    system_prompt="research_chat_system.txt",
+    prompt=prompt_text("question.txt"),
+    system_prompt=prompt_text("research_chat_system.txt"),
     chat=True,
 )
 
@@ -118,8 +123,8 @@ BROWSE = Tool(
 # of a Python list; here the tool message is cut out of the template once, results are JSON, and sampled ids stay.
 DEEP_RESEARCHER = Protocol(
     name="deep_researcher",
-    prompt="question.txt",
-    system_prompt="deep_researcher_system.txt",
+    prompt=prompt_text("question.txt"),
+    system_prompt=prompt_text("deep_researcher_system.txt"),
     query=Tags("<tool_call>", "</tool_call>"),
     documents=Tags("<tool_response>", "</tool_response>"),
     answer=Tags("<answer>", "</answer>"),
@@ -129,6 +134,7 @@ DEEP_RESEARCHER = Protocol(
     first_answer=True,
     stops_at_query=False,
     tools=(WEB_SEARCH, BROWSE),
+    format=rules_deep_researcher.RULES,
 )
 DEEP_RESEARCHER_RAG = replace(DEEP_RESEARCHER, name="deep_researcher.rag", tools=(WEB_SEARCH,))
 
@@ -138,7 +144,7 @@ def _tiny(protocol: Protocol) -> Protocol:
     return replace(
         protocol,
         name=f"{protocol.name.split('.')[0]}.tiny",
-        prompt="tiny.txt",
+        prompt=prompt_text("tiny.txt"),
         chat=False,
         system_prompt="",
         passage_format="({rank}) {text}",

@@ -15,94 +15,105 @@ from typing import Any
 from foundation.errors import InputError
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.protocol import Protocol
-from r1_searcher.recipe.protocols import find_protocol
+from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.recipe.schedule import Switch
-from r1_searcher.reward.rewards import Reward, find_reward
+from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Protocol × reward × limits, by name."""
+    """A system: protocol × reward × limits."""
 
     name: str
-    protocol: str
-    reward: str
+    protocol: Protocol
+    reward: Reward
     limits: Limits
     train_on_documents: bool = False
     """True trains retrieved tokens as if the policy had written them: the ablation that shows what the mask does."""
-    then_reward: str = ""
-    """Reward of a second stage in the same run; empty: there is one stage."""
-    switch: str = ""
-    """When the second stage begins, as `Switch.parse` reads it."""
-    prompt: str = ""
-    """A user's text instead of the protocol's prompt, with `{question}` in it."""
-    system_prompt: str = ""
-    """A user's text instead of the protocol's system message."""
+    then_reward: Reward | None = None
+    """Reward of a second stage in the same run; None: there is one stage."""
+    switch: Switch | None = None
+    """When the second stage begins."""
 
     def __post_init__(self) -> None:
-        find_protocol(self.protocol)
-        find_reward(self.reward)
-        if bool(self.then_reward) != bool(self.switch):
+        if (self.then_reward is None) != (self.switch is None):
+            second = "" if self.then_reward is None else self.then_reward.name
             raise InputError(
-                f"a second reward and the switch to it belong together; found {self.then_reward!r} and {self.switch!r}"
+                "a second reward and the switch to it belong together; "
+                f"found {second!r} and {'' if self.switch is None else str(self.switch)!r}"
             )
-        if self.then_reward:
-            find_reward(self.then_reward)
-            Switch.parse(self.switch)
-        if self.prompt and self.prompt.count("{question}") != 1:
-            raise InputError(f"a prompt must hold {{question}} once, found it {self.prompt.count('{question}')} times")
 
     def with_prompts(self, prompt_file: Path | None, system_prompt_file: Path | None = None) -> Recipe:
         """The recipe with the texts of these files; without a file it keeps its own.
 
         Raises:
-            InputError: a file cannot be read, or holds no `{question}`.
+            InputError: a file cannot be read, or does not hold `{question}` once.
         """
-        prompt = _text_of(prompt_file) if prompt_file else self.prompt
-        system = _text_of(system_prompt_file) if system_prompt_file else self.system_prompt
-        return dataclasses.replace(self, prompt=prompt, system_prompt=system)
+        prompt = _text_of(prompt_file) if prompt_file else self.protocol.prompt
+        system_prompt = _text_of(system_prompt_file) if system_prompt_file else self.protocol.system_prompt
+        protocol = dataclasses.replace(self.protocol, prompt=prompt, system_prompt=system_prompt)
+        return dataclasses.replace(self, protocol=protocol)
 
     @property
-    def protocol_spec(self) -> Protocol:
-        """The protocol itself."""
-        protocol = find_protocol(self.protocol)
-        return dataclasses.replace(
-            protocol,
-            prompt_override=self.prompt or protocol.prompt_override,
-            system_override=self.system_prompt or protocol.system_override,
-        )
+    def own_prompts(self) -> dict[str, str]:
+        """`prompt` and `system_prompt` where they are not the texts of the protocol of this name."""
+        published = find_protocol(self.protocol.name)
+        texts = {name: getattr(self.protocol, name) for name in ("prompt", "system_prompt")}
+        return {name: text for name, text in texts.items() if text != getattr(published, name)}
 
     @property
-    def switch_spec(self) -> Switch | None:
-        """The switch to the second stage, where there is one."""
-        return Switch.parse(self.switch) if self.switch else None
-
-    @property
-    def reward_spec(self) -> Reward:
-        """The reward itself; of two stages, the first one's."""
-        return self.stages[0]
-
-    @property
-    def stages(self) -> tuple[Reward, ...]:
+    def rewards(self) -> tuple[Reward, ...]:
         """The rewards of all stages, in order."""
-        names = [self.reward, self.then_reward] if self.then_reward else [self.reward]
-        return tuple(find_reward(name, self.protocol) for name in names)
+        return (self.reward,) if self.then_reward is None else (self.reward, self.then_reward)
 
     def to_mapping(self) -> dict[str, Any]:
-        """As JSON; `from_mapping` reads it back."""
-        return dataclasses.asdict(self)
+        """As JSON: protocol and rewards by name, texts of the user's own in full; `from_mapping` reads it back."""
+        return {
+            "name": self.name,
+            "protocol": self.protocol.name,
+            "reward": self.reward.name,
+            "limits": dataclasses.asdict(self.limits),
+            "train_on_documents": self.train_on_documents,
+            "then_reward": "" if self.then_reward is None else self.then_reward.name,
+            "switch": "" if self.switch is None else str(self.switch),
+            "prompt": "",
+            "system_prompt": "",
+            **self.own_prompts,
+        }
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Recipe:
-        """The recipe that `to_mapping` wrote."""
-        return cls(**{**mapping, "limits": Limits(**mapping["limits"])})
+        """The recipe that `to_mapping` wrote.
+
+        Raises:
+            InputError: its protocol or a reward is not known here.
+        """
+        published = find_protocol(mapping["protocol"])
+        protocol = dataclasses.replace(
+            published,
+            prompt=mapping.get("prompt") or published.prompt,
+            system_prompt=mapping.get("system_prompt") or published.system_prompt,
+        )
+        then_reward, switch = mapping.get("then_reward"), mapping.get("switch")
+        return cls(
+            name=mapping["name"],
+            protocol=protocol,
+            reward=find_reward(mapping["reward"]),
+            limits=Limits(**mapping["limits"]),
+            train_on_documents=mapping.get("train_on_documents", False),
+            then_reward=find_reward(then_reward) if then_reward else None,
+            switch=Switch.parse(switch) if switch else None,
+        )
 
 
 def _text_of(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the prompt file {file}: {error}") from error
+    if not text:
+        raise InputError(f"the prompt file {file} is empty; leave the option out to keep the protocol's own text")
+    return text
 
 
 # R1-Searcher's rollout: 8 searches, 512 new tokens per turn, top-k 3. Its code checks no total length; 8 blocks of
@@ -127,36 +138,43 @@ _DEEP_RESEARCHER = Limits(max_searches=9, turn_tokens=2000, max_length=32768, to
 _TINY_TOOLS = dataclasses.replace(_TINY, turn_tokens=64, max_length=512)
 
 _ROWS = (
-    Recipe("r1_searcher.base.stage1", "r1_searcher.base", "r1_searcher.stage1", _R1_SEARCHER),
-    Recipe("r1_searcher.base.stage2", "r1_searcher.base", "r1_searcher.stage2", _R1_SEARCHER),
-    Recipe("r1_searcher.chat.stage1", "r1_searcher.chat", "r1_searcher.stage1", _R1_SEARCHER),
-    Recipe("r1_searcher.chat.stage2", "r1_searcher.chat", "r1_searcher.stage2", _R1_SEARCHER),
+    Recipe("r1_searcher.base.stage1", PROTOCOLS["r1_searcher.base"], REWARDS["r1_searcher.stage1"], _R1_SEARCHER),
+    Recipe("r1_searcher.base.stage2", PROTOCOLS["r1_searcher.base"], REWARDS["r1_searcher.stage2"], _R1_SEARCHER),
+    Recipe("r1_searcher.chat.stage1", PROTOCOLS["r1_searcher.chat"], REWARDS["r1_searcher.stage1"], _R1_SEARCHER),
+    Recipe("r1_searcher.chat.stage2", PROTOCOLS["r1_searcher.chat"], REWARDS["r1_searcher.stage2"], _R1_SEARCHER),
     # Both stages in one run; how long the rates must hold is ours, no paper has this.
     Recipe(
         "r1_searcher.base.auto",
-        "r1_searcher.base",
-        "r1_searcher.stage1",
+        PROTOCOLS["r1_searcher.base"],
+        REWARDS["r1_searcher.stage1"],
         _R1_SEARCHER,
-        then_reward="r1_searcher.stage2",
-        switch="held:3",
-    ),  # fmt: skip
-    Recipe("search_r1", "search_r1", "search_r1.em", _SEARCH_R1),
-    Recipe("search_r1.format", "search_r1", "search_r1.format", _SEARCH_R1),
-    Recipe("research.base", "research.base", "research.code", _RESEARCH),
-    Recipe("research.chat", "research.chat", "research.code", _RESEARCH),
-    Recipe("zerosearch", "zerosearch", "zerosearch.f1", _ZEROSEARCH),
-    Recipe("deep_researcher", "deep_researcher", "deep_researcher.set_f1", _DEEP_RESEARCHER),
-    Recipe("deep_researcher.rag", "deep_researcher.rag", "deep_researcher.set_f1", _DEEP_RESEARCHER),
-    Recipe("tiny.stage1", "r1_searcher.tiny", "r1_searcher.stage1", _TINY),
-    Recipe("tiny.stage2", "r1_searcher.tiny", "r1_searcher.stage2", _TINY),
-    Recipe(
-        "tiny.auto", "r1_searcher.tiny", "r1_searcher.stage1", _TINY, then_reward="r1_searcher.stage2", switch="held:3"
+        then_reward=REWARDS["r1_searcher.stage2"],
+        switch=Switch(held=3),
     ),
-    Recipe("tiny.search_r1", "search_r1.tiny", "search_r1.em", _TINY),
-    Recipe("tiny.search_r1.format", "search_r1.tiny", "search_r1.format", _TINY),
-    Recipe("tiny.research", "research.tiny", "research.code", _TINY),
-    Recipe("tiny.zerosearch", "zerosearch.tiny", "zerosearch.f1", _TINY),
-    Recipe("tiny.deep_researcher", "deep_researcher.tiny", "deep_researcher.set_f1", _TINY_TOOLS),
+    Recipe("search_r1", PROTOCOLS["search_r1"], REWARDS["search_r1.em"], _SEARCH_R1),
+    Recipe("search_r1.format", PROTOCOLS["search_r1"], REWARDS["search_r1.format"], _SEARCH_R1),
+    Recipe("research.base", PROTOCOLS["research.base"], REWARDS["research.code"], _RESEARCH),
+    Recipe("research.chat", PROTOCOLS["research.chat"], REWARDS["research.code"], _RESEARCH),
+    Recipe("zerosearch", PROTOCOLS["zerosearch"], REWARDS["zerosearch.f1"], _ZEROSEARCH),
+    Recipe("deep_researcher", PROTOCOLS["deep_researcher"], REWARDS["deep_researcher.set_f1"], _DEEP_RESEARCHER),
+    Recipe(
+        "deep_researcher.rag", PROTOCOLS["deep_researcher.rag"], REWARDS["deep_researcher.set_f1"], _DEEP_RESEARCHER
+    ),
+    Recipe("tiny.stage1", PROTOCOLS["r1_searcher.tiny"], REWARDS["r1_searcher.stage1"], _TINY),
+    Recipe("tiny.stage2", PROTOCOLS["r1_searcher.tiny"], REWARDS["r1_searcher.stage2"], _TINY),
+    Recipe(
+        "tiny.auto",
+        PROTOCOLS["r1_searcher.tiny"],
+        REWARDS["r1_searcher.stage1"],
+        _TINY,
+        then_reward=REWARDS["r1_searcher.stage2"],
+        switch=Switch(held=3),
+    ),
+    Recipe("tiny.search_r1", PROTOCOLS["search_r1.tiny"], REWARDS["search_r1.em"], _TINY),
+    Recipe("tiny.search_r1.format", PROTOCOLS["search_r1.tiny"], REWARDS["search_r1.format"], _TINY),
+    Recipe("tiny.research", PROTOCOLS["research.tiny"], REWARDS["research.code"], _TINY),
+    Recipe("tiny.zerosearch", PROTOCOLS["zerosearch.tiny"], REWARDS["zerosearch.f1"], _TINY),
+    Recipe("tiny.deep_researcher", PROTOCOLS["deep_researcher.tiny"], REWARDS["deep_researcher.set_f1"], _TINY_TOOLS),
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}

@@ -47,6 +47,14 @@ class Switch:
             raise InputError(f"a switch is one of {_KINDS}; found {text!r}") from error
         return switch.checked(text)
 
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        if not self.held:
+            return f"step:{self.step}" if self.step else f"fraction:{self.fraction:g}"
+        thresholds = {"retrieval": self.retrieval, "format": self.format}
+        changed = [f",{name}={value:g}" for name, value in thresholds.items() if value != getattr(Switch, name)]
+        return f"held:{self.held}{''.join(changed)}"
+
     def checked(self, text: str) -> Switch:
         """The switch itself. Raises `InputError` where it could never take place."""
         if (

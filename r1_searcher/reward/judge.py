@@ -10,11 +10,12 @@ import asyncio
 import hashlib
 import json
 import re
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from foundation.chat import ChatReply
 from foundation.errors import OutsideFailure, TimedOut
@@ -128,7 +129,7 @@ def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
             continue  # of another version; the case is asked again
 
 
-class ChatModel(Protocol):
+class ChatModel(typing.Protocol):
     """What a judge asks: `foundation.chat.OpenAIEndpoint`."""
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:

@@ -25,7 +25,7 @@ class Normalizer:
     """How an answer is reduced to words before it is compared; each lower-cases and collapses whitespace."""
 
     name: str
-    source: str
+    citation: str
     punctuation: str
     """What each punctuation character (ASCII, the underscore included) becomes: a space, or nothing."""
     extra_punctuation: str = ""
@@ -38,15 +38,15 @@ class Normalizer:
 
 R1_SEARCHER = Normalizer(
     name="r1_searcher",
-    source="R1-Searcher, evaluation and reward servers",
+    citation="R1-Searcher, evaluation and reward servers",
     punctuation=" ",
     extra_punctuation="‘’´`",
     maps_true_false=True,
 )
-SQUAD = Normalizer(name="squad", source="SQuAD v1.1; Search-R1, ReSearch, ZeroSearch", punctuation="")
+SQUAD = Normalizer(name="squad", citation="SQuAD v1.1; Search-R1, ReSearch, ZeroSearch", punctuation="")
 DEEP_RESEARCHER = Normalizer(
     name="deep_researcher",
-    source="DeepResearcher, format_and_f1.py",
+    citation="DeepResearcher, format_and_f1.py",
     punctuation=" ",
     removes_articles=False,
 )

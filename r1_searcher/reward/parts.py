@@ -16,84 +16,84 @@ from r1_searcher.reward.metrics import METRICS, SQUAD, normalize_answer
 
 
 @dataclass(frozen=True)
-class Judged:
+class CheckedEpisode:
     """A finished episode, and which of its reward's format rules it kept (each is checked once)."""
 
     trajectory: Trajectory
     protocol: Protocol
     rules: Mapping[str, bool]
-    verdict: bool | None = None
+    judged_right: bool | None = None
     """What a language model as judge says of the answer; None where none was asked, or it gave no verdict."""
 
 
-Part = Callable[[Judged], float]
+Part = Callable[[CheckedEpisode], float]
 
 
-def retrieved(judged: Judged) -> float:
+def retrieved(episode: CheckedEpisode) -> float:
     """1 where at least one search brought documents back into the context."""
-    return float(judged.trajectory.n_searches >= 1)
+    return float(episode.trajectory.n_searches >= 1)
 
 
 def answer_score(metric: str) -> Part:
     """A metric of `METRICS` on the recorded answer; 0 without one."""
     score = METRICS[metric]
-    return lambda judged: score(judged.trajectory.answer, judged.trajectory.row.answers)
+    return lambda episode: score(episode.trajectory.answer, episode.trajectory.row.answers)
 
 
 def plus_or_minus(part: Part) -> Part:
     """1 where the part is 1, else -1."""
-    return lambda judged: 1.0 if part(judged) == 1.0 else -1.0
+    return lambda episode: 1.0 if part(episode) == 1.0 else -1.0
 
 
 def keeps(rules: Iterable[str] = ()) -> Part:
     """The part that is 1 where these rules are kept; without names, all of the reward's."""
     names = tuple(rules)
-    return lambda judged: float(all(judged.rules[name] for name in names or judged.rules))
+    return lambda episode: float(all(episode.rules[name] for name in names or episode.rules))
 
 
 def breaks(rules: Iterable[str] = ()) -> Part:
     """The part that is 1 where at least one of these rules is broken, however many are."""
     kept = keeps(rules)
-    return lambda judged: 1.0 - kept(judged)
+    return lambda episode: 1.0 - kept(episode)
 
 
 def gated(part: Part) -> Part:
     """The part where every rule of the reward is kept, else 0."""
     kept = keeps()
-    return lambda judged: part(judged) if kept(judged) else 0.0
+    return lambda episode: part(episode) if kept(episode) else 0.0
 
 
-def evidence(judged: Judged) -> float:
+def evidence(episode: CheckedEpisode) -> float:
     """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
 
     Rewards finding the fact apart from reading it. A gold that is just yes or no would occur anywhere and does not
     count.
     """
-    row = judged.trajectory.row
+    row = episode.trajectory.row
     wanted = {normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles)} - {"yes", "no", ""}
-    blocks = judged.trajectory.of_kind(SpanKind.DOCUMENTS)
-    shown = " ".join(passage_text(judged.protocol, block.text) for block in blocks)
+    blocks = episode.trajectory.of_kind(SpanKind.DOCUMENTS)
+    shown = " ".join(passage_text(episode.protocol, block.text) for block in blocks)
     words = f" {normalize_answer(shown, SQUAD)} "
     return float(any(f" {text} " in words for text in wanted))
 
 
-def searches(judged: Judged) -> float:
+def searches(episode: CheckedEpisode) -> float:
     """Number of searches; with a small negative weight, a price per search."""
-    return float(judged.trajectory.n_searches)
+    return float(episode.trajectory.n_searches)
 
 
-def verdict(judged: Judged) -> float:
+def judged_right(episode: CheckedEpisode) -> float:
     """1 where the judge calls the answer right; without a verdict, cover-EM stands in for it.
 
     A judge that fails must neither stop a run nor count as a wrong answer.
     """
-    if judged.verdict is None:
-        return METRICS["r1_searcher.cover_em"](judged.trajectory.answer, judged.trajectory.row.answers)
-    return float(judged.verdict)
+    if episode.judged_right is None:
+        return METRICS["r1_searcher.cover_em"](episode.trajectory.answer, episode.trajectory.row.answers)
+    return float(episode.judged_right)
 
 
 PARTS: dict[str, Part] = {
-    "judge": verdict,
+    "judge": judged_right,
     "retrieved": retrieved,
     "evidence": evidence,
     "searches": searches,

@@ -7,29 +7,27 @@ A part and a rule are plain functions; a reward is a value that names and weighs
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from foundation.errors import InputError
-from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.episode.trajectory import StopReason, Trajectory
-from r1_searcher.reward import rules_deep_researcher as deep_researcher_rules
 from r1_searcher.reward import rules_r1_searcher_code as published
 from r1_searcher.reward import rules_research as research_rules
 from r1_searcher.reward import rules_search_r1 as search_r1_rules
 from r1_searcher.reward.parts import (
     PARTS,
-    Judged,
+    CheckedEpisode,
     Part,
     answer_score,
     breaks,
     gated,
+    judged_right,
     keeps,
     plus_or_minus,
     retrieved,
-    verdict,
 )
-from r1_searcher.reward.rules_r1_searcher import FORMAT_RULES, Rule, check
 
 
 @dataclass(frozen=True)
@@ -69,52 +67,52 @@ class WeightedPart:
 
 @dataclass(frozen=True)
 class Reward:
-    """A weighted sum of named parts, with the format rules that are reported beside it."""
+    """A weighted sum of named parts."""
 
     name: str
-    source: str
+    citation: str
     """Where it is published, and how it differs."""
     parts: Mapping[str, WeightedPart]
-    rules: Mapping[str, Rule] = field(default_factory=lambda: FORMAT_RULES)
+    rules: Mapping[str, Rule] | None = None
+    """Rules of its own, of a reward that mirrors published code; None: the format of the protocol it is used with."""
+
+    def rules_under(self, protocol: Protocol) -> Mapping[str, Rule]:
+        """The format rules of episodes in this protocol."""
+        return protocol.format if self.rules is None else self.rules
 
     @property
     def asks_judge(self) -> bool:
         """Whether a part is the verdict of a language model."""
-        return any(weighted.part is verdict for weighted in self.parts.values())
+        return any(weighted.part is judged_right for weighted in self.parts.values())
 
 
 def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:
     """The reward of one episode; `judged_right` is the judge's verdict for a reward that asks one.
 
-    An episode that ended in RETRIEVER_ERROR gets the neutral reward: total 0, every part 0, every rule kept.
+    An episode that ended in RETRIEVER_ERROR gets the neutral reward, see `neutral`.
+    """
+    rules = reward.rules_under(protocol)
+    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+        return neutral(reward.parts, rules)
+    kept = {name: rule(trajectory, protocol) for name, rule in rules.items()}
+    episode = CheckedEpisode(trajectory, protocol, kept, judged_right)
+    # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
+    parts = {name: weighted.weight * weighted.part(episode) + 0.0 for name, weighted in reward.parts.items()}
+    return RewardResult(sum(parts.values()), parts, kept)
+
+
+def neutral(parts: Iterable[str], rules: Iterable[str]) -> RewardResult:
+    """The reward of an episode whose search failed: total 0, every part 0, every rule kept.
+
     Nothing of it counts for or against the policy; the executor masks its tokens and logs its stop reason.
     """
-    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
-        return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True))
-    judged = Judged(trajectory, protocol, check(reward.rules, trajectory, protocol), judged_right)
-    # "+ 0.0": a negative weight on a part of 0 would be logged as -0.0.
-    parts = {name: weighted.weight * weighted.part(judged) + 0.0 for name, weighted in reward.parts.items()}
-    return RewardResult(sum(parts.values()), parts, judged.rules)
+    return RewardResult(0.0, dict.fromkeys(parts, 0.0), dict.fromkeys(rules, True))
 
 
-def neutral(reward: RewardResult) -> RewardResult:
-    """The reward that says nothing about the policy, with the same parts and rules."""
-    return RewardResult(0.0, dict.fromkeys(reward.parts, 0.0), dict.fromkeys(reward.rules, True), reward.notes)
-
-
-_RULES: Mapping[str, Mapping[str, Rule]] = {
-    "search_r1": search_r1_rules.RULES,
-    "zerosearch": search_r1_rules.RULES,
-    "research": research_rules.RULES,
-    "deep_researcher": deep_researcher_rules.RULES,
-}
-"""Format rules by the first word of a protocol's name; of the others, R1-Searcher's."""
-
-
-def compose(text: str, protocol: str = "") -> Reward:
+def compose(text: str) -> Reward:
     """The reward `part=weight,part=weight,…` over `PARTS`.
 
-    `format_kept` and `format_broken` are about the rules of the protocol's system.
+    `format_kept` and `format_broken` are about the format of the protocol that it is used with.
 
     Raises:
         InputError: an unknown part, a weight that is no number, or weights that are all 0.
@@ -129,8 +127,7 @@ def compose(text: str, protocol: str = "") -> Reward:
         parts[name] = WeightedPart(_weight(weight, text), PARTS[name])
     if not any(weighted.weight for weighted in parts.values()):
         raise InputError(f"the reward {text!r} is 0 for every episode: at least one weight must not be 0")
-    rules = _RULES.get(protocol.partition(".")[0], FORMAT_RULES)
-    return Reward(name=text, source="composed by the user", parts=parts, rules=rules)
+    return Reward(name=text, citation="composed by the user", parts=parts)
 
 
 def _weight(written: str, text: str) -> float:
@@ -143,14 +140,14 @@ def _weight(written: str, text: str) -> float:
     return weight
 
 
-def find_reward(name: str, protocol: str = "") -> Reward:
-    """The reward of this name, or the one composed for a protocol where the name holds `=`.
+def find_reward(name: str) -> Reward:
+    """The reward of this name, or the one that is composed by it where it holds `=`.
 
     Raises:
         InputError: naming the known ones.
     """
     if "=" in name:
-        return compose(name, protocol)
+        return compose(name)
     if name not in REWARDS:
         raise InputError(f"unknown reward {name!r}; known: {', '.join(REWARDS)}")
     return REWARDS[name]
@@ -159,17 +156,17 @@ def find_reward(name: str, protocol: str = "") -> Reward:
 _ROWS = (
     Reward(
         name="r1_searcher.stage1",
-        source="R1-Searcher, paper, stage 1: 0.5 for retrieving, 0.5 for format. 0..1",
+        citation="R1-Searcher, paper, stage 1: 0.5 for retrieving, 0.5 for format. 0..1",
         parts={"retrieval": WeightedPart(0.5, retrieved), "format": WeightedPart(0.5, keeps())},
     ),
     Reward(
         name="r1_searcher.stage2",
-        source="R1-Searcher, paper, stage 2: F1 of the answer, -2 once if any format rule is broken. -2..1",
+        citation="R1-Searcher, paper, stage 2: F1 of the answer, -2 once if any format rule is broken. -2..1",
         parts={"answer": WeightedPart(1.0, answer_score("r1_searcher.f1")), "format": WeightedPart(-2.0, breaks())},
     ),
     Reward(
         name="r1_searcher.stage2_em",
-        source="R1-Searcher, paper, ablation of the answer reward: +-1 for exact match. -3..1",
+        citation="R1-Searcher, paper, ablation of the answer reward: +-1 for exact match. -3..1",
         parts={
             "answer": WeightedPart(1.0, plus_or_minus(answer_score("r1_searcher.em"))),
             "format": WeightedPart(-2.0, breaks()),
@@ -177,7 +174,7 @@ _ROWS = (
     ),
     Reward(
         name="r1_searcher.stage2_cover_em",
-        source="R1-Searcher, paper, ablation of the answer reward: cover-EM. -2..1",
+        citation="R1-Searcher, paper, ablation of the answer reward: cover-EM. -2..1",
         parts={
             "answer": WeightedPart(1.0, answer_score("r1_searcher.cover_em")),
             "format": WeightedPart(-2.0, breaks()),
@@ -185,7 +182,7 @@ _ROWS = (
     ),
     Reward(
         name="r1_searcher.base_code",
-        source="R1-Searcher, reward_server_qwen_zero.py: stage 2 with rules on the whole completion. -2..1",
+        citation="R1-Searcher, reward_server_qwen_zero.py: stage 2 with rules on the whole completion. -2..1",
         parts={
             "answer": WeightedPart(1.0, published.answer_f1),
             "format": WeightedPart(-2.0, breaks()),
@@ -194,7 +191,7 @@ _ROWS = (
     ),
     Reward(
         name="r1_searcher.llama_stage1_code",
-        source="R1-Searcher, reward_server_llama_stage1.py: +-1 for cover-EM (not in the paper), "
+        citation="R1-Searcher, reward_server_llama_stage1.py: +-1 for cover-EM (not in the paper), "
         "0.5 for retrieving, 0.5 for think and answer tags. -1..2",
         parts={
             "answer": WeightedPart(1.0, published.answer_covered),
@@ -205,7 +202,7 @@ _ROWS = (
     ),
     Reward(
         name="r1_searcher.llama_stage2_code",
-        source="R1-Searcher, reward_server_llama_stage2.py: F1, -1 (paper: -2) if a check fails. -1..1",
+        citation="R1-Searcher, reward_server_llama_stage2.py: F1, -1 (paper: -2) if a check fails. -1..1",
         parts={
             "answer": WeightedPart(1.0, published.answer_f1),
             "format": WeightedPart(-1.0, breaks()),
@@ -214,48 +211,41 @@ _ROWS = (
     ),
     Reward(
         name="search_r1.em",
-        source="Search-R1, qa_em.py: exact match after SQuAD's normalisation, any gold. 0..1",
+        citation="Search-R1, qa_em.py: exact match after SQuAD's normalisation, any gold. 0..1",
         parts={"answer": WeightedPart(1.0, answer_score("squad.em"))},
-        rules=search_r1_rules.RULES,
     ),
     Reward(
         name="search_r1.format",
-        source="Search-R1, qa_em_format.py with the v0.3 scripts' values (structure 0.2, final 0.1, retrieval 0). 0..1",
+        citation="Search-R1, qa_em_format.py with the values of v0.3 (structure 0.2, final 0.1, retrieval 0). 0..1",
         parts={"outcome": WeightedPart(1.0, search_r1_rules.outcome(structure=0.2, final=0.1, retrieval=0.0))},
-        rules=search_r1_rules.RULES,
     ),
     Reward(
         name="research.code",
-        source="ReSearch, re_search.py: 0 for a bad format or a cut episode, else F1, else 0.1. 0..1",
+        citation="ReSearch, re_search.py: 0 for a bad format or a cut episode, else F1, else 0.1. 0..1",
         parts={"outcome": WeightedPart(1.0, research_rules.code_outcome)},
-        rules=research_rules.RULES,
     ),
     Reward(
         name="research.paper",
-        source="ReSearch, paper: F1 whatever the format where it is above 0, else 0.1 for a good format. 0..1",
+        citation="ReSearch, paper: F1 whatever the format where it is above 0, else 0.1 for a good format. 0..1",
         parts={"outcome": WeightedPart(1.0, research_rules.paper_outcome)},
-        rules=research_rules.RULES,
     ),
     Reward(
         name="zerosearch.f1",
-        source="ZeroSearch: F1 after SQuAD's normalisation, no format reward. 0..1",
+        citation="ZeroSearch: F1 after SQuAD's normalisation, no format reward. 0..1",
         parts={"answer": WeightedPart(1.0, answer_score("squad.f1"))},
-        rules=search_r1_rules.RULES,
     ),
     Reward(
         name="zerosearch.containment",
-        source="ZeroSearch's 'EM': a gold is a substring of the answer. 0..1",
+        citation="ZeroSearch's 'EM': a gold is a substring of the answer. 0..1",
         parts={"answer": WeightedPart(1.0, answer_score("squad.substring"))},
-        rules=search_r1_rules.RULES,
     ),
     Reward(
         name="deep_researcher.set_f1",
-        source="DeepResearcher, format_and_f1.py: F1 over sets of words, -1 for a bad format. -1..1",
+        citation="DeepResearcher, format_and_f1.py: F1 over sets of words, -1 for a bad format. -1..1",
         parts={
             "answer": WeightedPart(1.0, gated(answer_score("deep_researcher.set_f1"))),
             "format": WeightedPart(-1.0, breaks()),
         },
-        rules=deep_researcher_rules.RULES,
     ),
 )
 

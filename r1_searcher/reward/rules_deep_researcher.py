@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from r1_searcher.episode.protocol import Protocol, Tags
+from r1_searcher.episode.protocol import Protocol, Rule, Tags
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
-from r1_searcher.reward.rules_r1_searcher import Rule
 
 
 def balanced_tool_calls(trajectory: Trajectory, protocol: Protocol) -> bool:

@@ -8,13 +8,11 @@ policy 2 points.) A rule is true where it is kept; tags come from the protocol.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from r1_searcher.episode.parsing import last_between
-from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
-
-Rule = Callable[[Trajectory, Protocol], bool]
 
 MAX_ANSWER_WORDS = 10
 _ROLE_WORDS = ("Assistant", "assistant")
@@ -77,7 +75,7 @@ def no_cjk(trajectory: Trajectory, protocol: Protocol) -> bool:
     return _CJK.search(trajectory.model_text) is None
 
 
-FORMAT_RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
         no_forged_documents,
@@ -91,11 +89,6 @@ FORMAT_RULES: Mapping[str, Rule] = {
     )
 }
 """The checks of R1-Searcher's `reward_server_qwen_zero.py`, on model-written text."""
-
-
-def check(rules: Mapping[str, Rule], trajectory: Trajectory, protocol: Protocol) -> dict[str, bool]:
-    """Every rule by name, and whether it is kept."""
-    return {name: rule(trajectory, protocol) for name, rule in rules.items()}
 
 
 def _bare(tag: str) -> str:

@@ -11,24 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.reward.metrics import cover_exact_match, f1
-from r1_searcher.reward.parts import Judged
-from r1_searcher.reward.rules_r1_searcher import MAX_ANSWER_WORDS, Rule
+from r1_searcher.reward.parts import CheckedEpisode
+from r1_searcher.reward.rules_r1_searcher import MAX_ANSWER_WORDS
 
 
-def answer_f1(judged: Judged) -> float:
+def answer_f1(episode: CheckedEpisode) -> float:
     """F1 of the text after the last answer-open; 0 where a tag is missing."""
-    trajectory, protocol = judged.trajectory, judged.protocol
+    trajectory, protocol = episode.trajectory, episode.protocol
     if not _has_answer(trajectory, protocol):
         return 0.0
     return f1(_answer(trajectory, protocol), trajectory.row.answers)
 
 
-def answer_covered(judged: Judged) -> float:
+def answer_covered(episode: CheckedEpisode) -> float:
     """1 where the answer covers the gold, else (also without an answer) -1."""
-    trajectory, protocol = judged.trajectory, judged.protocol
+    trajectory, protocol = episode.trajectory, episode.protocol
     covered = _has_answer(trajectory, protocol) and cover_exact_match(
         _answer(trajectory, protocol), trajectory.row.answers
     )

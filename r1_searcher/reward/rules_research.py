@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from r1_searcher.episode.parsing import last_between, last_boxed
-from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.reward.metrics import METRICS
-from r1_searcher.reward.parts import Judged
-from r1_searcher.reward.rules_r1_searcher import Rule
+from r1_searcher.reward.parts import CheckedEpisode
 
 FLOOR = 0.1
 """What a good format with a wrong answer is worth."""
@@ -54,16 +53,16 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def code_outcome(judged: Judged) -> float:
+def code_outcome(episode: CheckedEpisode) -> float:
     """0 where a rule is broken, else F1, else `FLOOR`."""
-    if not all(judged.rules.values()):
+    if not all(episode.rules.values()):
         return 0.0
-    return _f1(judged.trajectory) or FLOOR
+    return _f1(episode.trajectory) or FLOOR
 
 
-def paper_outcome(judged: Judged) -> float:
+def paper_outcome(episode: CheckedEpisode) -> float:
     """F1 where it is above 0, whatever the format; else `FLOOR` for a good format, and 0 for a bad one."""
-    return _f1(judged.trajectory) or (FLOOR if all(judged.rules.values()) else 0.0)
+    return _f1(episode.trajectory) or (FLOOR if all(episode.rules.values()) else 0.0)
 
 
 def _f1(trajectory: Trajectory) -> float:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from r1_searcher.episode.documents import passage_text
-from r1_searcher.episode.protocol import Protocol, Tags
+from r1_searcher.episode.protocol import Protocol, Rule, Tags
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.reward.metrics import SQUAD, exact_match, normalize_answer
-from r1_searcher.reward.parts import Judged, Part
-from r1_searcher.reward.rules_r1_searcher import Rule
+from r1_searcher.reward.parts import CheckedEpisode, Part
 
 
 def tags_balanced(trajectory: Trajectory, protocol: Protocol) -> bool:
@@ -53,13 +52,13 @@ def outcome(*, structure: float, final: float, retrieval: float) -> Part:
     sequence is well-formed, the answer wrong or missing, and a gold answer stands in a document block.
     """
 
-    def value(judged: Judged) -> float:
-        trajectory = judged.trajectory
-        formed = all(judged.rules.values())
+    def value(episode: CheckedEpisode) -> float:
+        trajectory = episode.trajectory
+        formed = all(episode.rules.values())
         if exact_match(trajectory.answer, trajectory.row.answers, SQUAD):
             return 1.0 if formed else 1.0 - structure
         if formed:
-            return structure + (retrieval if _gold_was_shown(judged) else 0.0)
+            return structure + (retrieval if _gold_was_shown(episode) else 0.0)
         return 0.0 if trajectory.answer is None else final
 
     return value
@@ -74,9 +73,9 @@ def _shape(protocol: Protocol, action: Tags) -> re.Pattern[str]:
     return re.compile(rf"\s*{''.join(escaped)}\s*", re.DOTALL)
 
 
-def _gold_was_shown(judged: Judged) -> bool:
+def _gold_was_shown(episode: CheckedEpisode) -> bool:
     """Search-R1's check: a normalised gold is a substring of the normalised passages of a block."""
-    shown = [passage_text(judged.protocol, span.text) for span in judged.trajectory.of_kind(SpanKind.DOCUMENTS)]
+    shown = [passage_text(episode.protocol, span.text) for span in episode.trajectory.of_kind(SpanKind.DOCUMENTS)]
     blocks = [normalize_answer(text, SQUAD) for text in shown]
-    golds = [normalize_answer(gold, SQUAD) for gold in judged.trajectory.row.answers]
+    golds = [normalize_answer(gold, SQUAD) for gold in episode.trajectory.row.answers]
     return any(gold in block for gold in golds if gold for block in blocks)

@@ -17,6 +17,13 @@ from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.episode.transcript_import import import_transcript
 from r1_searcher.reward.rewards import Reward, score
 
+REWARD_VARIABLE = "R1_SEARCHER_REWARD"
+"""Environment variable that names the reward of the `reward_func` file."""
+PROTOCOL_VARIABLE = "R1_SEARCHER_PROTOCOL"
+"""The same for its protocol."""
+PLUGINS_VARIABLE = "R1_SEARCHER_PLUGINS"
+"""The same for files and modules with systems of the user's own, separated as in `PATH`."""
+
 
 def score_batch(
     queries: Sequence[str],

@@ -12,10 +12,11 @@ import json
 import math
 import os
 import socket
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.errors import BadResponse, InputError, OutsideFailure, RunAborted
@@ -25,7 +26,7 @@ from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.reward.judge import Case, Judge, VerdictCache
-from r1_searcher.reward.rewards import RewardResult, score
+from r1_searcher.reward.rewards import RewardResult, neutral, score
 from r1_searcher.run.run_config import RunConfig
 from r1_searcher.run.run_folder import RunFolder
 
@@ -33,7 +34,7 @@ HTTP_LIMITS = HttpLimits(connect_timeout=60.0, read_timeout=60.0)
 HTTP_RETRY = RetryPolicy(attempts=5, backoff=1.0, max_backoff=8.0, deadline=330.0)
 
 
-class RewardSource(Protocol):
+class RewardSource(typing.Protocol):
     """Scores finished episodes."""
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
@@ -60,18 +61,18 @@ class InProcessReward:
     """The recipe's own reward, or both of a recipe with two stages."""
 
     def __init__(self, recipe: Recipe, judge: Judge | None = None) -> None:
-        self._stages = recipe.stages
-        self._protocol = recipe.protocol_spec
+        self._rewards = recipe.rewards
+        self._protocol = recipe.protocol
         self._judge = judge
-        if judge is None and any(reward.asks_judge for reward in self._stages):
-            raise InputError(f"the reward {recipe.reward!r} asks a judge, and the run has none; give --judge-url")
+        if judge is None and any(reward.asks_judge for reward in self._rewards):
+            raise InputError(f"the reward {recipe.reward.name!r} asks a judge, and the run has none; give --judge-url")
         # Every episode of a run logs the same keys, whatever its stage.
-        self._parts = {name: 0.0 for reward in self._stages for name in reward.parts}
-        self._rules = {name: True for reward in self._stages for name in reward.rules}
+        self._parts = {name: 0.0 for reward in self._rewards for name in reward.parts}
+        self._rules = {name: True for reward in self._rewards for name in reward.rules_under(self._protocol)}
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         """Score in this process, with the judge's verdict where the reward asks for one."""
-        reward = self._stages[stage - 1]
+        reward = self._rewards[stage - 1]
         verdict = await self._verdict(trajectory) if reward.asks_judge else None
         result = score(reward, trajectory, self._protocol, verdict)
         notes = {} if self._judge is None else {"judge/unjudged": float(reward.asks_judge and verdict is None)}
@@ -102,7 +103,7 @@ class FileReward:
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         """Score with the user's function, in a thread."""
         query, prompt, label = _request(trajectory)
-        return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]))
+        return _result(await asyncio.to_thread(self._reward_func, [query], [prompt], [label]), trajectory)
 
 
 class HttpReward:
@@ -123,7 +124,9 @@ class HttpReward:
         body = json.dumps({"query": [query], "prompts": [prompt], "labels": [label]}).encode()
         try:
             # Whatever failed: a server that was just restarted may have answered anything.
-            return await self._attempts.run(lambda _, limit_s: self._ask(body, limit_s), again=lambda _: True)
+            return await self._attempts.run(
+                lambda _, limit_s: self._ask(body, limit_s, trajectory), again=lambda _: True
+            )
         except OutsideFailure as error:
             raise RunAborted(
                 f"the reward server {display_url(self._url)} gave no usable answer in {error.attempts} tries; last: "
@@ -134,11 +137,11 @@ class HttpReward:
         """Release the running event loop's connections."""
         await self._transport.close()
 
-    async def _ask(self, body: bytes, limit_s: float) -> RewardResult:
+    async def _ask(self, body: bytes, limit_s: float, trajectory: Trajectory) -> RewardResult:
         shown = display_url(self._url)
         reply = await self._transport.send("POST", self._url, body, min(limit_s, HTTP_LIMITS.read_timeout))
         try:
-            return _result(json.loads(checked(reply, shown)))
+            return _result(json.loads(checked(reply, shown)), trajectory)
         except ValueError as error:
             raise BadResponse(f"{shown}: {error}") from error
 
@@ -150,8 +153,10 @@ def _request(trajectory: Trajectory) -> tuple[str, str, str]:
     return prompt + trajectory.completion, prompt, label
 
 
-def _result(reply: Any) -> RewardResult:
+def _result(reply: Any, trajectory: Trajectory) -> RewardResult:
     """OpenRLHF's reply, for one query, as a reward; parts and rules travel in its `extra_logs`.
+
+    Whatever a server makes of an episode whose search failed, its reward is the neutral one.
 
     Raises:
         ValueError: the reply has no finite reward.
@@ -159,11 +164,12 @@ def _result(reply: Any) -> RewardResult:
     if not isinstance(reply, Mapping) or "rewards" not in reply:
         raise ValueError(f"expected an object with 'rewards', found {str(reply)[:200]}")
     logs = {key: _number(value) for key, value in (reply.get("extra_logs") or {}).items()}
-    return RewardResult(
-        total=_number(reply["rewards"]),
-        parts={key.removeprefix("reward/"): value for key, value in logs.items() if key.startswith("reward/")},
-        rules={key.removeprefix("rule/"): value >= 0.5 for key, value in logs.items() if key.startswith("rule/")},
-    )
+    parts = {key.removeprefix("reward/"): value for key, value in logs.items() if key.startswith("reward/")}
+    rules = {key.removeprefix("rule/"): value >= 0.5 for key, value in logs.items() if key.startswith("rule/")}
+    total = _number(reply["rewards"])
+    if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+        return neutral(parts, rules)
+    return RewardResult(total, parts, rules)
 
 
 def _number(value: Any) -> float:

@@ -19,12 +19,21 @@ from retriever.sources import follows_progress
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
 """Names the file of the run's configuration to processes that the host starts without arguments of ours."""
 
+_ONE_PLUGIN = "plugin"
+"""Key of earlier versions, which took one plugin."""
+
+
+def plugins_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The plugins that a run or an evaluation names in its settings."""
+    earlier = settings.get(_ONE_PLUGIN)
+    return (*settings.get("plugins", ()), *([earlier] if earlier else []))
+
 
 @dataclass(frozen=True)
 class RetrieverConfig:
     """How episodes reach the search service."""
 
-    url: str
+    source: str
     """As `retriever.sources.open_retriever` reads it; a plain URL is a search service over HTTP."""
     browse: str = ""
     """The same for reading pages, for protocols that can; empty: none."""
@@ -35,7 +44,12 @@ class RetrieverConfig:
     deadline: float = 60.0
     """Seconds for one search, all tries together."""
     outage_seconds: float = 600.0
-    """Longest outage that training waits out before the run ends; see `r1_searcher.run.retrieval_guard`."""
+    """Longest outage that training waits out before the run ends; see `r1_searcher.run.outage`."""
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> RetrieverConfig:
+        """The configuration from its JSON object; earlier versions called the source `url`."""
+        return cls(**{"source" if name == "url" else name: value for name, value in mapping.items()})
 
 
 @dataclass(frozen=True)
@@ -68,17 +82,23 @@ class RunConfig:
     total_steps: int = 0
     """Global steps of the whole run."""
     judge: JudgeConfig | None = None
-    plugin: str = ""
-    """File with rows of the user's own; see `r1_searcher.recipe.plugins`."""
+    plugins: tuple[str, ...] = ()
+    """Files and modules with systems of the user's own; see `r1_searcher.recipe.plugins`."""
 
     @property
     def counts_progress(self) -> bool:
         """Whether episodes depend on how far the run is: a switch of rewards, or a curriculum of the search engine."""
-        return bool(self.recipe.switch) or follows_progress(self.retriever.url)
+        return self.recipe.switch is not None or follows_progress(self.retriever.source)
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""
-        write_json(path, dataclasses.asdict(self))
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        nested = {
+            "recipe": self.recipe.to_mapping(),
+            "retriever": dataclasses.asdict(self.retriever),
+            "judge": dataclasses.asdict(self.judge) if self.judge else None,
+        }
+        write_json(path, {**fields, **nested})
 
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
@@ -87,14 +107,16 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunConfig:
-        """The configuration from its JSON object. Loads its plugin, whose rows the recipe may name."""
-        if mapping.get("plugin"):
-            load_plugin(mapping["plugin"])
+        """The configuration from its JSON object. Loads its plugins, whose rows the recipe may name."""
+        plugins = plugins_of(mapping)
+        for plugin in plugins:
+            load_plugin(plugin)
         return cls(
             **{
-                **mapping,
+                **{name: value for name, value in mapping.items() if name != _ONE_PLUGIN},
+                "plugins": plugins,
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
-                "retriever": RetrieverConfig(**mapping["retriever"]),
+                "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
                 "judge": JudgeConfig(**mapping["judge"]) if mapping.get("judge") else None,
             }
         )

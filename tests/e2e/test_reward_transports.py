@@ -36,7 +36,7 @@ def check(run) -> None:
     episodes = [episode for attempt in run.attempts().values() for episode in attempt]
     assert len(episodes) == 2 * 64
     for episode in episodes:
-        here = score(recipe.reward_spec, from_mapping(episode), recipe.protocol_spec)
+        here = score(recipe.reward, from_mapping(episode), recipe.protocol)
         assert episode["reward"] == {"total": here.total, "parts": dict(here.parts), "rules": dict(here.rules)}
     check_engine_follows_trainer(run.metrics())
     for line in run.metrics():

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
-from support.fakes import ask, passages, play, say
+from support.fakes import ROOMY, ask, passages, play, say, turn_that_answers, turn_that_asks
 from support.transcripts import SIZES, needs_published, server_scores, transcript_file
 
+from eval.report.runs import find_runs
 from eval.rescore import default_protocol, main
+from foundation.errors import InputError
 from r1_searcher.episode.trajectory_json import to_mapping
-from r1_searcher.recipe.recipe import RECIPES
-from r1_searcher.reward.rewards import REWARDS
+from r1_searcher.recipe.protocols import PROTOCOLS
+from r1_searcher.recipe.recipe import RECIPES, Recipe
+from r1_searcher.reward.rewards import REWARDS, compose
+from r1_searcher.run.reward_source import InProcessReward
+from r1_searcher.run.run_config import RetrieverConfig, RunConfig
 from retriever.errors import RetrieverUnavailable
 
 DOCUMENTS = "\n\n<|begin_of_documents|>\n(1)An assistant coach.\n<|end_of_documents|>\n\n"
@@ -102,11 +108,48 @@ def test_list_names_every_reward(capsys):
     assert [line.split()[0] for line in lines] == list(REWARDS)
 
 
-def test_every_reward_has_a_default_protocol_of_its_recipe():
-    for name in REWARDS:
-        using = [recipe.protocol for recipe in RECIPES.values() if recipe.reward == name]
-        assert default_protocol(name).name in (using or [default_protocol(name).name])
-    assert default_protocol("r1_searcher.base_code").name == "r1_searcher.base"
+def test_without_a_folder_the_protocol_is_that_of_the_rewards_recipe():
+    for recipe in {recipe.reward.name: recipe for recipe in reversed(RECIPES.values())}.values():
+        assert default_protocol(recipe.reward, []) == recipe.protocol
+    assert default_protocol(REWARDS["r1_searcher.base_code"], []).name == "r1_searcher.base"
+    for unknown in (REWARDS["zerosearch.containment"], compose("f1=1")):
+        with pytest.raises(InputError, match="pass --protocol"):
+            default_protocol(unknown, [])
+
+
+COMPOSED = "f1=1,format_broken=-2,format_kept=0.5"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_a_composed_reward_is_that_of_the_training_under_every_protocol(protocol, tmp_path):
+    """Also what the report explains: the rules that the training checked."""
+    recipe = Recipe("own", protocol, compose(COMPOSED), ROOMY)
+    searched = [turn_that_asks(protocol, "tower"), turn_that_answers(protocol, "Paris")]
+    episodes = [
+        play(turns, passages("In Paris."), protocol=protocol).trajectory
+        for turns in (searched, [f"{protocol.answer.open}Paris{protocol.answer.close}"])
+    ]
+    trained = [asyncio.run(InProcessReward(recipe).score(episode)) for episode in episodes]
+    folder = tmp_path / "run"
+    (folder / "trajectories").mkdir(parents=True)
+    RunConfig(str(folder), recipe, RetrieverConfig("http://x")).write(folder / "run.json")
+    lines = "".join(json.dumps(to_mapping(episode)) + "\n" for episode in episodes)
+    (folder / "trajectories" / "1.jsonl").write_text(lines)
+    found = rescored(tmp_path, folder / "trajectories", "--reward", COMPOSED)
+    assert found["protocol"] == protocol.name
+    assert found["scores"] == [round(result.total, 6) for result in trained]
+    (reported,) = find_runs([folder])
+    assert set(reported.rules) == set(found["rules"]) == set(trained[0].rules) == set(protocol.format)
+    assert len(set(found["scores"])) == 2, "one episode is well-formed, the other is not"
+
+
+def test_trajectories_of_several_protocols_are_refused(tmp_path, capsys):
+    for name in ("tiny.stage2", "tiny.search_r1"):
+        (tmp_path / name / "trajectories").mkdir(parents=True)
+        RunConfig("", RECIPES[name], RetrieverConfig("http://x")).write(tmp_path / name / "run.json")
+        write(tmp_path / name / "trajectories", "1.jsonl", SEARCHED)
+    assert main([*(str(tmp_path / name) for name in ("tiny.stage2", "tiny.search_r1")), "--reward", "f1=1"]) == 2
+    assert "r1_searcher.tiny, search_r1.tiny" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

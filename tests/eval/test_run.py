@@ -74,7 +74,7 @@ def test_two_questions_with_one_id_are_refused(data, tmp_path, capsys):
 def test_only_a_closed_book_needs_no_search_service(data, tmp_path, capsys):
     options = [f"--model={MODEL}", f"--data={data}", f"--out={tmp_path / 'out'}"]
     assert main([*options, "--recipe", "tiny.rag"]) == 2
-    assert "--retriever-url" in capsys.readouterr().err
+    assert "--search" in capsys.readouterr().err
     endpoint = ["--endpoint", NOBODY, "--tokenizer", str(MODEL)]
     assert main([*options, *endpoint, "--recipe", "tiny.closed_book"]) == 2
     assert "the endpoint" in capsys.readouterr().err  # no search service was missed

@@ -40,7 +40,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "data_prep.questions": ("r1_searcher.episode",),
     "data_prep.corpus": ("retriever.index",),
     "data_prep.select": ("data_prep.questions", "eval.play"),
-    "data_prep.simulator": ("r1_searcher.run", "retriever.index", "retriever.simulated"),
+    "data_prep.simulator": ("eval.results", "retriever.index", "retriever.simulated"),
     "data_prep.tiny": ("r1_searcher.run", "retriever.index", "retriever.simulated"),
     "data_prep.top": ("data_prep.questions", "data_prep.simulator", "data_prep.tiny", "r1_searcher.host"),
     "benchmarks.results": ("foundation",),

@@ -85,7 +85,7 @@ class Run:
         session = Session(self.contestant, self.questions, self.decodings, predictions, Timing(), self.concurrency)
         try:
             recipe = self.contestant.recipe
-            environment = Environment(recipe.protocol_spec, recipe.limits, self.retriever, self.source.tokenizer)
+            environment = Environment(recipe.protocol, recipe.limits, self.retriever, self.source.tokenizer)
             await session.ask(self.source, environment, io.StringIO())
         finally:
             predictions.close()

@@ -16,7 +16,7 @@ import jinja2
 
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.policy import Completion, Finish
-from r1_searcher.episode.protocol import Protocol, prompt_text
+from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.episode.tokenization import Tokenizer
@@ -251,7 +251,7 @@ def _thought(protocol: Protocol) -> str:
 
 
 def _opens_thought(protocol: Protocol) -> bool:
-    return (protocol.prefill or prompt_text(protocol.prompt)).endswith(protocol.think.open)
+    return (protocol.prefill or protocol.prompt).endswith(protocol.think.open)
 
 
 def check_invariants(played: Played) -> None:

@@ -61,7 +61,7 @@ def write_run(
     """A training run with these episodes, each with its step."""
     log = EpisodeLog(folder / "trajectories" / name)
     for step, trajectory in episodes:
-        reward = score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec)
+        reward = score(RECIPE.reward, trajectory, RECIPE.protocol)
         log.write(EpisodeRecord(trajectory, reward, step=step, attempt=0))
     log.close()
     write(folder / "run.json", {"recipe": RECIPE.to_mapping() | dict(recipe or {})})
@@ -76,7 +76,7 @@ def write_evaluation(folder: Path, episodes: Sequence[Trajectory], *, model: str
     """An evaluation in progress: without `scores.json`."""
     log = EpisodeLog(folder / "predictions.jsonl")
     for trajectory in episodes:
-        reward = score(RECIPE.reward_spec, trajectory, RECIPE.protocol_spec)
+        reward = score(RECIPE.reward, trajectory, RECIPE.protocol)
         log.write(EpisodeRecord(trajectory, reward, episode_metrics(trajectory, reward), decoding="greedy"))
     log.close()
     write(folder / "evaluation.json", {"recipe": RECIPE.to_mapping(), "model": model, "questions": 10})

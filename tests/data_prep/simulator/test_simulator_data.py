@@ -200,7 +200,7 @@ def searches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_simulator, "SCRIPTED_WORLDS", 1)
-        write_searches(find_dialect(find_recipe(RECIPE).protocol), folder, 0)
+        write_searches(find_dialect(find_recipe(RECIPE).protocol.name), folder, 0)
     return folder
 
 

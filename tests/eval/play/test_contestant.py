@@ -40,7 +40,7 @@ def test_every_recipe_is_a_contestant_and_names_do_not_clash():
 @pytest.mark.parametrize("name", [name for name in BASELINES if not name.startswith("tiny.")])
 def test_prompts_of_baselines_fit_what_may_be_searched(name):
     contestant = BASELINES[name]
-    protocol = contestant.recipe.protocol_spec
+    protocol = contestant.recipe.protocol
     prompt = render_prompt(protocol, ROW, ByteTokenizer())
     tells_how_to_search = protocol.query.open in prompt
     assert tells_how_to_search is (contestant.searches and not contestant.searches_first)

@@ -17,8 +17,8 @@ from retriever.errors import RetrieverUnavailable
 
 
 def run(questions, policy, retriever, **options) -> list[EpisodeRecord]:
-    environment = Environment(RECIPE.protocol_spec, RECIPE.limits, retriever, policy.tokenizer)
-    return asyncio.run(evaluate(questions, environment, policy, RECIPE.reward_spec, **options))
+    environment = Environment(RECIPE.protocol, RECIPE.limits, retriever, policy.tokenizer)
+    return asyncio.run(evaluate(questions, environment, policy, RECIPE.reward, **options))
 
 
 def test_every_question_is_played_once_and_scored():

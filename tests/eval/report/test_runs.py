@@ -49,7 +49,7 @@ def test_a_folder_of_runs_and_evaluations(quickstart):
         "stage1_run": RunKind.TRAINING,
         "stage2_run": RunKind.TRAINING,
     }
-    assert all(run.protocol is not None and run.rewards[0].name == RECIPE.reward for run in found)
+    assert all(run.protocol is not None and run.rewards[0].name == RECIPE.reward.name for run in found)
 
 
 def test_stages_form_a_chain_and_evaluations_stand_where_their_models_do(quickstart):

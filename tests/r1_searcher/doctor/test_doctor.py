@@ -67,6 +67,10 @@ def live_url() -> Iterator[str]:
     thread.join()
 
 
+def with_prompt(subject: Subject, prompt: str) -> Subject:
+    return with_recipe(subject, protocol=replace(subject.protocol, prompt=prompt))
+
+
 def with_recipe(subject: Subject, **changes: object) -> Subject:
     return replace(subject, recipe=replace(subject.recipe, **changes))
 
@@ -108,7 +112,7 @@ def fast(raw, **options):
 
 
 def test_a_good_setup_gets_no_word_of_complaint(live_url, capsys):
-    status = main(["--recipe", "tiny.stage2", "--model", str(BASE), "--retriever-url", live_url])
+    status = main(["--recipe", "tiny.stage2", "--model", str(BASE), "--search", live_url])
     lines = capsys.readouterr().out.splitlines()
     assert status == 0 and len(lines) == len(CHECKS)
     assert all(line.startswith("ok ") for line in lines), lines
@@ -149,7 +153,7 @@ def test_a_tokenizer_that_puts_a_bos_before_texts_is_found(good):
     raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     subject = with_tokenizer(good, fast(raw, bos_token="<s>"))
     says(check_additions(subject), Level.WARNING, "'<s>'", "BOS")
-    said = with_recipe(subject, prompt="<s>Question: {question}\n<think>")
+    said = with_prompt(subject, "<s>Question: {question}\n<think>")
     says(check_additions(said), Level.OK)
 
 
@@ -220,13 +224,13 @@ def test_a_missing_or_poor_chat_template_is_found(good):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_well_formed_episode_of_every_recipe_counts(good, name):
     recipe = RECIPES[name]
-    subject = chat_subject(good, name, TURNS, eos="<|end|>") if recipe.protocol_spec.chat else good
+    subject = chat_subject(good, name, TURNS, eos="<|end|>") if recipe.protocol.chat else good
     says(check_episode(replace(subject, recipe=recipe)), Level.OK, "are trained")
 
 
 def test_a_prompt_that_does_not_fit_the_rewards_rules_is_found(good):
     """R1-Searcher's rules want no <think> from the policy; after this prompt it would have to write one."""
-    subject = with_recipe(good, prompt="Question : {question}\n")
+    subject = with_prompt(good, "Question : {question}\n")
     says(check_episode(subject), Level.FAILED, "think_closed_once")
 
 
@@ -242,17 +246,17 @@ def test_more_tokens_than_the_model_has_positions_are_found(good):
 
 
 def test_a_finished_answer_where_the_policy_goes_on_is_found(good):
-    behind = with_recipe(good, prompt="Question : {question}\n<answer> Paris </answer>\n<think>")
+    behind = with_prompt(good, "Question : {question}\n<answer> Paris </answer>\n<think>")
     says(check_answers(behind), Level.FAILED, "'Paris'", "where the policy continues")
-    opened = with_recipe(good, prompt="Question : {question}\n<answer>")
+    opened = with_prompt(good, "Question : {question}\n<answer>")
     says(check_answers(opened), Level.FAILED, "opens <answer> itself")
     row = QARow(id="q7", question="Is <answer> Rome </answer> right ?", answers=("no",), source="test")
     says(check_answers(replace(good, rows=(SAMPLE_ROW, row))), Level.FAILED, "'q7'", "'Rome'")
-    example = with_recipe(good, prompt="As in <answer> Paris </answer> . Question : {question}\n<think>")
+    example = with_prompt(good, "As in <answer> Paris </answer> . Question : {question}\n<think>")
     says(check_answers(example), Level.WARNING, "example", "'Paris'")
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name].protocol_spec.chat])
+@pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name].protocol.chat])
 def test_the_prompts_of_the_recipes_are_in_order(good, name):
     says(check_answers(replace(good, recipe=RECIPES[name])), Level.OK)
 
@@ -306,33 +310,33 @@ def test_a_dead_retriever_is_found(good):
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        says(check_retriever(replace(good, retriever_url=url)), Level.FAILED, "does not answer", "start it")
+        says(check_retriever(replace(good, search=url)), Level.FAILED, "does not answer", "start it")
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("own", "research_batch")])
 def test_another_dialect_is_named(good, served, name):
     url = served(in_format(name))
-    says(check_retriever(replace(good, retriever_url=url)), Level.FAILED, repr(name))
+    says(check_retriever(replace(good, search=url)), Level.FAILED, repr(name))
 
 
 def test_garbage_and_bad_addresses_are_found(good, served):
     url = served(lambda path, body: b"<html>hello</html>")
-    says(check_retriever(replace(good, retriever_url=url)), Level.FAILED, "does not answer")
-    says(check_retriever(replace(good, retriever_url="nonsense")), Level.FAILED, "nonsense")
+    says(check_retriever(replace(good, search=url)), Level.FAILED, "does not answer")
+    says(check_retriever(replace(good, search="nonsense")), Level.FAILED, "nonsense")
 
 
 def test_a_service_that_ignores_top_k_or_the_order_is_found(good, served):
     many = served(in_format("own", lambda ask: tuple(Hit(passage, 1.0) for passage in PASSAGES)))
-    says(check_retriever(replace(good, retriever_url=many)), Level.FAILED, "at most 2 hits")
+    says(check_retriever(replace(good, search=many)), Level.FAILED, "at most 2 hits")
     rising = served(in_format("own", lambda ask: tuple(Hit(PASSAGES[i], float(i)) for i in range(ask.top_k))))
-    says(check_retriever(replace(good, retriever_url=rising)), Level.WARNING, "not best first")
+    says(check_retriever(replace(good, search=rising)), Level.WARNING, "not best first")
     mute = served(in_format("own", lambda ask: (Hit(Passage("1", "t", " "), 1.0),)))
-    says(check_retriever(replace(good, retriever_url=mute)), Level.FAILED, "without text")
+    says(check_retriever(replace(good, search=mute)), Level.FAILED, "without text")
 
 
 def test_questions_that_find_nothing_are_worth_a_word(good, live_url):
     row = QARow(id="q", question="xyzzy", answers=("a",), source="test")
-    says(check_retriever(replace(good, rows=(row,), retriever_url=live_url)), Level.WARNING, "right corpus")
+    says(check_retriever(replace(good, rows=(row,), search=live_url)), Level.WARNING, "right corpus")
 
 
 def installed(folder: Path, **packages: tuple[str, list[str]]) -> Installed:

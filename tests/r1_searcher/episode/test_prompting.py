@@ -11,7 +11,7 @@ from support.fakes import CHATML, ROW, ByteTokenizer
 
 from foundation.errors import InputError
 from r1_searcher.episode.prompting import documents_frame, render_prompt
-from r1_searcher.episode.protocol import Tags, prompt_text
+from r1_searcher.episode.protocol import Tags
 from r1_searcher.recipe.protocols import (
     DEEP_RESEARCHER,
     PROTOCOLS,
@@ -84,7 +84,7 @@ def test_search_r1_wants_a_question_mark(asked, shown):
 
 
 def test_a_users_own_texts_stand_in_place_of_the_files():
-    own = replace(R1_SEARCHER_CHAT, prompt_override="Q: {question}!", system_override="On {date}, be brief.")
+    own = replace(R1_SEARCHER_CHAT, prompt="Q: {question}!", system_prompt="On {date}, be brief.")
     tokenizer = SpyTokenizer()
     render_prompt(own, ROW, tokenizer)
     contents = [message["content"] for message in tokenizer.messages]
@@ -105,8 +105,8 @@ def test_every_prompt_holds_question_and_tags_it_asks_for(protocol):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_prompt_files_hold_one_question_and_no_stray_placeholder(protocol):
-    text = prompt_text(protocol.prompt)
-    system = prompt_text(protocol.system_prompt) if protocol.system_prompt else ""
+    text = protocol.prompt
+    system = protocol.system_prompt
     assert text.count("{question}") == 1 and "{question}" not in system
     assert "{date}" not in text
 

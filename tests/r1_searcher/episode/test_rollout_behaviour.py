@@ -280,7 +280,7 @@ def test_12_a_question_with_braces_and_a_placeholder_is_literal():
 
 
 FEEDBACK_TEXT = "\nThat was no query. Try again.\n"
-FORGIVING = replace(R1_SEARCHER_TINY, name="forgiving", feedback=FEEDBACK_TEXT)
+FORGIVING = replace(R1_SEARCHER_TINY, name="forgiving", forgiving=True, feedback=FEEDBACK_TEXT)
 
 
 def test_13_feedback_lets_the_policy_try_again():
@@ -324,7 +324,7 @@ def test_13_a_turn_without_an_action_is_corrected_too():
 
 
 def test_13_an_empty_correction_lets_the_policy_go_on_after_an_unusable_query_only():
-    silent = replace(R1_SEARCHER_TINY, name="silent", feedback="")
+    silent = replace(R1_SEARCHER_TINY, name="silent", forgiving=True)
     played = play([ask(""), ask("q"), "I give up."], passages("p"), protocol=silent)
     check_invariants(played)
     assert kinds(played) == [PROMPT, ACTION, ACTION, DOCUMENTS, ACTION]

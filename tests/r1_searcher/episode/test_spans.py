@@ -52,8 +52,8 @@ protocols = st.sampled_from(
         R1_SEARCHER_TINY,
         R1_SEARCHER_BASE,
         R1_SEARCHER_CHAT,
-        replace(R1_SEARCHER_TINY, feedback="Again.\n"),
-        replace(R1_SEARCHER_TINY, feedback="<|end_of_query|>"),
+        replace(R1_SEARCHER_TINY, forgiving=True, feedback="Again.\n"),
+        replace(R1_SEARCHER_TINY, forgiving=True, feedback="<|end_of_query|>"),
     ]
 )
 tokenizers = st.sampled_from([ByteTokenizer, tag_tokenizer, overshooting_tokenizer])

@@ -18,7 +18,7 @@ EPISODES = {
     "no logprobs": lambda: play([ask("q"), say("x")], passages("p"), with_logprobs=False),
     "failed": lambda: play([ask("q")], RetrieverTimeout("slow")),
     "no answer": lambda: play(["nothing"]),
-    "feedback": lambda: play([ask(""), say("x")], protocol=replace(R1_SEARCHER_TINY, feedback="again")),
+    "feedback": lambda: play([ask(""), say("x")], protocol=replace(R1_SEARCHER_TINY, forgiving=True, feedback="again")),
     "base": lambda: play([ask("q"), say("x")], (), protocol=R1_SEARCHER_BASE),
 }
 

@@ -94,7 +94,7 @@ TAGGED = [protocol for protocol in PROTOCOLS.values() if not protocol.tools]
 @settings(max_examples=25)
 @given(data=st.data())
 def test_no_character_is_lost_and_documents_follow_queries(protocol: Protocol, data: st.DataObject) -> None:
-    own = [*protocol.tags, protocol.before_documents, protocol.after_documents, protocol.feedback or "", "\n\n"]
+    own = [*protocol.tags, protocol.before_documents, protocol.after_documents, protocol.feedback, "\n\n"]
     pieces = st.sampled_from([QUERY, BLOCK, END, *own])
     text = "".join(data.draw(st.lists(pieces | st.text(max_size=5), max_size=10)))
     found = import_transcript(text, ROW, protocol)
@@ -154,7 +154,7 @@ def test_a_correction_that_is_not_word_for_word_is_the_policys():
     assert kinds(import_transcript(text, ROW, SEARCH_R1)) == "a"
 
 
-@pytest.mark.parametrize("protocol", [p for p in TAGGED if p.feedback == ""], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("protocol", [p for p in TAGGED if p.forgiving and not p.feedback], ids=lambda p: p.name)
 def test_a_turn_that_went_on_after_an_unusable_query_is_one_span(protocol):
     """The loop has two spans there; the searches, the answer and the rewards are the same."""
     turns = ["oops</search>", turn_that_asks(protocol, "tower"), turn_that_answers(protocol, "Paris")]

@@ -18,7 +18,8 @@ from r1_searcher.episode.trajectory import SpanKind
 from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.recipe.recipe import Recipe, find_recipe
-from r1_searcher.run.retrieval_guard import ATTEMPTS
+from r1_searcher.reward.rewards import compose, find_reward
+from r1_searcher.run.outage import ATTEMPTS
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
 from retriever.passage import Hits, Passage
 
@@ -242,7 +243,7 @@ def test_without_logprobs(make_executor):
 
 @pytest.mark.parametrize("reward", ["r1_searcher.stage1", "r1_searcher.stage2", "r1_searcher.llama_stage1_code"])
 def test_every_kind_of_episode_logs_the_same_scalars(make_executor, service, reward):
-    executor = make_executor(dataclasses.replace(RECIPE, reward=reward))
+    executor = make_executor(dataclasses.replace(RECIPE, reward=find_reward(reward)))
     responses = run(executor, *EPISODES.values())
     keys = {tuple(response["extra_logs"]) for response in responses}
     assert len(keys) == 1
@@ -334,10 +335,12 @@ def test_a_failed_sample_is_handed_the_mean_of_its_siblings(make_executor, servi
 
 
 def test_rewards_are_handed_on_the_grid(make_executor):
-    executor = make_executor(dataclasses.replace(RECIPE, reward="f1=1"))
+    executor = make_executor(dataclasses.replace(RECIPE, reward=compose("f1=1")))
     (response,) = run(executor, [ask("tower"), say("Paris in France")])
     assert response["reward"] == response["scores"] == 512 / 1024
-    (response,) = run(make_executor(dataclasses.replace(RECIPE, reward="f1=0.7")), [ask("tower"), say("Paris, France")])
+    (response,) = run(
+        make_executor(dataclasses.replace(RECIPE, reward=compose("f1=0.7"))), [ask("tower"), say("Paris, France")]
+    )
     assert response["reward"] == round(0.7 * 2 / 3 * 1024) / 1024
 
 

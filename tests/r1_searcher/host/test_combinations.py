@@ -52,7 +52,7 @@ def test_what_would_train_something_else_is_refused(flags, recipe, reason):
             STAGE_2,
         ),  # the host sets it to 1
         ((*FILTERED, "--algo.dynamic_filtering_range", "-2", "1"), STAGE_2),
-        (FILTERED, replace(STAGE_2, reward="search_r1.em")),
+        (FILTERED, replace(STAGE_2, reward=REWARDS["search_r1.em"])),
         ((), WITHOUT_MASK),
         ((*CORRECTED, "--algo.kl.init_coef", "0.001"), STAGE_2),
     ],
@@ -62,7 +62,7 @@ def test_the_neighbours_are_taken(flags, recipe):
 
 
 def test_the_values_of_a_reward_from_elsewhere_are_unknown():
-    recipe = replace(STAGE_2, reward="search_r1.em")
+    recipe = replace(STAGE_2, reward=REWARDS["search_r1.em"])
     with pytest.raises(InputError, match="dynamic_filtering_range"):
         check(*FILTERED, recipe=recipe, reward_url="http://127.0.0.1:9000/get_reward")
 

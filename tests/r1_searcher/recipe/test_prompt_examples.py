@@ -20,7 +20,7 @@ LIMITS = replace(ROOMY, max_searches=2)
 
 def examples(protocol) -> set[str]:
     """Everything between answer tags or in a box of the prompt or of a correction, and a word that is nowhere."""
-    shown = render_prompt(protocol, ROW, tag_tokenizer(protocol)) + (protocol.feedback or "")
+    shown = render_prompt(protocol, ROW, tag_tokenizer(protocol)) + protocol.feedback
     between = re.findall(f"{re.escape(protocol.answer.open)}(.*?){re.escape(protocol.answer.close)}", shown, re.DOTALL)
     boxed = [last_boxed(text) for text in between]
     return {text.strip() for text in (*between, *boxed) if text and text.strip()}

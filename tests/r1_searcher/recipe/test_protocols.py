@@ -15,7 +15,7 @@ from support.transcripts import needs_published, transcripts
 
 from foundation.errors import InputError
 from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer, passage_text
-from r1_searcher.episode.protocol import Tags, prompt_text
+from r1_searcher.episode.protocol import Tags
 from r1_searcher.episode.question import QARow
 from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, find_protocol
 from retriever.passage import Passage
@@ -86,11 +86,11 @@ def test_tiny_prompt_ids():
 def test_a_protocol_is_coherent(protocol):
     assert find_protocol(protocol.name) is protocol
     assert len(set(protocol.tags)) == 8 and list(protocol.tags) == sorted(protocol.tags, key=len, reverse=True)
-    assert prompt_text(protocol.prompt).count("{question}") == 1
+    assert protocol.prompt.count("{question}") == 1
     assert (protocol.query.close in protocol.stops) == protocol.stops_at_query
     assert (protocol.answer.close in protocol.stops) == protocol.stops_at_answer
     if protocol.tools:
-        assert protocol.chat and protocol.feedback is None
+        assert protocol.chat and not protocol.forgiving
         assert len({tool.name for tool in protocol.tools}) == len(protocol.tools)
         assert {tool.retriever for tool in protocol.tools} <= {"search", "browse"}
         return
@@ -110,7 +110,7 @@ def test_an_unknown_protocol_is_refused_with_the_known_ones():
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_who_opens_the_thought(protocol):
     """R1-Searcher's prompts and DeepResearcher's turns begin inside a thought; the others' policies open theirs."""
-    start = protocol.prefill or prompt_text(protocol.prompt)
+    start = protocol.prefill or protocol.prompt
     assert start.endswith("<think>") == protocol.name.startswith(("r1_searcher", "deep_researcher"))
 
 

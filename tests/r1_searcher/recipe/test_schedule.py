@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from foundation.errors import InputError
 from r1_searcher.recipe.recipe import RECIPES, Recipe
 from r1_searcher.recipe.schedule import Progress, Switch, read_steps
+from r1_searcher.reward.rewards import find_reward
 
 PER_STEP, STEPS = 4, 10
 
@@ -101,9 +102,16 @@ def test_a_switch_that_never_takes_place_is_refused(text):
         Switch.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["step:12", "fraction:0.25", "held:3", "held:3,retrieval=0.9", "held:2,retrieval=0.9,format=0.5"]
+)
+def test_a_switch_is_written_as_it_is_read(text):
+    assert str(Switch.parse(text)) == text
+
+
 def test_a_second_reward_needs_its_switch():
     recipe = RECIPES["tiny.stage1"]
-    for changes in ({"then_reward": "r1_searcher.stage2"}, {"switch": "held:3"}):
+    for changes in ({"then_reward": find_reward("r1_searcher.stage2")}, {"switch": Switch(held=3)}):
         with pytest.raises(InputError, match="belong together"):
             Recipe(recipe.name, recipe.protocol, recipe.reward, recipe.limits, **changes)
 

@@ -12,12 +12,13 @@ from support.fakes import ask, passages, play, say
 
 from foundation.errors import InputError
 from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.reward.rewards import find_reward
 from r1_searcher.run.reward_source import InProcessReward, reward_source
 from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
 from retriever.errors import RetrieverTimeout
 
 REWARD = "judge=1,format_broken=-2,searches=-0.1"
-RECIPE = dataclasses.replace(find_recipe("tiny.stage2"), reward=REWARD)
+RECIPE = dataclasses.replace(find_recipe("tiny.stage2"), reward=find_reward(REWARD))
 
 
 def judged(tmp_path, answers, *episodes, timeout=5.0):

@@ -13,7 +13,7 @@ from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import StopReason
 from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, R1_SEARCHER_TINY
-from r1_searcher.reward.parts import PARTS, Judged
+from r1_searcher.reward.parts import PARTS, CheckedEpisode
 from r1_searcher.reward.rewards import REWARDS, compose, find_reward, score
 from retriever.errors import RetrieverTimeout
 from retriever.passage import Passage
@@ -29,7 +29,7 @@ def asked(protocol, found, *golds: str, titles: tuple[str, ...] = (), query: str
 
 
 def evidence(protocol, *args, **kwargs) -> float:
-    return PARTS["evidence"](Judged(asked(protocol, *args, **kwargs), protocol, {}))
+    return PARTS["evidence"](CheckedEpisode(asked(protocol, *args, **kwargs), protocol, {}))
 
 
 ALL = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
@@ -62,7 +62,7 @@ def test_neither_frame_nor_ranks_are_evidence(protocol):
         trajectory = asked(protocol, found)
         for gold in (*names, "1", "2", "None", "user", "assistant", "tool", "url", "query"):
             other = replace(trajectory, row=replace(trajectory.row, answers=(gold,)))
-            assert PARTS["evidence"](Judged(other, protocol, {})) == 0, gold
+            assert PARTS["evidence"](CheckedEpisode(other, protocol, {})) == 0, gold
 
 
 @ALL
@@ -83,7 +83,7 @@ def test_a_gold_title_is_evidence_where_titles_are_shown():
 def test_documents_that_the_policy_wrote_are_no_evidence():
     forged = f"{R1_SEARCHER_TINY.before_documents}(1) Paris\n{R1_SEARCHER_TINY.after_documents}"
     trajectory = play([forged + turn_that_answers(R1_SEARCHER_TINY, "x")]).trajectory
-    assert PARTS["evidence"](Judged(trajectory, R1_SEARCHER_TINY, {})) == 0
+    assert PARTS["evidence"](CheckedEpisode(trajectory, R1_SEARCHER_TINY, {})) == 0
 
 
 @ALL
@@ -101,7 +101,7 @@ def test_searches_are_counted_as_documents_came_back(protocol, n):
 def test_a_call_with_several_queries_is_one_search(protocol):
     turns = [turn_that_asks(protocol, "a", "b", "c", "d"), turn_that_answers(protocol, "Paris")]
     trajectory = play(turns, passages("x"), protocol=protocol).trajectory
-    assert (PARTS["searches"](Judged(trajectory, protocol, {})), len(trajectory.searches)) == (1, 3)
+    assert (PARTS["searches"](CheckedEpisode(trajectory, protocol, {})), len(trajectory.searches)) == (1, 3)
 
 
 @ALL
@@ -168,6 +168,6 @@ def test_any_weights_sum(weights):
             compose(text)
         return
     trajectory = play([turn_that_answers(R1_SEARCHER_TINY, "Paris")]).trajectory
-    values = {name: PARTS[name](Judged(trajectory, R1_SEARCHER_TINY, {"kept": True})) for name in weights}
+    values = {name: PARTS[name](CheckedEpisode(trajectory, R1_SEARCHER_TINY, {"kept": True})) for name in weights}
     expected = sum(weight * values[name] for name, weight in weights.items())
     assert score(compose(text), trajectory, R1_SEARCHER_TINY).total == pytest.approx(expected)

@@ -16,7 +16,7 @@ from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import Span, SpanKind, StopReason, Trajectory
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE as PROTOCOL
 from r1_searcher.reward.rewards import REWARDS, score
-from r1_searcher.reward.rules_r1_searcher import FORMAT_RULES
+from r1_searcher.reward.rules_r1_searcher import RULES
 
 QUERY = "I need facts. <|begin_of_query|> capital France <|end_of_query|>"
 END = "So it is Paris.</think>\n<answer>Paris</answer>"
@@ -204,7 +204,8 @@ def test_every_part_and_rule_is_logged_under_the_same_keys() -> None:
     for reward in REWARDS.values():
         logs = [score(reward, vector[0], PROTOCOL).logs() for vector in VECTORS.values()]
         assert {tuple(entry) for entry in logs} == {tuple(logs[0])}
-        assert set(logs[0]) == {f"reward/{name}" for name in reward.parts} | {f"rule/{name}" for name in reward.rules}
+        rules = reward.rules_under(PROTOCOL)
+        assert set(logs[0]) == {f"reward/{name}" for name in reward.parts} | {f"rule/{name}" for name in rules}
         assert all(isinstance(value, float) and str(value) != "-0.0" for entry in logs for value in entry.values())
 
 
@@ -244,7 +245,7 @@ def test_tags_come_from_the_protocol() -> None:
     other = replace(PROTOCOL, query=Tags("<search>", "</search>"), documents=Tags("<info>", "</info>"))
     trajectory = answered("search info")
     assert score(REWARDS["r1_searcher.stage1"], trajectory, other).rules == {
-        **dict.fromkeys(FORMAT_RULES, True),
+        **dict.fromkeys(RULES, True),
         "queries_searched": False,  # one search, and no <search> was written
     }
 

@@ -58,7 +58,7 @@ class Episodes:
                 block = f"{self.protocol.before_documents}{text}{self.protocol.after_documents}"
                 return Span(SpanKind.DOCUMENTS, 0, 0, block)
             case Correction():
-                return Span(SpanKind.FEEDBACK, 0, 0, self.protocol.feedback or "")
+                return Span(SpanKind.FEEDBACK, 0, 0, self.protocol.feedback)
         return Span(SpanKind.ACTION, 0, 0, turn)
 
     def _answer(self, last: Span, reason: StopReason) -> str | None:
@@ -162,7 +162,7 @@ SEARCH_R1_VECTORS = {
 }
 WITH_BONUS = Reward(
     name="bonus",
-    source="the format reward with the paper's retrieval term switched on",
+    citation="the format reward with the paper's retrieval term switched on",
     parts={"outcome": WeightedPart(1.0, search_r1_rules.outcome(structure=0.2, final=0.1, retrieval=0.1))},
     rules=search_r1_rules.RULES,
 )

@@ -15,7 +15,6 @@ from foundation.retry import RetryPolicy
 from r1_searcher import reward_func
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import find_recipe
-from r1_searcher.reward.rewards import REWARDS
 from r1_searcher.run import reward_source
 from r1_searcher.run.reward_batch import score_batch
 from r1_searcher.run.reward_source import FileReward, HttpReward, InProcessReward
@@ -49,8 +48,8 @@ def test_which_source_an_address_means(tmp_path):
 
 @pytest.mark.parametrize("name", EPISODES)
 def test_our_file_gives_the_reward_of_this_process(name, monkeypatch):
-    monkeypatch.setenv("R1_SEARCHER_REWARD", RECIPE.reward)
-    monkeypatch.setenv("R1_SEARCHER_PROTOCOL", RECIPE.protocol)
+    monkeypatch.setenv("R1_SEARCHER_REWARD", RECIPE.reward.name)
+    monkeypatch.setenv("R1_SEARCHER_PROTOCOL", RECIPE.protocol.name)
     trajectory = EPISODES[name]().trajectory
     expected = scored(InProcessReward(RECIPE), trajectory)
     assert scored(FileReward(reward_func.__file__), trajectory) == expected
@@ -113,8 +112,8 @@ def ask_server(answer, trajectory):
 
 
 def ours(body, _count):
-    spec = REWARDS[RECIPE.reward]
-    return 200, json.dumps(score_batch(body["query"], body["prompts"], body["labels"], spec, RECIPE.protocol_spec))
+    spec = RECIPE.reward
+    return 200, json.dumps(score_batch(body["query"], body["prompts"], body["labels"], spec, RECIPE.protocol))
 
 
 @pytest.mark.parametrize("name", EPISODES)

@@ -30,10 +30,10 @@ Below `ATTEMPTS`: such a service ends the run before any episode has used up its
 
 
 @dataclass
-class RetrievalGuard:
+class OutageGate:
     """Shared by the concurrent episodes of one engine.
 
-    The guard is a gate. The first failed search closes it; it opens again when the service is healthy. The time
+    The first failed search closes it; it opens again when the service is healthy. The time
     between two openings is an epoch, and a failure counts only against the epoch that its attempt began in:
     requests that hung during an outage fail late.
     """
@@ -52,18 +52,20 @@ class RetrievalGuard:
     _aborted: str = ""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def attempts(self, play: Callable[[], Awaitable[Trajectory]]) -> AsyncIterator[Trajectory]:
-        """Play an episode until its searches work; yields every attempt, the one to use last.
+    async def attempts(self, play: Callable[[], Awaitable[Trajectory]]) -> AsyncIterator[tuple[int, Trajectory]]:
+        """Play an episode until its searches work; yields the number of each attempt, from 0, and what was played.
+
+        The last one is the one to use.
 
         Raises:
             RunAborted: the service stayed down, or healthy but useless, past the bounds.
         """
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             await self._wait_until_open()
             epoch = self._epoch
             trajectory = await play()
             self._note(trajectory, epoch)
-            yield trajectory
+            yield attempt, trajectory
             if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
                 return
 

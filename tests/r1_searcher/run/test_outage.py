@@ -11,8 +11,8 @@ from support.fakes import ROW
 
 from foundation.errors import RunAborted
 from r1_searcher.episode.trajectory import SearchRecord, StopReason, Trajectory
-from r1_searcher.run import retrieval_guard
-from r1_searcher.run.retrieval_guard import ATTEMPTS, RetrievalGuard
+from r1_searcher.run import outage
+from r1_searcher.run.outage import ATTEMPTS, OutageGate
 
 
 def trajectory(*, failed: bool = False, searches: int = 1, question: object = "q1") -> Trajectory:
@@ -35,18 +35,18 @@ class Service:
         await asyncio.sleep(0)
         return self.down_for is not None and self.asked > self.down_for
 
-    def guard(self, outage: float = 30.0) -> RetrievalGuard:
-        return RetrievalGuard(self.healthy, outage, poll_seconds=0.001)
+    def gate(self, outage: float = 30.0) -> OutageGate:
+        return OutageGate(self.healthy, outage, poll_seconds=0.001)
 
 
-async def attempts(guard: RetrievalGuard, play: Callable[[int], Trajectory]) -> list[Trajectory]:
+async def attempts(gate: OutageGate, play: Callable[[int], Trajectory]) -> list[Trajectory]:
     played: list[Trajectory] = []
 
     async def once() -> Trajectory:
         await asyncio.sleep(0)
         return play(len(played) + 1)
 
-    async for attempt in guard.attempts(once):
+    async for _, attempt in gate.attempts(once):
         played.append(attempt)
     return played
 
@@ -57,39 +57,39 @@ def reasons(played: list[Trajectory]) -> list[str]:
 
 def test_a_good_episode_is_played_once_and_health_never_asked():
     service = Service()
-    played = asyncio.run(attempts(service.guard(), lambda n: trajectory()))
+    played = asyncio.run(attempts(service.gate(), lambda n: trajectory()))
     assert (reasons(played), service.asked) == (["answered"], 0)
 
 
 def test_an_outage_is_waited_out_and_the_episode_played_again():
     service = Service(down_for=5)
-    played = asyncio.run(attempts(service.guard(), lambda n: trajectory(failed=n == 1)))
+    played = asyncio.run(attempts(service.gate(), lambda n: trajectory(failed=n == 1)))
     assert (reasons(played), service.asked) == (["retriever_error", "answered"], 6)
 
 
 def test_new_episodes_wait_for_an_outage_that_another_found():
     service = Service(down_for=3)
-    guard = service.guard()
+    gate = service.gate()
     order: list[str] = []
 
     async def both():
-        first = asyncio.create_task(attempts(guard, lambda n: trajectory(failed=n == 1)))
+        first = asyncio.create_task(attempts(gate, lambda n: trajectory(failed=n == 1)))
         await asyncio.sleep(0.0005)
 
         def late(n: int) -> Trajectory:
             order.append(f"played after {service.asked} health checks")
             return trajectory()
 
-        await asyncio.gather(first, attempts(guard, late))
+        await asyncio.gather(first, attempts(gate, late))
 
     asyncio.run(both())
     assert service.asked == 4 and order == ["played after 4 health checks"]
 
 
 def test_an_outage_without_end_aborts_the_run_in_one_clear_line():
-    guard = Service(down_for=None).guard(outage=0.02)
+    gate = Service(down_for=None).gate(outage=0.02)
     with pytest.raises(RunAborted) as caught:
-        asyncio.run(attempts(guard, lambda n: trajectory(failed=True)))
+        asyncio.run(attempts(gate, lambda n: trajectory(failed=True)))
     message = str(caught.value)
     assert "\n" not in message
     for part in (
@@ -103,7 +103,7 @@ def test_an_outage_without_end_aborts_the_run_in_one_clear_line():
 
 def test_after_a_recovery_a_second_outage_has_the_whole_bound_again(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(retrieval_guard.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(outage.time, "monotonic", lambda: clock[0])
     asked = 0
 
     async def healthy() -> bool:
@@ -112,9 +112,9 @@ def test_after_a_recovery_a_second_outage_has_the_whole_bound_again(monkeypatch)
         clock[0] += 6.0
         return asked % 2 == 0
 
-    guard = RetrievalGuard(healthy, outage_seconds=10.0, poll_seconds=0)
+    gate = OutageGate(healthy, outage_seconds=10.0, poll_seconds=0)
     for _ in range(3):  # 12 s each, one success between them
-        played = asyncio.run(attempts(guard, lambda n: trajectory(failed=n == 1)))
+        played = asyncio.run(attempts(gate, lambda n: trajectory(failed=n == 1)))
         assert reasons(played) == ["retriever_error", "answered"]
 
 
@@ -126,15 +126,15 @@ def test_healthy_but_useless_aborts_before_any_attempts_are_used_up():
         return played[-1]
 
     with pytest.raises(RunAborted, match="calls itself healthy, but every search fails.*refused"):
-        asyncio.run(attempts(Service().guard(), play))
+        asyncio.run(attempts(Service().gate(), play))
     assert len(played) < ATTEMPTS
 
 
 def test_64_episodes_of_a_useless_service_all_stop_before_their_last_attempt():
-    guard = Service().guard()
+    gate = Service().gate()
 
     async def all_at_once():
-        episodes = (attempts(guard, lambda n, i=i: trajectory(failed=True, question=i // 8)) for i in range(64))
+        episodes = (attempts(gate, lambda n, i=i: trajectory(failed=True, question=i // 8)) for i in range(64))
         return await asyncio.gather(*episodes, return_exceptions=True)
 
     results = asyncio.run(all_at_once())
@@ -144,28 +144,28 @@ def test_64_episodes_of_a_useless_service_all_stop_before_their_last_attempt():
 
 
 def test_a_poison_question_among_good_ones_is_handed_on_after_its_attempts():
-    guard = Service().guard()
+    gate = Service().gate()
 
     async def step():
-        good = asyncio.create_task(stream_of_good_ones(guard))
-        poison = await attempts(guard, lambda n: trajectory(failed=True))
+        good = asyncio.create_task(stream_of_good_ones(gate))
+        poison = await attempts(gate, lambda n: trajectory(failed=True))
         good.cancel()
         return poison
 
     assert reasons(asyncio.run(step())) == ["retriever_error"] * ATTEMPTS
 
 
-async def stream_of_good_ones(guard: RetrievalGuard) -> None:
+async def stream_of_good_ones(gate: OutageGate) -> None:
     while True:
-        await attempts(guard, lambda n: trajectory())
+        await attempts(gate, lambda n: trajectory())
 
 
 def test_64_concurrent_episodes_share_one_wait():
     service = Service(down_for=4)
-    guard = service.guard()
+    gate = service.gate()
 
     async def all_at_once():
-        return await asyncio.gather(*(attempts(guard, lambda n: trajectory(failed=n == 1)) for _ in range(64)))
+        return await asyncio.gather(*(attempts(gate, lambda n: trajectory(failed=n == 1)) for _ in range(64)))
 
     results = asyncio.run(all_at_once())
     assert all(reasons(result) == ["retriever_error", "answered"] for result in results)
@@ -173,35 +173,35 @@ def test_64_concurrent_episodes_share_one_wait():
 
 
 def test_episodes_without_a_search_prove_nothing():
-    guard = Service().guard()
+    gate = Service().gate()
 
     def fails_once(question: str) -> Callable[[int], Trajectory]:
         return lambda n: trajectory(failed=n == 1, searches=int(n == 1), question=question)
 
-    asyncio.run(attempts(guard, fails_once("a")))
-    asyncio.run(attempts(guard, fails_once("b")))
+    asyncio.run(attempts(gate, fails_once("a")))
+    asyncio.run(attempts(gate, fails_once("b")))
     with pytest.raises(RunAborted):
-        asyncio.run(attempts(guard, fails_once("c")))
+        asyncio.run(attempts(gate, fails_once("c")))
 
 
 def test_a_bug_in_an_episode_is_passed_on_and_leaves_the_guard_open():
-    guard = Service().guard()
+    gate = Service().gate()
 
     async def broken():
         raise ZeroDivisionError
 
     async def run():
-        async for _ in guard.attempts(broken):
+        async for _ in gate.attempts(broken):
             pass
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(run())
-    assert reasons(asyncio.run(attempts(guard, lambda n: trajectory()))) == ["answered"]
+    assert reasons(asyncio.run(attempts(gate, lambda n: trajectory()))) == ["answered"]
 
 
 def test_stragglers_of_one_short_outage_do_not_abort_the_run():
     """One outage, long over: searches that hung in it fail one by one while the replays are playing."""
-    guard = Service().guard()
+    gate = Service().gate()
 
     async def straggler(place: int) -> list[Trajectory]:
         played = 0
@@ -215,7 +215,7 @@ def test_stragglers_of_one_short_outage_do_not_abort_the_run():
             await asyncio.sleep(0.2)  # a replay takes its time, and its searches work
             return trajectory()
 
-        return [attempt async for attempt in guard.attempts(play)]
+        return [attempt async for _, attempt in gate.attempts(play)]
 
     async def all_at_once():
         return await asyncio.gather(*map(straggler, range(1, 9)))
@@ -224,16 +224,16 @@ def test_stragglers_of_one_short_outage_do_not_abort_the_run():
 
 
 def test_an_attempt_whose_first_search_worked_shows_that_the_service_is_useful():
-    played = asyncio.run(attempts(Service().guard(), lambda n: trajectory(failed=True, searches=3)))
+    played = asyncio.run(attempts(Service().gate(), lambda n: trajectory(failed=True, searches=3)))
     assert reasons(played) == ["retriever_error"] * ATTEMPTS
 
 
 def test_a_poison_question_behind_a_step_of_good_ones_is_handed_on():
-    guard = Service().guard()
+    gate = Service().gate()
 
     async def step():
         for _ in range(63):
-            await attempts(guard, lambda n: trajectory())
-        return await attempts(guard, lambda n: trajectory(failed=True))
+            await attempts(gate, lambda n: trajectory())
+        return await attempts(gate, lambda n: trajectory(failed=True))
 
     assert reasons(asyncio.run(step())) == ["retriever_error"] * ATTEMPTS
