@@ -196,8 +196,8 @@ def error_text(body: bytes) -> str:
     except (ValueError, RecursionError):
         row = None
     message = row.get("error", row.get("detail")) if isinstance(row, dict) else None
-    said = message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
-    return " ".join(said[:500].split())
+    reason = message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
+    return " ".join(reason[:500].split())
 
 
 def probe(url: str, timeout_s: float) -> int:

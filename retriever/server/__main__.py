@@ -170,8 +170,8 @@ def _token(file: Path | None) -> str | None:
     try:
         return check_token(file.read_text(encoding="utf-8").strip())
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise ValueError(f"--token-file {file}: {said}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ValueError(f"--token-file {file}: {reason}") from error
 
 
 def _open_index(args: argparse.Namespace) -> Index:

@@ -136,12 +136,12 @@ def _answer_errors(app: Flask, max_body_bytes: int) -> None:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        said = f"{request.method} {request.path}: {error.name}"
+        reason = f"{request.method} {request.path}: {error.name}"
         if error.code == 413:
-            said += f", the body may have at most {max_body_bytes} bytes"
+            reason += f", the body may have at most {max_body_bytes} bytes"
         if error.code == 401:
-            said += ", send the header 'Authorization: Bearer <token>' with this server's token"
-        return answer(said, error.code or 500, {"WWW-Authenticate": "Bearer"} if error.code == 401 else None)
+            reason += ", send the header 'Authorization: Bearer <token>' with this server's token"
+        return answer(reason, error.code or 500, {"WWW-Authenticate": "Bearer"} if error.code == 401 else None)
 
     @app.errorhandler(Overloaded)
     def overloaded(error: Overloaded) -> Response:

@@ -162,8 +162,8 @@ class PageSummarizer:
         prompt = _PROMPT.format(question=question, title=page.title, text=page.text[:READ_CHARS])
         messages = [{"role": "user", "content": prompt}]
         with search_failures():
-            said = await self.endpoint.chat(messages, temperature=0.0, max_tokens=_MAX_TOKENS)
-        text = said.text.rpartition("</think>")[2].strip()
+            reply = await self.endpoint.chat(messages, temperature=0.0, max_tokens=_MAX_TOKENS)
+        text = reply.text.rpartition("</think>")[2].strip()
         return "" if text.strip(" .*\"'").lower() == _NOTHING else text
 
     async def check(self, limit_s: float) -> None:
