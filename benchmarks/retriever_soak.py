@@ -63,7 +63,7 @@ class Memory:
 
 @dataclass
 class Soak:
-    """What is being seen."""
+    """The measurements so far."""
 
     answered: int = 0
     latencies_ms: Counter[int] = field(default_factory=Counter)

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choice:
-    """What makes an episode good, and how many are taken."""
+    """The criteria of a good episode, and how many are taken."""
 
     min_reward: float
     per_question: int = 4

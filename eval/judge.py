@@ -97,7 +97,7 @@ def _agreement(known: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
 
 
 def cost(verdicts: Sequence[Verdict], price_in: float, price_out: float) -> dict[str, Any]:
-    """What verdicts took; prices are per million tokens."""
+    """The cost of verdicts; prices are per million tokens."""
     tokens_in = sum(verdict.prompt_tokens for verdict in verdicts)
     tokens_out = sum(verdict.completion_tokens for verdict in verdicts)
     return {

@@ -258,7 +258,7 @@ async def _bound_answer(response: Any) -> None:
 
 @contextmanager
 def _typed_failures(shown: str, seconds: float) -> Iterator[None]:
-    """What the library raises, as an `OutsideFailure` that names the address."""
+    """Turns the library's errors into an `OutsideFailure` that names the address."""
     import openai
 
     try:

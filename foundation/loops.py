@@ -1,4 +1,4 @@
-"""What clients share within one event loop: connections, and the answers to equal questions under way."""
+"""Shared by clients within one event loop: connections, and the answers to equal questions under way."""
 
 from __future__ import annotations
 

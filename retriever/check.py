@@ -50,7 +50,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What was seen."""
+    """The measured figures."""
 
     index: str
     passages: int

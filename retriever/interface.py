@@ -21,7 +21,7 @@ READY = "ready"
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a service says of itself."""
+    """A service's description of itself."""
 
     status: str
     """`ready`, `loading` or `stopping`."""
@@ -85,7 +85,7 @@ class Index(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a query found, by position in the corpus: best first, equal scores in corpus order."""
+    """The hits of a query, by position in the corpus: best first, equal scores in corpus order."""
 
     rows: NDArray[np.int64]
     """Positions, shape [found]."""

@@ -33,7 +33,7 @@ class Hit:
 
 
 Hits = tuple[Hit, ...]
-"""What a query found: best first, never more than asked for, empty when nothing matches."""
+"""The hits of a query: best first, never more than asked for, empty when nothing matches."""
 
 
 @dataclass(frozen=True, slots=True)

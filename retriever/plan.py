@@ -34,7 +34,7 @@ _GB = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one index over a corpus will take."""
+    """The cost of one index over a corpus."""
 
     index: str
     passages: int

@@ -44,7 +44,7 @@ _BLOCK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """What tells one request from another."""
+    """The identity of a request."""
 
     query: str
     top_k: int

@@ -58,7 +58,7 @@ _ONE_CALLER_TURNS = 8
 """Short ones, one server after the other: a millisecond is less than this kind of machine drifts in a minute."""
 
 Result = dict[str, Any]
-"""What goes into the JSON file."""
+"""The content of the JSON file."""
 
 
 def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers saw."""
+    """The callers' measurements."""
 
     callers: int
     seconds: float

@@ -65,7 +65,7 @@ def make_model(folder: Path, tokenizer_from: str, size: ModelSize, max_length: i
 
 @dataclass
 class Usage:
-    """What the engine was asked during one pass."""
+    """The engine's work during one pass."""
 
     sampled: int = 0
     prompt: int = 0

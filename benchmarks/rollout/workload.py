@@ -48,7 +48,7 @@ class Script:
     row: QARow
     turns: tuple[Turn, ...]
     hits: tuple[Hits, ...]
-    """What each search finds."""
+    """The passages that each search finds."""
 
 
 def draw_scripts(count: int, *, scale: float, seed: int = 0) -> list[Script]:

@@ -18,7 +18,7 @@ class BadLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """What can be chosen about reading."""
+    """The options of reading."""
 
     words: int = 100
     """KILT: words of a passage; the last of a page may be shorter."""

@@ -75,7 +75,7 @@ class UnitTask:
 
 @dataclass(frozen=True, slots=True)
 class UnitDone:
-    """What a finished unit gave."""
+    """The outcome of a finished unit."""
 
     shard: Shard
     lines: dict[str, int]

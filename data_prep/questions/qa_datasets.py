@@ -23,7 +23,7 @@ class QADataset:
     """One question set; the functions take a raw row."""
 
     name: str
-    """What the rows carry as their source."""
+    """The `source` of the rows."""
     hub: str
     """Name of a copy on the hub."""
     config: str | None

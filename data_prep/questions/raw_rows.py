@@ -30,7 +30,7 @@ RawItem = tuple[int, Mapping[str, Any] | BadRow]
 
 @dataclass(frozen=True)
 class HubPlace:
-    """What `datasets.load_dataset` is asked for."""
+    """The arguments of `datasets.load_dataset`."""
 
     path: str
     """A name on the hub, or a local folder in the same layout."""

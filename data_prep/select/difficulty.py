@@ -29,7 +29,7 @@ class Tries:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where the classes part; the defaults are R1-Searcher's (easy < 10 rollouts, medium 10 to 20, difficult > 20)."""
+    """Bounds of the classes; the defaults are R1-Searcher's (easy < 10 rollouts, medium 10 to 20, difficult > 20)."""
 
     easy_below: int = 10
     """Answered in fewer rollouts than this."""

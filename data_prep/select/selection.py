@@ -48,7 +48,7 @@ class SelectionFolder:
 
     @property
     def manifest_file(self) -> Path:
-        """What the sets were made of, and how to make them again."""
+        """The inputs of the sets, and how to make them again."""
         return self.path / "manifest.json"
 
     @property

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "model"
-"""Where the shipped model is, of the protocol `SHIPPED`."""
+"""The folder of the shipped model, of the protocol `SHIPPED`."""
 SHIPPED = "r1_searcher.tiny"
 METRICS = "metrics.json"
 """Written last: a folder that has it holds a finished model."""

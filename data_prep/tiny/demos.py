@@ -27,7 +27,7 @@ TOP_K = 2
 
 @dataclass(frozen=True)
 class Script:
-    """What a policy writes: turns that the environment answers, then the ending."""
+    """The policy's text: turns that the environment answers, then the ending."""
 
     actions: tuple[str, ...]
     """Texts of the turns, with the closing tag or EOS that ends each."""

@@ -40,7 +40,7 @@ class Schedule:
     decay_share: float = 0.3
 
     def factor(self, step: int) -> float:
-        """What the learning rates are multiplied by in this step (from 0)."""
+        """The factor of the learning rates in this step (from 0)."""
         decay = (self.steps - step) / max(1.0, self.decay_share * self.steps)
         return min(1.0, (step + 1) / self.warmup, decay)
 

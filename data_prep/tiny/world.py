@@ -36,7 +36,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class WorldFiles:
-    """What is written: the corpus and the three question files, which share no question."""
+    """The written files: the corpus and three files of questions, which share none."""
 
     corpus: list[Passage]
     stage1: list[QARow]

@@ -49,7 +49,7 @@ class Decoding:
 
 
 class PolicySource(typing.Protocol):
-    """What gives a policy for a way of decoding: an engine in this process, an endpoint, a script."""
+    """Gives a policy for a way of decoding: an engine in this process, an endpoint, a script."""
 
     def policy(self, decoding: Decoding) -> Policy:
         """The policy; several may be in use at once."""

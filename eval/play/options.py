@@ -91,7 +91,7 @@ def rows_of(options: argparse.Namespace) -> list[QARow]:
 
 
 def services_of(options: argparse.Namespace, contestant: Contestant) -> Services:
-    """What the episodes reach out to. Raises `InputError` where something that they need is not given."""
+    """The sources that the episodes use. Raises `InputError` where one that they need is missing."""
     recipe = contestant.recipe
     if not contestant.searches:
         return Services(search=None)
@@ -113,7 +113,7 @@ def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:
 
 
 def notes_of(options: argparse.Namespace) -> dict[str, str]:
-    """What the user wants to stand beside the scores. Raises `InputError`."""
+    """The user's notes, to keep with the scores. Raises `InputError`."""
     notes = {}
     for note in options.note:
         key, found, value = note.partition("=")

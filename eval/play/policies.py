@@ -1,4 +1,4 @@
-"""Where an evaluation's policy comes from: vLLM in this process, or an endpoint."""
+"""The models of an evaluation: vLLM in this process, or an endpoint."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _DISTRIBUTIONS = ("r1-searcher", "openrlhf", "torch", "transformers", "vllm", "v
 
 
 class IdentifiedModel(typing.Protocol):
-    """What a record says of the model."""
+    """The model as a record identifies it."""
 
     @property
     def model(self) -> str:

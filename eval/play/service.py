@@ -27,11 +27,11 @@ class NoRetriever:
 
 @dataclasses.dataclass(frozen=True)
 class Services:
-    """What episodes reach out to, as `retriever.sources.open_retriever` reads it; None: nothing."""
+    """The sources of the episodes, as `retriever.sources.open_retriever` reads them; None: no source."""
 
     search: str | None
     browse: str | None = None
-    """What reads pages, for protocols that can."""
+    """The source that reads pages, for protocols that browse."""
 
     def facts(self) -> dict[str, Any] | None:
         """What the search service says that it serves: index, number of passages, and whatever else it tells.

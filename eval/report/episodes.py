@@ -17,7 +17,7 @@ _TOKEN_LEVEL = frozenset({SpanKind.ACTION, SpanKind.FEEDBACK})
 
 
 def list_entry(episode: ReportedEpisode) -> dict[str, Any]:
-    """What list, search and filters need."""
+    """The facts that list, search and filters need."""
     record, trajectory = episode.record, episode.record.trajectory
     reward, metrics = record.reward, record.metrics
     return {

@@ -85,7 +85,7 @@ def build_report(runs: Sequence[ReportedRun], title: str, *, limit: int, tokens:
 
 
 def _about(run: ReportedRun, available: int) -> dict[str, Any]:
-    """What the page says of a run."""
+    """A run as the page describes it."""
     rewards, recipe = run.rewards, run.recipe
     return {
         "name": run.name,

@@ -31,7 +31,7 @@ _MODEL_FLAG = "--actor.model_name_or_path"
 
 
 class RunKind(str, Enum):
-    """What a folder holds."""
+    """The kind of a folder's content."""
 
     TRAINING = "training"
     EVALUATION = "evaluation"
@@ -121,7 +121,7 @@ class ReportedRun:
 
     @property
     def initial_model(self) -> str:
-        """What a training began with: a folder or a hub name."""
+        """The model that a training began with: a folder or a hub name."""
         return self.flags.get(_MODEL_FLAG, "")
 
     @cached_property
@@ -131,7 +131,7 @@ class ReportedRun:
 
     @property
     def model_folder(self) -> Path:
-        """Where a training leaves its model."""
+        """The folder of a training's final model."""
         return RunFolder(self.path).model
 
     @property

@@ -1,4 +1,4 @@
-"""Where the tokens of a span begin and end in its text."""
+"""The bounds of a span's tokens in its text."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """What is reported: the defaults, the chosen one, and the judge's where all runs have verdicts."""
+        """The metrics reported: the defaults, the chosen one, and the judge's where all runs have verdicts."""
         judged = [JUDGE] if all(map(self.is_judged, self.runs)) else []
         return list(dict.fromkeys([*DEFAULT_METRICS, *judged, self.metric]))
 

@@ -44,7 +44,7 @@ def read_predictions(path: Path) -> list[EpisodeRecord]:
 
 
 def verdicts_file(predictions: Path) -> Path:
-    """Where `eval.judge` keeps what it was told about a file of predictions."""
+    """The file in which `eval.judge` keeps the verdicts on a file of predictions."""
     return predictions.with_suffix(".verdicts.jsonl")
 
 

@@ -99,7 +99,7 @@ def _script(protocol: Protocol, prompt: str, before_answer: str, think_ends_earl
 
 
 def _problem(subject: Subject, episode: Trajectory) -> str:
-    """What is wrong with a played episode; empty where nothing is."""
+    """The faults of a played episode; empty where there are none."""
     tokenizer = subject.tokenizer
     if episode.stop_reason is not StopReason.ANSWERED or episode.n_searches != 1:
         return (

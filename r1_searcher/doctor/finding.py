@@ -23,7 +23,7 @@ class Finding:
 
     level: Level
     text: str
-    """What was seen."""
+    """The observation."""
     advice: str = ""
     """What to do; empty where all is well."""
 

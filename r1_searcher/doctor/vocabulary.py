@@ -10,7 +10,7 @@ from r1_searcher.doctor.finding import Finding, failed, ok, shown, warning
 from r1_searcher.doctor.subject import Subject
 
 _NEIGHBOURS = ("\n", "\n\n", " ", "a", ".")
-"""What may stand right before or after a tag."""
+"""The neighbours that a tag may have."""
 
 
 def check_tags(subject: Subject) -> Finding:
@@ -143,7 +143,7 @@ def check_additions(subject: Subject) -> Finding:
 
 
 def _usual_beginning(subject: Subject) -> str:
-    """What the tokenizer puts before a text when it may add special tokens."""
+    """The text that the tokenizer puts before another when it may add special tokens."""
     text = " a word"
     plain, usual = subject.tokenizer.encode(text), list(subject.tokenizer.hf(text)["input_ids"])
     for count in range(1, len(usual) - len(plain) + 1):

@@ -41,7 +41,7 @@ class PassageSanitizer:
 
 @dataclass(frozen=True)
 class Found:
-    """What one request brought back."""
+    """The passages of one request."""
 
     request: str
     """The query, or the address of a page."""

@@ -28,7 +28,7 @@ from retriever.passage import Hits, Passage, SearchRequest
 
 @dataclass(frozen=True)
 class Environment:
-    """What an episode takes place in; shared by all concurrent episodes, holds no episode's state."""
+    """The surroundings of an episode; shared by all concurrent episodes, without any episode's state."""
 
     protocol: Protocol
     limits: Limits

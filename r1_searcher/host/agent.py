@@ -55,7 +55,7 @@ class AgentExecutor(AgentExecutorBase):
 
     @cached_property
     def tools(self) -> dict[str, Retriever]:
-        """What answers the protocol's tools beside the search."""
+        """The retrievers of the protocol's tools beside the search."""
         browse = self.run.retriever.browse
         return {"browse": self._open(browse)} if browse else {}
 

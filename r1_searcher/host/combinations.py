@@ -14,7 +14,7 @@ from r1_searcher.reward.rewards import Reward
 
 @dataclass(frozen=True)
 class Setting:
-    """What a combination is judged by."""
+    """The facts that a combination is judged by."""
 
     recipe: Recipe
     command: Command
@@ -41,7 +41,7 @@ class Combination:
 
     found: Callable[[Setting], bool]
     why: str
-    """What would be trained instead, and what to do."""
+    """The training that would happen instead, and what to do."""
 
 
 def check_combinations(recipe: Recipe, command: Command, reward_url: str = "") -> None:

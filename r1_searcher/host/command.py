@@ -20,7 +20,7 @@ CPU_FLAGS = (
     *("--vllm.num_engines", "1", "--vllm.sync_backend", "gloo", "--vllm.enforce_eager"),
     *("--ds.attn_implementation", "sdpa"),
 )
-"""What OpenRLHF's defaults of eight GPUs, NCCL and flash attention become without a GPU."""
+"""Replacements, without a GPU, for OpenRLHF's defaults of eight GPUs, NCCL and flash attention."""
 
 ASYNC_FLAGS = ("--algo.advantage.is_correction_level", "token")
 """Asynchronous training learns from tokens that older weights sampled; OpenRLHF's default corrects nothing for it."""

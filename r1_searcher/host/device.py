@@ -9,7 +9,7 @@ from r1_searcher.host.cpu import ENVIRONMENT_VARIABLE
 
 
 class Device(str, Enum):
-    """What a run computes on."""
+    """The device of a run."""
 
     CUDA = "cuda"
     CPU = "cpu"

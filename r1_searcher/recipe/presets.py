@@ -53,7 +53,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a preset file says."""
+    """The content of a preset file."""
 
     name: str
     title: str

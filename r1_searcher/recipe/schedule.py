@@ -71,7 +71,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class StepSummary:
-    """What one finished step showed: means over its episodes."""
+    """Means over the episodes of one finished step."""
 
     step: int
     stage: int
@@ -81,7 +81,7 @@ class StepSummary:
 
 @dataclass(frozen=True)
 class Ticket:
-    """Where an episode stands in the run."""
+    """An episode's place in the run."""
 
     step: int
     """Global step, from 1; exact in synchronous training."""

@@ -47,7 +47,7 @@ class Unjudged(str, Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged."""
+    """The case to judge."""
 
     question: str
     golds: tuple[str, ...]
@@ -130,7 +130,7 @@ def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
 
 
 class ChatModel(typing.Protocol):
-    """What a judge asks: `foundation.chat.OpenAIEndpoint`."""
+    """The judge's model: `foundation.chat.OpenAIEndpoint`."""
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
         """One answer. Raises OutsideFailure."""
@@ -162,7 +162,7 @@ class Judge:
         """Verdicts that were not in the cache: what this judge has cost."""
 
     def key(self, case: Case) -> str:
-        """What a verdict depends on, as a hash."""
+        """A hash of everything that a verdict depends on."""
         parts = [self._name, self._sampling.temperature, self._sampling.max_tokens, case.message]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ class CheckedEpisode:
     protocol: Protocol
     rules: Mapping[str, bool]
     judged_right: bool | None = None
-    """What a language model as judge says of the answer; None where none was asked, or it gave no verdict."""
+    """A judge model's verdict on the answer; None where none was asked, or it gave none."""
 
 
 Part = Callable[[CheckedEpisode], float]

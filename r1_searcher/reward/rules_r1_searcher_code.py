@@ -96,7 +96,7 @@ BASE_RULES: Mapping[str, Rule] = {
 """`reward_server_qwen_zero.py`."""
 
 LLAMA_STAGE1_TAG_RULES: Mapping[str, Rule] = {rule.__name__: rule for rule in (one_think_close, one_answer_pair)}
-"""What `reward_server_llama_stage1.py` gives its half point of format for."""
+"""The condition of the half point for format in `reward_server_llama_stage1.py`."""
 
 LLAMA_STAGE2_RULES: Mapping[str, Rule] = {
     rule.__name__: rule for rule in (documents_match_queries, one_think_close, one_answer_pair, no_cjk)

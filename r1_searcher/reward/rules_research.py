@@ -15,7 +15,7 @@ from r1_searcher.reward.metrics import METRICS
 from r1_searcher.reward.parts import CheckedEpisode
 
 FLOOR = 0.1
-"""What a good format with a wrong answer is worth."""
+"""The worth of a good format with a wrong answer."""
 
 
 def think_pairs(trajectory: Trajectory, protocol: Protocol) -> bool:

@@ -16,7 +16,7 @@ from enum import Enum
 
 
 class Kind(str, Enum):
-    """What makes a sign appear; *mean* is over the sign's window, *before* over earlier windows of the run."""
+    """The condition of a sign; *mean* is over the sign's window, *before* over earlier windows of the run."""
 
     ABOVE = "above"
     """The mean is above the threshold."""
@@ -53,7 +53,7 @@ class Sign:
     window: int
     """Steps that are averaged; few, because a collapse takes few."""
     means: str
-    """What it says about the run, in words for the log."""
+    """Its meaning for the run, in words for the log."""
     floor: float = 0.0
     error: str = ""
     """Metric with the standard error of a step's value, for `DROPPED`."""
@@ -110,7 +110,7 @@ class Alarm:
     value: float
     """Mean over the sign's window."""
     limit: float
-    """What it was held against."""
+    """The value that it was compared with."""
 
     def __str__(self) -> str:
         return (
@@ -187,7 +187,7 @@ _UPWARD = frozenset({Kind.ABOVE, Kind.ROSE, Kind.JUMPED, Kind.FAR})
 
 
 def _limit(sign: Sign, history: _History) -> float | None:
-    """What the newest mean is held against; None where the run has not shown yet what is usual for it."""
+    """The value that the newest mean is compared with; None until the run has shown its usual range."""
     if sign.kind in (Kind.ABOVE, Kind.BELOW, Kind.FAR):
         return sign.threshold
     if not math.isfinite(history.best):

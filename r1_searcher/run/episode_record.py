@@ -24,7 +24,7 @@ from r1_searcher.run.episode_metrics import answer_metrics, episode_metrics, sea
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """What happened in an episode, what it was worth, and where in a run or an evaluation it belongs."""
+    """An episode with its reward and its place in a run or an evaluation."""
 
     trajectory: Trajectory
     reward: RewardResult | None = None
@@ -58,7 +58,7 @@ class EpisodeRecord:
 
     @property
     def answer(self) -> str | None:
-        """What was answered; None where nothing was."""
+        """The answer; None where there was none."""
         return self.predicted if self.is_published else self.trajectory.answer
 
     @property

@@ -81,7 +81,7 @@ class InProcessReward:
         )
 
     async def _verdict(self, trajectory: Trajectory) -> bool | None:
-        """What the judge says; no answer is wrong without being asked about."""
+        """The judge's verdict; a missing answer is wrong without asking."""
         if trajectory.answer is None or trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
             return False
         assert self._judge is not None

@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def identity_file(self) -> Path:
-        """What makes a run this run; another run is refused."""
+        """The run's identity; another run is refused."""
         return self.path / IDENTITY_FILE
 
     @property
@@ -81,7 +81,7 @@ class RunFolder:
 
     @property
     def signals_file(self) -> Path:
-        """What the collapse guard saw in each step."""
+        """The collapse guard's signals of each step."""
         return self.path / "signals.jsonl"
 
     @property
@@ -171,7 +171,7 @@ class RunFolder:
 
 
 def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str]) -> dict[str, Any]:
-    """What makes a run this run: its recipe, its questions in their order, and the host's flags."""
+    """The identity of a run: its recipe, its questions in their order, and the host's flags."""
     digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest()
     return {
         "recipe": dict(recipe),

@@ -34,7 +34,7 @@ _BEFORE = 2
 
 
 class GuardAction(str, Enum):
-    """What a sign of a collapse leads to."""
+    """The consequence of a sign of a collapse."""
 
     OFF = "off"
     WARN = "warn"
@@ -160,7 +160,7 @@ class RunGuard:
         self._alarms += alarms
 
     def conclude(self, steps: Mapping[int, Mapping[str, Any]]) -> str:
-        """What became of the run that `look` ended, in one line; goes back where that was asked for."""
+        """The fate of the run that `look` ended, in one line; goes back where that was asked for."""
         first = self._alarms[0]
         kept = self._folder.last_step
         if self.action is GuardAction.BEST and kept:

@@ -35,7 +35,7 @@ _CLUSTER = 200
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What the samples of one factory said."""
+    """The costs of one factory, from its samples."""
 
     factory: str
     dim: int

@@ -17,7 +17,7 @@ _HOST = re.compile(r"[\w.:%-]+")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one server of the service is asked."""
+    """The address of one server of the service."""
 
     search: str
     health: str

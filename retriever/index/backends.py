@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from retriever.index.faiss_vectors import SearchSettings
 
 BACKENDS = ("bm25", "dense", "hybrid")
-"""What a corpus in this process can be served with."""
+"""The backends for a corpus in this process."""
 SAVED_BACKENDS = (*BACKENDS, "milvus")
-"""What a saved folder may hold."""
+"""The backends of saved indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Opening:
     gpu: bool = False
     """Copy the vectors to the machine's GPUs."""
     corpus: str | Path | None = None
-    """Where the passage store has moved to."""
+    """The passage store's new folder, if it has moved."""
 
 
 def build_index(

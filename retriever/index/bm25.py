@@ -122,7 +122,7 @@ class Bm25Index:
 
 
 def bm25_facts(title_weight: int = TITLE_WEIGHT, k1: float = K1, b: float = B) -> dict[str, object]:
-    """What the manifest of a BM25 index says; raises ValueError for parameters out of range."""
+    """The manifest of a BM25 index; raises ValueError for parameters out of range."""
     if title_weight < 0 or k1 < 0 or not 0 <= b <= 1:
         raise ValueError(f"BM25 needs title_weight >= 0, k1 >= 0 and 0 <= b <= 1, found {title_weight}, {k1} and {b}")
     return {"tokenizer": WORDS_VERSION, "title_weight": title_weight, "k1": k1, "b": b, "method": _METHOD}

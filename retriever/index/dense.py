@@ -135,7 +135,7 @@ class DenseIndex:
 
 
 def dense_facts(encoder: Encoder, factory: str, settings: SearchSettings) -> dict[str, object]:
-    """What the manifest of a dense index says."""
+    """The manifest of a dense index."""
     return {**encoder.facts, "metric": METRIC, "factory": factory, **asdict(settings)}
 
 

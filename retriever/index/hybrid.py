@@ -105,7 +105,7 @@ def finish_hybrid(folder: Path, rrf_k: int = RRF_K, depth: int = DEPTH) -> None:
 
 
 def _common(folder: Path) -> dict[str, object]:
-    """What both parts must agree in."""
+    """The facts in which both parts must agree."""
     first, second = (manifest.read_manifest(folder / name) for name in PARTS)
     shared = {key: first[key] for key in ("count", "corpus_sha256")}
     manifest.check_facts(folder / PARTS[1], second, shared)

@@ -169,7 +169,7 @@ def _new_collection(client: Any, name: str, dim: int, strings: Mapping[str, int]
 
 
 def _facts_in_milvus(client: Any, collection: str) -> dict[str, object] | None:
-    """What the collection was built from and with; None where either collection is missing or empty."""
+    """The corpus and settings that the collection was built from; None where either collection is missing or empty."""
     about = _about(collection)
     if not all(_asked(lambda name=name: client.has_collection(name)) for name in (about, collection)):
         return None

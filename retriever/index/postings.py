@@ -55,7 +55,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a word's weight depends on: the whole corpus."""
+    """The statistics of the whole corpus that a word's weight depends on."""
 
     vocabulary: dict[str, int]
     """Word -> column, in order of first occurrence."""

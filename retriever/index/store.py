@@ -185,7 +185,7 @@ def open_corpus(path: str | Path) -> Sequence[Passage]:
 
 
 def content_hash(passages: Sequence[Passage]) -> str:
-    """What an index remembers of its corpus: a store's recorded hash, or the hash of passages in memory."""
+    """The corpus's identity in an index: a store's recorded hash, or the hash of passages in memory."""
     return passages.sha256 if isinstance(passages, PassageStore) else corpus_hash(passages)
 
 

@@ -60,7 +60,7 @@ class BatchLimits:
 
 
 class _Key(NamedTuple):
-    """What an answer depends on."""
+    """The key of an answer: everything that it depends on."""
 
     query: str
     top_k: int

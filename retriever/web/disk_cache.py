@@ -22,7 +22,7 @@ _BUSY_S = 10.0
 
 
 def default_folder() -> Path:
-    """Where caches of this user live."""
+    """The folder of this user's caches."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "r1-searcher"
 

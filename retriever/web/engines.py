@@ -29,7 +29,7 @@ MAX_TEXT_CHARS = 4000
 
 @dataclass(frozen=True, slots=True)
 class WebQuery:
-    """What is asked of a service."""
+    """The question to a service."""
 
     text: str
     count: int
@@ -104,7 +104,7 @@ class WebEngine:
         return {self.key_header: self.key_prefix + key} if self.key_header else {}
 
     def address(self, base: str, call: WebCall, key: str) -> str:
-        """Where the request goes."""
+        """The address of the request."""
         secret = {self.key_parameter: key} if self.key_parameter else {}
         query = urlencode({**call.parameters, **secret}, errors="replace")
         return f"{base}?{query}" if query else base

@@ -34,7 +34,7 @@ class RawPage:
     """A page as it came."""
 
     url: str
-    """Where it was found in the end."""
+    """The address after redirects."""
     content_type: str
     """One of `READABLE`."""
     charset: str

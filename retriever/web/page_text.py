@@ -38,7 +38,7 @@ write only the word None."""
 
 @dataclass(frozen=True, slots=True)
 class PageText:
-    """What stands on a page, without its menus."""
+    """The text of a page, without its menus."""
 
     url: str
     title: str

@@ -29,7 +29,7 @@ class WebService(Protocol):
 
     name: str
     host: str
-    """What the rate limit counts by."""
+    """The host that the rate limit counts by."""
     rate: Rate
     max_results: int
     max_query_chars: int

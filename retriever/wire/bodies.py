@@ -24,7 +24,7 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What a server accepts in one request."""
+    """The limits of one request."""
 
     max_top_k: int = 100
     max_queries: int = 1024
@@ -33,7 +33,7 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request asks for, whatever format it came in."""
+    """The content of a request, in any format."""
 
     queries: tuple[str, ...]
     top_k: int

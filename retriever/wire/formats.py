@@ -35,7 +35,7 @@ class WireFormat:
 
     name: str
     path: str
-    """Where its servers listen, by POST."""
+    """The path of its servers, by POST."""
     query_key: str
     count_key: str
     default_count: int | None
@@ -75,7 +75,7 @@ class WireFormat:
         return [tuple(hits) for hits in results]
 
     def decode_request(self, row: Mapping[str, object], limits: RequestLimits) -> Ask:
-        """What a request's JSON object asks for. Raises WireError."""
+        """Reads a request's JSON object. Raises WireError."""
         queries = self._queries(row.get(self.query_key), limits)
         count = row.get(self.count_key)
         if count is None:
