@@ -77,10 +77,7 @@ class ReportedRun:
         file = run.metrics_file
         if not self._is_training or not file.is_file():
             return ()
-        try:
-            return with_signals(read_metrics(file), run.signals_file)
-        except ValueError as error:
-            raise InputError(f"{file} is not one JSON object per line: {error}") from error
+        return with_signals(read_metrics(file), run.signals_file)
 
     @property
     def is_complete(self) -> bool:

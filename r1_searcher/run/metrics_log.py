@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foundation.json_lines import read_finished, write_json_lines
+from foundation.json_lines import read_strict, write_json_lines
 
 PREFIX = "train/"
 
@@ -55,5 +55,9 @@ def _read_scalars(path: Path) -> dict[int, dict[str, Any]]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`, by step."""
-    return list(read_finished(path))
+    """The lines of a `metrics.jsonl`, by step; the file is only ever written whole.
+
+    Raises:
+        InputError: the file is missing, or a line cannot be read.
+    """
+    return list(read_strict(path, dict))
