@@ -5,7 +5,7 @@
 #       --judge-url https://HOST/v1 --judge-model NAME
 #   python -m r1_searcher.serve --model runs/simulator/model --host 0.0.0.0 --port 6001
 #   bash train_scripts/zerosearch.sh --preset zerosearch --data train.jsonl \
-#       --retriever-url "simulate:http://HOST:6001/v1?mode=sft&noise=0:0.75"
+#       --search "simulate:http://HOST:6001/v1?mode=sft&noise=0:0.75"
 #
 # The paper's settings (section 3.3 and appendix F): Qwen2.5-3B, 7B or 14B-Instruct, learning rate 1e-6, about 20,000
 # examples. Batch and length are ours: it names none. Options: --model NAME; the others are those of
