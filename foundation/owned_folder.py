@@ -1,15 +1,81 @@
-"""Folders that one process at a time builds in."""
+"""Folders that belong to one piece of work, and folders that one process at a time builds in."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from foundation.files import drafts_in
+from foundation.errors import InputError
+from foundation.files import drafts_in, make_folder, write_json
 
 LOCK_NAME = ".lock"
+
+
+SHOWN_DIFFERENCES = 3
+"""Of two settings, in a message."""
+
+
+@dataclass(frozen=True)
+class OwnedFolder:
+    """A folder that belongs to the piece of work whose settings lie in it as a JSON file."""
+
+    path: Path
+    settings_file: Path
+    kind: str
+    """What it holds, in messages: a run, an evaluation, …"""
+    option: str = "--out"
+    """The flag that names it, in messages."""
+
+    def check_kind(self) -> None:
+        """Refuse a path that is neither free nor a folder of this kind. Raises `InputError`."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose another {self.option}")
+        if not self.path.is_dir() or self.settings_file.is_file():
+            return
+        if set(self.path.iterdir()) - set(drafts_in(self.path)):
+            raise InputError(f"{self.path} exists and holds no {self.kind}; choose another {self.option}")
+
+    def check_owner(self, settings: Mapping[str, Any]) -> None:
+        """Refuse a folder of other settings. Raises `InputError`, naming what differs."""
+        self.check_kind()
+        if self.settings_file.is_file():
+            found = json.loads(self.settings_file.read_text(encoding="utf-8"))
+            what = f"{self.path} holds another {self.kind}"
+            check_equal(found, settings, what, f"choose another {self.option}")
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Create the folder and make it this work's. Raises as `foundation.files.write_whole` does."""
+        make_folder(self.path)
+        write_json(self.settings_file, settings)
+
+
+def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:
+    """Raises `InputError` naming the first keys, also of inner mappings, whose values differ."""
+    if found != wanted and (named := differences(found, wanted)):
+        raise InputError(f"{what} ({shown(named)}); {cure}")
+
+
+def shown(named: list[str]) -> str:
+    """Differences in one line, the first few by name."""
+    more = [f"and {len(named) - SHOWN_DIFFERENCES} more"] if len(named) > SHOWN_DIFFERENCES else []
+    return "; ".join([*named[:SHOWN_DIFFERENCES], *more])
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], at: str = "") -> list[str]:
+    """`key: there …, here …` of every value that differs; a key of an inner mapping follows its outer one's."""
+    named: list[str] = []
+    for key in sorted({*found, *wanted}):
+        there, here = found.get(key), wanted.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            named += differences(there, here, f"{at}{key} ")
+        elif there != here:
+            named.append(f"{at}{key}: there {there!r:.80}, here {here!r:.80}")
+    return named
 
 
 class FolderBusy(ValueError):

@@ -31,7 +31,7 @@ from data_prep.corpus.formats import FORMATS, Cutting
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
 from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.files import draft, write_json
-from foundation.owned_folder import claim
+from foundation.owned_folder import claim, differences, shown
 from foundation.workers import cores, finished
 from retriever.index.store import STORE_NAME, PassageStore, finish_store
 
@@ -161,15 +161,9 @@ def _is_finished(out: Path, facts: Mapping[str, object]) -> bool:
     for name in (STORE_NAME, _BUILDING_NAME):
         if (out / name).is_file():
             found = json.loads((out / name).read_text(encoding="utf-8"))
-            wrong = [
-                f"{key}: there {found.get(key)}, here {value}"
-                for key, value in facts.items()
-                if found.get(key) != value
-            ]
+            wrong = differences({key: found.get(key) for key in facts}, facts)
             if wrong:
-                raise ValueError(
-                    f"{out} belongs to another build ({'; '.join(wrong)}); use another --out, or remove it"
-                )
+                raise ValueError(f"{out} belongs to another build ({shown(wrong)}); use another --out, or remove it")
             return name == STORE_NAME
     write_json(out / _BUILDING_NAME, facts)
     return False

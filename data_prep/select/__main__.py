@@ -28,7 +28,6 @@ from data_prep.select.rollouts import Phase, Roller, RolloutLog, seeds_of
 from data_prep.select.selection import (
     Selection,
     SelectionFolder,
-    check_equal,
     check_rebuilt,
     class_questions,
 )
@@ -40,6 +39,7 @@ from eval.play.policies import PlayedModel
 from eval.play.provenance import settings_of
 from eval.play.service import NoRetriever, Services
 from foundation.cli import run_command
+from foundation.owned_folder import check_equal
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
 

@@ -23,7 +23,8 @@ from data_prep.select.rollouts import Phase, RolloutLog
 from data_prep.select.stages import ClassedRow, StageSet
 from eval.play.provenance import versions
 from foundation.errors import InputError, RunAborted
-from foundation.files import storage_error, write_json, write_whole
+from foundation.files import make_folder, write_json, write_whole
+from foundation.owned_folder import OwnedFolder
 from r1_searcher.episode.question import QARow
 
 FORMAT_VERSION = 1
@@ -58,10 +59,7 @@ class SelectionFolder:
 
     def check_empty_or_ours(self) -> None:
         """Refuse a folder with other things in it. Raises `InputError`."""
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is not a folder; choose another --out")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.settings_file.is_file():
-            raise InputError(f"{self.path} exists and holds no selection; choose another --out")
+        self._owned.check_kind()
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Create the folder for these settings.
@@ -69,12 +67,10 @@ class SelectionFolder:
         Raises:
             InputError: it holds rollouts of others; the message names what differs.
         """
-        self.check_empty_or_ours()
-        if self.settings_file.is_file() and self.rollouts_file.is_file() and self.rollouts_file.stat().st_size:
-            found = json.loads(self.settings_file.read_text(encoding="utf-8"))
-            check_equal(found, settings, f"{self.path} holds rollouts of another selection", "choose another --out")
-        self._create()
-        write_json(self.settings_file, settings)
+        self._owned.check_kind()
+        if self.rollouts_file.is_file() and self.rollouts_file.stat().st_size:
+            self._owned.check_owner(settings)
+        self._owned.claim(settings)
 
     def take_rollouts_of(self, other: SelectionFolder, sha256: str) -> bool:
         """Copy the rollouts that a manifest names, where they lie beside it unchanged and there are none here."""
@@ -83,30 +79,14 @@ class SelectionFolder:
         text = other.rollouts_file.read_bytes()
         if sorted_sha256(text) != sha256:
             return False
-        self._create()
+        make_folder(self.path)
         write_whole(self.settings_file, other.settings_file.read_text(encoding="utf-8"))
         write_whole(self.rollouts_file, text.decode("utf-8"))
         return True
 
-    def _create(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-
-
-def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:
-    """Raises `InputError` naming every key, also of inner mappings, whose values differ."""
-    differing = _differing(found, wanted)
-    if differing:
-        raise InputError(f"{what}: {'; '.join(differing)}; {cure}")
-
-
-def _differing(found: Any, wanted: Any, at: str = "") -> list[str]:
-    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        keys = sorted({*found, *wanted})
-        return [line for key in keys for line in _differing(found.get(key), wanted.get(key), f"{at}.{key}".strip("."))]
-    return [] if found == wanted else [f"{at} there {found!r:.80}, here {wanted!r:.80}"]
+    @property
+    def _owned(self) -> OwnedFolder:
+        return OwnedFolder(self.path, self.settings_file, "selection")
 
 
 def sorted_sha256(text: bytes) -> str:

@@ -8,15 +8,14 @@ engine.log           output of the engine
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import InputError
-from foundation.files import draft, write_json
+from foundation.files import draft
+from foundation.owned_folder import OwnedFolder
 from r1_searcher.episode.question import QARow
 from r1_searcher.run.episode_log import EpisodeLog, read_episodes
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -59,26 +58,17 @@ class EvaluationFolder:
         Raises:
             InputError: naming what differs.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is not a folder; choose another --out")
-        if not self.path.exists() or not any(self.path.iterdir()):
-            return
-        if not self.settings_file.is_file():
-            raise InputError(f"{self.path} exists and holds no evaluation; choose another --out")
-        if not self.predictions_file.is_file() or not self.predictions_file.stat().st_size:
-            return
-        found = json.loads(self.settings_file.read_text(encoding="utf-8"))
-        differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
-        if differing:
-            was, now = ({key: each.get(key) for key in differing} for each in (found, settings))
-            raise InputError(
-                f"{self.path} holds another evaluation: it has {was}, this command has {now}; choose another --out"
-            )
+        self._owned.check_kind()
+        if self.predictions_file.is_file() and self.predictions_file.stat().st_size:
+            self._owned.check_owner(settings)
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Create the folder and make it this evaluation's."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.settings_file, settings)
+        self._owned.claim(settings)
+
+    @property
+    def _owned(self) -> OwnedFolder:
+        return OwnedFolder(self.path, self.settings_file, "evaluation")
 
 
 class Predictions:

@@ -20,16 +20,15 @@ complete              exists once all of the above is final
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foundation.cli import split_flags
-from foundation.errors import InputError
-from foundation.files import drafts_in, make_folder, write_json
+from foundation.files import make_folder
 from foundation.json_lines import write_json_lines
+from foundation.owned_folder import OwnedFolder
 from r1_searcher.episode.question import QARow
 
 IDENTITY_FILE = "identity.json"
@@ -146,25 +145,15 @@ class RunFolder:
         Raises:
             InputError: naming what differs.
         """
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; choose another --run-dir")
-        file = self.identity_file
-        if not file.is_file():
-            if set(self.path.iterdir()) - set(drafts_in(self.path)):
-                raise InputError(f"{self.path} exists and is not a run folder; choose another --run-dir")
-            return
-        differences = _differences(json.loads(file.read_text(encoding="utf-8")), identity)
-        if differences:
-            more = f"; and {len(differences) - 2} more" if len(differences) > 2 else ""
-            named = "; ".join(differences[:2])
-            raise InputError(f"{self.path} holds another run ({named}{more}); choose another --run-dir")
+        self._owned.check_owner(identity)
+
+    @property
+    def _owned(self) -> OwnedFolder:
+        return OwnedFolder(self.path, self.identity_file, "run", "--run-dir")
 
     def prepare(self, identity: Mapping[str, Any], rows: Sequence[QARow]) -> None:
         """Create the folder, its identity and the host's dataset."""
-        make_folder(self.path)
-        write_json(self.identity_file, identity)
+        self._owned.claim(identity)
         make_folder(self.data_file.parent)
         lines = ({"input": row.question, "label": row.to_json()} for row in rows)
         write_json_lines(self.data_file, lines)
@@ -179,15 +168,3 @@ def identity_of(recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence
         "questions_sha256": digest,
         "flags": {flag: " ".join(values) for flag, values in split_flags(argv)},
     }
-
-
-def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`name: was …, now …` of every value that differs."""
-    found: list[str] = []
-    for key in sorted({*was, *now}):
-        old, new = was.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{prefix}{key} ")
-        elif old != new:
-            found.append(f"{prefix}{key}: was {old!r}, now {new!r}")
-    return found

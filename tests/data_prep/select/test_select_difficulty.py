@@ -237,7 +237,7 @@ def test_what_cannot_be_rebuilt_is_said(world, command, capsys):
     assert world.run("better", "--from-manifest", str(alone), model=better)[0] == 3
     assert "questions.jsonl, stage2.jsonl differ" in capsys.readouterr().err
     assert world.run("other", "--from-manifest", str(alone), model=ScriptedModel(SKILLS, model="other"))[0] == 2
-    assert "search.model there 'toy', here 'other'" in capsys.readouterr().err
+    assert "model: there 'toy', here 'other'" in capsys.readouterr().err
     world.skills.pop("Q1?")
     world.write()
     assert world.run("other", "--from-manifest", str(manifest))[0] == 2
@@ -277,7 +277,7 @@ def test_a_full_disk_is_one_line(world, command, capsys):
 def test_rollouts_of_another_selection_are_refused(world, command, capsys):
     world.run("out", *command)
     assert world.run("out", *command, "--temperature", "0.5")[0] == 2
-    assert "search.decodings.sampled there" in capsys.readouterr().err
+    assert "decodings sampled" in capsys.readouterr().err
     (world.folder / "thesis").mkdir()
     (world.folder / "thesis" / "a.tex").touch()
     assert world.run("thesis", *command)[0] == 2 and "holds no selection" in capsys.readouterr().err

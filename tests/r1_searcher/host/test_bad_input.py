@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     ),
     "reward url broken": (option("--reward-url", "http://[::1/x"), ["reward", "http://[::1/x"]),
     "another run": (another_run, ["holds another run", "--run-dir"]),
-    "foreign folder": (foreign_folder, ["is not a run folder", "--run-dir"]),
+    "foreign folder": (foreign_folder, ["holds no run", "--run-dir"]),
     "unknown flag": (flag("--train.batchsize", "8"), ["OpenRLHF", "--train.batchsize"]),
     "stray word": (lambda place: place.flags.update({"stray": None}), ["stray"]),
     "prompt too long": (flag("--data.max_len", "40"), ["question", "tokens", "maximum length", "40"]),

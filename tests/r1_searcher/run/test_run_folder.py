@@ -57,7 +57,7 @@ def test_an_empty_folder_is_free(tmp_path, identity):
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden", "model"])
 def test_a_folder_with_other_things_is_refused(tmp_path, identity, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="is not a run folder; choose another --run-dir"):
+    with pytest.raises(InputError, match="holds no run; choose another --run-dir"):
         RunFolder(tmp_path).check_owner(identity)
 
 

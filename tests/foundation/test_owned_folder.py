@@ -1,0 +1,49 @@
+"""Whose folder is this, and what differs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from foundation.errors import InputError
+from foundation.owned_folder import OwnedFolder, differences, shown
+
+SETTINGS = {"model": "a", "limits": {"top_k": 5, "turns": 3}, "flags": {"--x.y": "1"}}
+
+
+@pytest.fixture
+def owned(tmp_path):
+    return OwnedFolder(tmp_path / "out", tmp_path / "out" / "settings.json", "evaluation", "--to")
+
+
+def test_a_free_place_may_be_claimed_and_is_then_ours(owned):
+    owned.check_owner(SETTINGS)
+    owned.claim(SETTINGS)
+    owned.check_owner(SETTINGS)
+    assert json.loads(owned.settings_file.read_text()) == SETTINGS
+
+
+def test_other_settings_are_refused_and_named(owned):
+    owned.claim(SETTINGS)
+    with pytest.raises(InputError, match=r"another evaluation \(limits top_k: there 5, here 6\); choose another --to"):
+        owned.check_owner({**SETTINGS, "limits": {"top_k": 6, "turns": 3}})
+    with pytest.raises(InputError, match="flags --x.y: there '1', here None"):
+        owned.check_owner({**SETTINGS, "flags": {}})
+
+
+def test_foreign_things_are_refused_but_not_what_a_kill_left(owned):
+    owned.path.mkdir()
+    (owned.path / ".settings.json.1.draft").touch()
+    owned.check_owner(SETTINGS)
+    (owned.path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="holds no evaluation; choose another --to"):
+        owned.check_owner(SETTINGS)
+    file = OwnedFolder(owned.path / "thesis.tex", owned.path / "thesis.tex" / "s.json", "run")
+    with pytest.raises(InputError, match="is a file; choose another --out"):
+        file.check_kind()
+
+
+def test_many_differences_are_counted():
+    named = differences(dict.fromkeys("abcde", 1), dict.fromkeys("abcde", 2))
+    assert len(named) == 5 and shown(named).endswith("c: there 1, here 2; and 2 more")
