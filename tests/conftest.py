@@ -1,7 +1,11 @@
-"""Settings of every test."""
+"""Settings of every test, and the tiny world with its search service."""
 
+import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # A deadline would make every property a test of how busy the machine is.
@@ -11,3 +15,27 @@ settings.load_profile("untimed")
 # Tests side by side (pytest -n) share the cores; torch would start a thread per core in each worker and its processes.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world of seed 0, as `data_prep.tiny_world` writes it."""
+    from data_prep.tiny_world import main
+
+    folder = tmp_path_factory.mktemp("tiny") / "world"
+    assert main(["--out", str(folder), "--seed", "0"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def retriever_url(world: Path) -> Iterator[str]:
+    """The search service over the tiny world, in a thread of this process."""
+    from support.web_fakes import serve_app
+
+    from retriever.index.bm25 import Bm25Index
+    from retriever.index.corpus import read_corpus
+    from retriever.server.app import create_app
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line per request would stand among a command's own
+    with serve_app(create_app(Bm25Index.build(read_corpus(world / "corpus.jsonl")))) as url:
+        yield url

@@ -1,4 +1,4 @@
-"""A tiny world, a served search index, and the training command run as a user runs it."""
+"""The training command and its scripts, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -76,41 +76,11 @@ def model(repo: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    done = run_process([sys.executable, "-m", "data_prep.tiny_world", "--out", folder, "--seed", 0])
-    assert done.status == 0, done.err
-    return folder
-
-
-@pytest.fixture(scope="session")
 def dead_url() -> Iterator[str]:
     """An address of this machine that refuses connections: a port that is taken and not listened on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.fixture(scope="session")
-def retriever_url(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    ready = tmp_path_factory.mktemp("retriever") / "url"
-    command = [
-        sys.executable,
-        "-m",
-        "retriever.server",
-        "--corpus",
-        world / "corpus.jsonl",
-        "--backend",
-        "bm25",
-    ]
-    command += ["--port", "0", "--ready-file", ready, "--exit-with-parent", os.getpid()]
-    with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as server:
-        give_up_at = time.monotonic() + 60
-        while not ready.exists():
-            assert server.poll() is None and time.monotonic() < give_up_at, "the retriever did not start"
-            time.sleep(0.05)
-        yield ready.read_text().strip()
-        server.terminate()
 
 
 @pytest.fixture(scope="session")
