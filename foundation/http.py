@@ -26,8 +26,8 @@ def display_url(url: str) -> str:
     """The URL as it may appear in logs and errors: without user name, password and query string."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # such as half a pair of brackets
-        return "(not an address)"
+    except ValueError:  # such as half a pair of brackets; secrets stand before an "@" or after a "?"
+        return "(not an address)" if "@" in url or "?" in url else url
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
