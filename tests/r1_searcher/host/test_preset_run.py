@@ -99,8 +99,8 @@ def test_a_wandb_key_is_never_shown(dry_run, words, monkeypatch):
         (["--preset", "tiny", "--stage", "three"], "no stage 'three'"),
         (["--preset", "tiny", "--seed", "-1"], "--seed must be 0 or more, found -1"),
         (["--seed", "1", "--recipe", "tiny.stage1"], "belong to a preset"),
-        (["--preset", "qwen7b"], "required: --data, --retriever-url"),
-        (["--recipe", "tiny.stage1"], "required: --run-dir, --data, --retriever-url"),
+        (["--preset", "qwen7b"], "required: --data, --search"),
+        (["--recipe", "tiny.stage1"], "required: --run-dir, --data, --search"),
     ],
 )
 def test_a_command_line_that_cannot_work_is_refused(refused, arguments, said):
@@ -133,7 +133,7 @@ def started(runs, monkeypatch) -> list[str]:
         playground, "run_module", lambda module, *arguments: calls.append(" ".join((module, *arguments)))
     )
     monkeypatch.setattr(playground.Services, "start", start)
-    monkeypatch.setattr(train, "_train", lambda options, plan: calls.append(f"train {options.retriever_url}") or 0)
+    monkeypatch.setattr(train, "_train", lambda options, plan: calls.append(f"train {options.search}") or 0)
     return calls
 
 
