@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from data_prep.select import options as flags
 from data_prep.select.options import Job
+from data_prep.select.question_sets import draw_question_sets
 from data_prep.select.rollouts import Phase, Roller, RolloutLog, seeds_of
 from data_prep.select.selection import (
     Selection,
@@ -31,7 +32,6 @@ from data_prep.select.selection import (
     check_rebuilt,
     class_questions,
 )
-from data_prep.select.stages import draw_stages
 from eval.play.contestant import Contestant
 from eval.play.engine import console_apart
 from eval.play.options import services_of
@@ -81,7 +81,7 @@ def select(argv: Sequence[str] | None, surroundings: Surroundings | None = None)
         folder.take_rollouts_of(SelectionFolder(options.from_manifest.resolve().parent), manifest["rollouts_sha256"])
     settings, log = _play(options, job, folder, manifest, surroundings or Surroundings())
     classed = class_questions(job.rows, log, job.closed_book, job.search, job.bounds, job.keep_known)
-    selection = Selection(classed, draw_stages(job.plan, classed, options.seed))
+    selection = Selection(classed, draw_question_sets(job.plan, classed, options.seed))
     plan = {stage: [str(quota) for quota in quotas] for stage, quotas in job.plan.items()}
     facts = {"options": flags.recorded(options), "inputs": inputs, "settings": settings, "plan": plan}
     facts["seeds"] = seeds_of(job.decoding, (job.closed_book, job.search))

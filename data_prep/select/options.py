@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.select.difficulty import Bounds
+from data_prep.select.question_sets import PLANS, Plan, Quota
 from data_prep.select.rollouts import Criterion, Phase
 from data_prep.select.selection import read_manifest
-from data_prep.select.stages import PLANS, Plan, Quota
 from eval.play.contestant import find_contestant
 from eval.play.evaluation import Decoding
 from eval.play.options import endpoint_of

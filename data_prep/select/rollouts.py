@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data_prep.select.difficulty import Tries
 from eval.play.contestant import Contestant
-from eval.play.evaluation import Decoding, PolicySource, evaluate
+from eval.play.evaluation import Decoding, PolicyFactory, evaluate
 from foundation.errors import InputError, RunAborted
 from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.episode.question import QARow
@@ -118,7 +118,7 @@ class Roller:
     """Plays what is missing of a phase."""
 
     log: RolloutLog
-    source: PolicySource
+    policies: PolicyFactory
     decoding: Decoding
     """Of the first rollout; the seeds of the further ones follow its own."""
     concurrency: int
@@ -159,7 +159,7 @@ class Roller:
             await evaluate(
                 rows,
                 environment,
-                self.source.policy(decoding),
+                self.policies.policy(decoding),
                 phase.contestant.recipe.reward,
                 concurrency=self.concurrency,
                 player=partial(phase.contestant.player, tokenizer=environment.tokenizer),

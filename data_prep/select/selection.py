@@ -19,8 +19,8 @@ from typing import Any
 
 from data_prep.questions.sampling import lines_of, sha256_of
 from data_prep.select.difficulty import Bounds, Difficulty
+from data_prep.select.question_sets import ClassedRow, QuestionSet
 from data_prep.select.rollouts import Phase, RolloutLog
-from data_prep.select.stages import ClassedRow, StageSet
 from eval.play.provenance import versions
 from foundation.errors import InputError, RunAborted
 from foundation.files import make_folder, write_json, write_whole
@@ -117,7 +117,7 @@ class Selection:
     """Everything that is written at the end."""
 
     classed: Sequence[ClassedRow]
-    stages: Mapping[str, StageSet]
+    stages: Mapping[str, QuestionSet]
 
     @property
     def files(self) -> dict[str, str]:

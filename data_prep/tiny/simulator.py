@@ -151,14 +151,14 @@ def write_searches(dialect: Dialect, folder: Path, seed: int) -> None:
 
 def build(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
     """Train and save the base beside its tokenizer, and write the searches; the figures of `METRICS`."""
-    from data_prep.tiny.training import Schedule, new_model, train
+    from data_prep.tiny.training import LearningRate, new_model, train
 
     write_searches(dialect, out / SEARCHES, seed)
     exchanges = draw_exchanges(seed)
     tokenizer = simulator_tokenizer(dialect, exchanges)
     hf = HFTokenizer(tokenizer)
     model = new_model(tokenizer, seed)
-    schedule = Schedule(steps=400, adamw_lr=3e-3, muon_lr=0.02)
+    schedule = LearningRate(steps=400, adamw_lr=3e-3, muon_lr=0.02)
     loss = train(model, [encode(exchange, hf) for exchange in exchanges], schedule, tokenizer.pad_token_id, seed)
     save(model, tokenizer, out)
     metrics: dict[str, object] = {"protocol": dialect.name, "seed": seed, "parameters": model.num_parameters()}

@@ -29,7 +29,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRate:
     """Warm-up, constant, then a linear fall to zero."""
 
     steps: int
@@ -45,9 +45,9 @@ class Schedule:
         return min(1.0, (step + 1) / self.warmup, decay)
 
 
-SKILL = Schedule(steps=220, adamw_lr=3e-3, muon_lr=0.02)
-SKILL_AGAIN = Schedule(steps=110, adamw_lr=2e-3, muon_lr=0.02)
-WEAK = Schedule(steps=140, adamw_lr=1e-3, muon_lr=None)
+SKILL = LearningRate(steps=220, adamw_lr=3e-3, muon_lr=0.02)
+SKILL_AGAIN = LearningRate(steps=110, adamw_lr=2e-3, muon_lr=0.02)
+WEAK = LearningRate(steps=140, adamw_lr=1e-3, muon_lr=None)
 
 
 def new_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
@@ -89,7 +89,7 @@ def _look_back(attention: Any, head: int, distance: int) -> None:
         attention.q_proj.bias[middle:end] = PREVIOUS_TOKEN_STRENGTH * angles.sin()
 
 
-def train(model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: Schedule, pad_id: int, seed: int) -> float:
+def train(model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: LearningRate, pad_id: int, seed: int) -> float:
     """Train in place on `schedule.steps` batches of demonstrations; the mean loss of the last tenth."""
     optimisers = _optimisers(model, schedule)
     base_rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
@@ -112,7 +112,7 @@ def train(model: Qwen2ForCausalLM, demos: Sequence[Encoded], schedule: Schedule,
     return sum(last) / len(last)
 
 
-def _optimisers(model: Qwen2ForCausalLM, schedule: Schedule) -> list[torch.optim.Optimizer]:
+def _optimisers(model: Qwen2ForCausalLM, schedule: LearningRate) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     betas = (0.9, 0.98)

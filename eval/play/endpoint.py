@@ -32,7 +32,7 @@ _VLLM_PARAMETERS: Mapping[str, Any] = {
 _TEXT_PARAMETERS: Mapping[str, Any] = {"add_special_tokens": False, "skip_special_tokens": False}
 
 
-class EndpointSource:
+class EndpointPolicies:
     """Policies of one served model."""
 
     def __init__(self, endpoint: OpenAIEndpoint, tokenizer: Tokenizer, *, text_only: bool = False) -> None:

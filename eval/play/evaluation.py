@@ -48,7 +48,7 @@ class Decoding:
         return names.get(self.temperature, f"temperature_{self.temperature:g}")
 
 
-class PolicySource(typing.Protocol):
+class PolicyFactory(typing.Protocol):
     """Gives a policy for a way of decoding: an engine in this process, an endpoint, a script."""
 
     def policy(self, decoding: Decoding) -> Policy:

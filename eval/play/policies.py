@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from eval.play.endpoint import EndpointSource
+from eval.play.endpoint import EndpointPolicies
 from eval.play.engine import VllmEngine, prepare_environment
-from eval.play.evaluation import PolicySource
+from eval.play.evaluation import PolicyFactory
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.question import QARow
@@ -47,7 +47,7 @@ class EngineModel:
     @asynccontextmanager
     async def policies(
         self, recipe: Recipe, row: QARow, tokenizer: HFTokenizer, console: TextIO
-    ) -> AsyncIterator[PolicySource]:
+    ) -> AsyncIterator[PolicyFactory]:
         """The running engine."""
         device = prepare_environment(self.device)
         print(f"starting vLLM on {device.value}", file=console)
@@ -104,15 +104,15 @@ class ServedModel:
     @asynccontextmanager
     async def policies(
         self, recipe: Recipe, row: QARow, tokenizer: HFTokenizer, console: TextIO
-    ) -> AsyncIterator[PolicySource]:
+    ) -> AsyncIterator[PolicyFactory]:
         """The endpoint, after one question's prompt has shown that it answers as it must."""
         note = " (text only: not exact to the token)" if self.text_only else ""
         print(f"asking {self.model} at {self.endpoint.shown}{note}", file=console)
         endpoint = OpenAIEndpoint(self.endpoint)
-        source = EndpointSource(endpoint, tokenizer, text_only=self.text_only)
+        policies = EndpointPolicies(endpoint, tokenizer, text_only=self.text_only)
         try:
-            await source.check(tokenizer.encode(render_prompt(recipe.protocol, row, tokenizer)))
-            yield source
+            await policies.check(tokenizer.encode(render_prompt(recipe.protocol, row, tokenizer)))
+            yield policies
         finally:
             await endpoint.close()
 

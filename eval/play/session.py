@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TextIO
 
 from eval.play.contestant import Contestant
-from eval.play.evaluation import Decoding, PolicySource, evaluate
+from eval.play.evaluation import Decoding, PolicyFactory, evaluate
 from eval.play.progress import Progress
 from eval.results.folder import Predictions
 from eval.results.summary import summarize
@@ -48,7 +48,7 @@ class Session:
         """Whether every question is answered under every decoding."""
         return not any(self.predictions.missing(decoding.name, self.rows) for decoding in self.decodings)
 
-    async def ask(self, source: PolicySource, environment: Environment, console: TextIO) -> None:
+    async def ask(self, policies: PolicyFactory, environment: Environment, console: TextIO) -> None:
         """Ask what is missing, one decoding after the other, with a progress bar on `console`."""
         for decoding in self.decodings:
             earlier = self.predictions.of(decoding.name)
@@ -59,7 +59,7 @@ class Session:
                 await evaluate(
                     rows,
                     environment,
-                    source.policy(decoding),
+                    policies.policy(decoding),
                     self.contestant.recipe.reward,
                     concurrency=self.concurrency,
                     player=partial(self.contestant.player, tokenizer=environment.tokenizer),

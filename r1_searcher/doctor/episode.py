@@ -14,7 +14,7 @@ from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.episode.scripted_policy import ScriptedPolicy
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
-from r1_searcher.run.reward_source import InProcessReward
+from r1_searcher.run.scorers import InProcessReward
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 
 _GOLD = "Paris"

@@ -29,9 +29,9 @@ from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
 from r1_searcher.run.episode_record import EpisodeRecord
 from r1_searcher.run.outage import OutageGate
-from r1_searcher.run.reward_source import reward_source
 from r1_searcher.run.run_config import RunConfig
 from r1_searcher.run.run_folder import RunFolder
+from r1_searcher.run.scorers import scorer_of
 from retriever.errors import RetrieverError
 from retriever.interface import Retriever, Source
 from retriever.sources import open_retriever
@@ -43,7 +43,7 @@ class AgentExecutor(AgentExecutorBase):
     def __init__(self) -> None:
         self.run = RunConfig.of_this_process()
         self.recipe = self.run.recipe
-        self.reward = reward_source(self.run)
+        self.reward = scorer_of(self.run)
         self.groups = SampleGroups(self.run.samples_per_question)
         self._episodes = 0
         self._environment: Environment | None = None

@@ -70,7 +70,7 @@ SIGNS = (
     Sign("broken_loss", "policy_loss", Kind.BROKEN, 0.0, 1, "the loss is not a number"),
     Sign("broken_gradient", "actor_grad_norm", Kind.BROKEN, 0.0, 1, "the gradient is not a number"),
     # Calibrated by simulation (`python -m benchmarks.guard_rates`, docs/results/guard.md): margin, window and floor at
-    # which less than one run in a hundred is accused that has 3,000 steps and a reward that does not move. A window of
+    # which at most one run in a hundred is accused that has 3,000 steps and a reward that does not move. A window of
     # two steps of eight questions is too few: where one question in thirty fails, four of sixteen fail now and then.
     Sign("reward", "reward", Kind.DROPPED, 4.3, 4, "the reward falls", floor=0.2, error="episodes/reward_error"),
     # Of one update per batch the loss is minus the mean advantage, and group_norm makes each group's mean 0 and its

@@ -17,8 +17,8 @@ from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.protocols import PROTOCOLS
 from r1_searcher.recipe.recipe import RECIPES, Recipe
 from r1_searcher.reward.rewards import REWARDS, compose
-from r1_searcher.run.reward_source import InProcessReward
 from r1_searcher.run.run_config import RetrieverConfig, RunConfig
+from r1_searcher.run.scorers import InProcessReward
 from retriever.errors import RetrieverUnavailable
 
 DOCUMENTS = "\n\n<|begin_of_documents|>\n(1)An assistant coach.\n<|end_of_documents|>\n\n"

@@ -18,7 +18,7 @@ from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag
 from data_prep.questions.sampling import shuffled
 from data_prep.select.__main__ import Surroundings, select
 from data_prep.select.difficulty import Bounds, Difficulty, Tries
-from data_prep.select.stages import PLANS, ClassedRow, Quota, draw_stages
+from data_prep.select.question_sets import PLANS, ClassedRow, Quota, draw_question_sets
 from eval.play.evaluation import Decoding
 from eval.play.service import Services
 from foundation.cli import run_command
@@ -339,8 +339,8 @@ def test_the_published_plan_has_the_published_sizes():
 def test_sets_do_not_depend_on_the_order_and_share_nothing(order, seed):
     classed = [ClassedRow(QARow(str(n), "q", ("a",), "xy"[n % 2]), tuple(Difficulty)[n % 4], 1) for n in range(12)]
     plan = {"stage1": (Quota.parse("x:easy=2"), Quota.parse("*:hard=1")), "stage2": (Quota.parse("*:hard=all"),)}
-    drawn = draw_stages(plan, [classed[n] for n in order], seed)
-    assert drawn == draw_stages(plan, classed, seed)
+    drawn = draw_question_sets(plan, [classed[n] for n in order], seed)
+    assert drawn == draw_question_sets(plan, classed, seed)
     rows = [row for stage in drawn.values() for row in stage.rows]
     assert len({row.id for row in rows}) == len(rows) == 3
     assert shuffled([classed[n].row for n in order], seed) == shuffled([each.row for each in classed], seed)

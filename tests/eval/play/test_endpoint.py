@@ -10,7 +10,7 @@ import pytest
 from support.fake_endpoint import Answer, FakeEndpoint, choice, serve, stream
 from support.fakes import tag_tokenizer
 
-from eval.play.endpoint import EndpointSource
+from eval.play.endpoint import EndpointPolicies
 from eval.play.evaluation import Decoding
 from eval.play.policies import ServedModel
 from foundation.chat import EndpointConfig, OpenAIEndpoint
@@ -20,7 +20,7 @@ from r1_searcher.episode.policy import Completion, Finish
 
 TOKENIZER = tag_tokenizer()
 STOP = TOKENIZER.pieces[1]
-Act = Callable[[EndpointSource], Coroutine[Any, Any, Any]]
+Act = Callable[[EndpointPolicies], Coroutine[Any, Any, Any]]
 
 
 def ask(endpoint: FakeEndpoint, act: Act, *, text_only: bool = False, timeout: float = 5.0) -> Any:
@@ -30,7 +30,7 @@ def ask(endpoint: FakeEndpoint, act: Act, *, text_only: bool = False, timeout: f
         retry = RetryPolicy(attempts=2, backoff=0.01)
         client = OpenAIEndpoint(EndpointConfig(endpoint.url, "m", timeout=timeout, retry=retry))
         try:
-            return await act(EndpointSource(client, TOKENIZER, text_only=text_only))
+            return await act(EndpointPolicies(client, TOKENIZER, text_only=text_only))
         finally:
             await client.close()
 
@@ -150,7 +150,7 @@ class TestTextOnly:
                 return Answer({"error": {"message": "unknown parameter"}}, status=400)
             return stream("an answer")
 
-        async def check_and_play(source: EndpointSource) -> Completion:
+        async def check_and_play(source: EndpointPolicies) -> Completion:
             await source.check([1])
             return await source.policy(Decoding()).generate([1], stops=(), max_tokens=3)
 

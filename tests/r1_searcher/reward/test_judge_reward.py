@@ -13,8 +13,8 @@ from support.fakes import ask, passages, play, say
 from foundation.errors import InputError
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import find_reward
-from r1_searcher.run.reward_source import InProcessReward, reward_source
 from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
+from r1_searcher.run.scorers import InProcessReward, scorer_of
 from retriever.errors import RetrieverTimeout
 
 REWARD = "judge=1,format_broken=-2,searches=-0.1"
@@ -46,7 +46,7 @@ def judged(tmp_path, answers, *episodes, timeout=5.0):
         await site.start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         run = RunConfig(str(tmp_path), RECIPE, RetrieverConfig("http://x"), judge=JudgeConfig(url, "m", timeout))
-        source = reward_source(run)
+        source = scorer_of(run)
         try:
             return [await source.score(episode) for episode in episodes]
         finally:

@@ -78,7 +78,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class StageSet:
+class QuestionSet:
     """The questions of one stage."""
 
     rows: tuple[QARow, ...]
@@ -86,11 +86,11 @@ class StageSet:
     """Quota -> questions that it gave; fewer than it asked for where there are no more."""
 
 
-def draw_stages(plan: Plan, classed: Sequence[ClassedRow], seed: int) -> dict[str, StageSet]:
+def draw_question_sets(plan: Plan, classed: Sequence[ClassedRow], seed: int) -> dict[str, QuestionSet]:
     """The sets; the same for the same rows in any order."""
     order = {row.id: place for place, row in enumerate(shuffled((each.row for each in classed), seed))}
     waiting = sorted(classed, key=lambda each: order[each.row.id])
-    stages: dict[str, StageSet] = {}
+    stages: dict[str, QuestionSet] = {}
     for stage, quotas in plan.items():
         rows, taken = list[QARow](), dict[str, int]()
         for quota in quotas:
@@ -99,5 +99,5 @@ def draw_stages(plan: Plan, classed: Sequence[ClassedRow], seed: int) -> dict[st
             waiting = [each for each in waiting if each.row.id not in gone]
             rows += [each.row for each in drawn]
             taken[str(quota)] = len(drawn)
-        stages[stage] = StageSet(tuple(sorted(rows, key=lambda row: order[row.id])), taken)
+        stages[stage] = QuestionSet(tuple(sorted(rows, key=lambda row: order[row.id])), taken)
     return stages

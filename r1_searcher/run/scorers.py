@@ -34,14 +34,14 @@ HTTP_LIMITS = HttpLimits(connect_timeout=60.0, read_timeout=60.0)
 HTTP_RETRY = RetryPolicy(attempts=5, backoff=1.0, max_backoff=8.0, deadline=330.0)
 
 
-class RewardSource(typing.Protocol):
+class Scorer(typing.Protocol):
     """Scores finished episodes."""
 
     async def score(self, trajectory: Trajectory, stage: int = 1) -> RewardResult:
         """The reward of one episode, in a stage of the run (1, or 2 after the recipe's switch)."""
 
 
-def reward_source(run: RunConfig) -> RewardSource:
+def scorer_of(run: RunConfig) -> Scorer:
     """In-process without a URL, a file for one that ends in `.py`, HTTP for the rest."""
     if not run.reward_url:
         return InProcessReward(run.recipe, _judge_of(run))

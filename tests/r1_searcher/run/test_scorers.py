@@ -15,10 +15,10 @@ from foundation.retry import RetryPolicy
 from r1_searcher import reward_func
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.recipe.recipe import find_recipe
-from r1_searcher.run import reward_source
+from r1_searcher.run import scorers
 from r1_searcher.run.reward_batch import score_batch
-from r1_searcher.run.reward_source import FileReward, HttpReward, InProcessReward
 from r1_searcher.run.run_config import RetrieverConfig, RunConfig
+from r1_searcher.run.scorers import FileReward, HttpReward, InProcessReward
 from retriever.errors import RetrieverTimeout
 
 RECIPE = find_recipe("tiny.stage2")
@@ -41,9 +41,9 @@ def scored(source, trajectory):
 def test_which_source_an_address_means(tmp_path):
     path = tmp_path / "r.py"
     path.write_text("def reward_func(queries, prompts, labels): ...")
-    assert isinstance(reward_source.reward_source(run_with("")), InProcessReward)
-    assert isinstance(reward_source.reward_source(run_with(str(path))), FileReward)
-    assert isinstance(reward_source.reward_source(run_with("http://x/get_reward")), HttpReward)
+    assert isinstance(scorers.scorer_of(run_with("")), InProcessReward)
+    assert isinstance(scorers.scorer_of(run_with(str(path))), FileReward)
+    assert isinstance(scorers.scorer_of(run_with("http://x/get_reward")), HttpReward)
 
 
 @pytest.mark.parametrize("name", EPISODES)
