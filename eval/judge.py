@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eval.results.bootstrap import intervals
+from eval.results.intervals import intervals
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
 from eval.results.table import format_table, percent, percent_with_interval

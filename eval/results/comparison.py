@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.results.bootstrap import intervals, paired_difference
+from eval.results.intervals import intervals, paired_difference
 from eval.results.predictions import by_decoding, predictions_file, read_predictions
 from eval.results.scores import provenance_beside
 from eval.results.variants import DEFAULT_METRICS, VARIANTS, variant

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results.bootstrap import intervals
+from eval.results.intervals import intervals
 from eval.results.variants import VARIANTS, variant
 from foundation.errors import RunAborted
 from r1_searcher.run.episode_record import EpisodeRecord

@@ -13,7 +13,7 @@ from support.eval_fakes import Run, policy_of, retriever_of, right, rows, wrong
 from support.fakes import passages
 
 from eval.compare import main
-from eval.results.bootstrap import paired_difference
+from eval.results.intervals import paired_difference
 from eval.results.folder import EvaluationFolder
 from retriever.errors import RetrieverUnavailable
 
