@@ -42,7 +42,16 @@ class RecipeRun:
 
 def markdown(runs: Sequence[RecipeRun]) -> str:
     """The section."""
-    heads = ("recipe", "seed", "steps", "decoding", *COLUMNS.values(), "F1 interval (95 %)", "searches", "F1 gained")
+    heads = (
+        "recipe",
+        "seed",
+        "steps",
+        "decoding",
+        *COLUMNS.values(),
+        "F1 over questions (95 %)",
+        "searches",
+        "F1 gained",
+    )
     lines = []
     for run in sorted(runs, key=lambda run: (ORDER.index(run.system), run.seed)):
         for decoding in ("greedy", "sampled"):

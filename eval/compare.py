@@ -1,7 +1,8 @@
 """Compare runs on the same questions: `python -m eval.compare A B [C ...] [--metric f1] [--json OUT]`.
 
-A run is a folder of `eval.run`, its predictions, or a file in the published form. Differences come with a paired
-bootstrap; whatever else differs between the runs (corpus, index, top-k, limits, decoding, versions) is a warning.
+A run is a folder of `eval.run`, its predictions, or a file in the published form. Differences are paired; their
+intervals are over questions and say nothing about other seeds of the training. Whatever else differs between the runs
+(corpus, index, top-k, limits, decoding, versions) is a warning.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def report(content: Mapping[str, Any]) -> str:
     """The comparison as text."""
     blocks = [
         "\n".join(f"{run['label']} = {run['path']}" for run in content["runs"]),
-        f"{content['n']} common questions",
+        f"{content['n']} common questions; intervals are over questions, not over seeds of the training",
         _runs_table(content["runs"]),
         _pairs_table(content["pairs"], content["metric"]),
         _searches_table(content["runs"], content["metric"]),

@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eval.results.intervals import intervals
+from eval.results.intervals import share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
 from eval.results.table import format_table, percent, percent_with_interval
@@ -67,9 +67,8 @@ def summarize_verdicts(judged: Sequence[tuple[EpisodeRecord, Verdict]]) -> dict[
         "unjudged": {reason.value: unjudged[reason] for reason in Unjudged},
     }
     if known:
-        (interval,) = intervals([[float(correct)] for correct, _ in known])
         summary["accuracy"] = round(sum(correct for correct, _ in known) / len(known), 6)
-        summary["interval_95"] = interval
+        summary["interval_95"] = list(share_interval([float(correct) for correct, _ in known]))
         summary["agreement_with_cover_em"] = _agreement(known)
     return summary
 
@@ -178,7 +177,15 @@ async def _judge(
 
 
 def _table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
-    header = ["", "n", "judge % [95 %]", "agrees with cover-EM %", "judge only", "cover-EM only", "unjudged"]
+    header = [
+        "",
+        "n",
+        "judge % [95 % over questions]",
+        "agrees with cover-EM %",
+        "judge only",
+        "cover-EM only",
+        "unjudged",
+    ]
     lines = []
     for name, block in blocks.items():
         unjudged = ", ".join(f"{count} {reason}" for reason, count in block["unjudged"].items() if count) or "0"

@@ -1,7 +1,8 @@
 """Score predictions: `python -m eval.score FILE [--json OUT]`.
 
 Reads the lines of `eval.run`, an evaluation's folder, and the published form (question, answer, pred_ans, judge).
-Without a name beside it, a number is R1-Searcher's; all variants stand beside them, with bootstrap intervals.
+Without a name beside it, a number is R1-Searcher's; all variants stand beside them, with intervals
+over questions, which say nothing about other seeds of the training.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _table(blocks: Mapping[str, Mapping[str, Any]]) -> str:
     judged = [block.get("judge") for block in blocks.values()]
     if any(judged):
         lines.append(["judge % (of n)", *map(_judge_cell, judged)])
-    return format_table(["metric [95 % interval]", *blocks], lines)
+    return format_table(["metric [95 % over questions]", *blocks], lines)
 
 
 def _judge_cell(judge: Mapping[str, Any] | None) -> str:

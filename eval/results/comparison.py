@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.results.intervals import intervals, paired_difference
+from eval.results.intervals import paired_difference, share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions
 from eval.results.scores import provenance_beside
 from eval.results.variants import DEFAULT_METRICS, VARIANTS, variant
@@ -106,7 +106,6 @@ class Comparison:
     def summary(self, run: Run) -> dict[str, Any]:
         """Scores and costs of one run on the common questions."""
         columns = [self.values(run, metric) for metric in self.metrics]
-        limits = intervals(list(zip(*columns, strict=True)))
         means = [round(sum(column) / len(column), 6) for column in columns]
         common = self.common(run)
         return {
@@ -115,7 +114,7 @@ class Comparison:
             "n": len(run.records),
             "retriever_errors": run.failed,
             "scores": dict(zip(self.metrics, means, strict=True)),
-            "interval_95": dict(zip(self.metrics, limits, strict=True)),
+            "interval_95": dict(zip(self.metrics, map(list, map(share_interval, columns)), strict=True)),
             "searches": _mean(common, _SEARCHES),
             "action_tokens": _mean(common, "tokens/action"),
             "document_tokens": _mean(common, "tokens/documents"),

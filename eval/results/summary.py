@@ -1,7 +1,7 @@
 """Records to scores: the block of `scores.json` that one way of sampling has.
 
     n, retrieval_rate, format_rate, em, cover_em, f1, searches_per_question      means over the scored questions
-    interval_95                      their bootstrap intervals
+    interval_95                      their intervals over questions
     metrics, metrics_interval_95     every variant of the answer metrics, by its full name
     by_dataset, by_hops              n and means of each group
     reward, rules                    mean reward, and how often each format rule was kept
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results.intervals import intervals
+from eval.results.intervals import count_interval, share_interval
 from eval.results.variants import VARIANTS, variant
 from foundation.errors import RunAborted
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -34,6 +34,9 @@ SCORES: Mapping[str, str] = {
     "searches_per_question": "retrieval/searches",
 }
 """Name of a score -> the episode metric that it is the mean of."""
+
+_COUNTS = ("searches_per_question",)
+"""Scores that are no values in 0..1."""
 
 
 def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
@@ -50,12 +53,11 @@ def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
     names = [name for name, metric in SCORES.items() if all(metric in record.metrics for record in scored)]
     values = [[record.metrics[SCORES[name]] for name in names] for record in scored]
     answers = [[variant(record, name) for name in VARIANTS] for record in scored]
-    limits = intervals([[*left, *right] for left, right in zip(values, answers, strict=True)])
     return {
         **_means(names, values),
-        "interval_95": dict(zip(names, limits, strict=False)),
+        "interval_95": _intervals(names, values),
         "metrics": _columns(VARIANTS, answers),
-        "metrics_interval_95": dict(zip(VARIANTS, limits[len(names) :], strict=True)),
+        "metrics_interval_95": _intervals(VARIANTS, answers),
         "by_dataset": _groups(scored, names, values, lambda record: record.row.source),
         "by_hops": _groups(scored, names, values, lambda record: record.row.hops),
         **_rewards(scored),
@@ -73,6 +75,14 @@ def _means(names: Sequence[str], values: Sequence[Sequence[float]]) -> dict[str,
 def _columns(names: Iterable[str], values: Sequence[Sequence[float]]) -> dict[str, float]:
     """Name of each column -> its mean."""
     return dict(zip(names, np.mean(values, axis=0).round(6).tolist(), strict=True))
+
+
+def _intervals(names: Iterable[str], values: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    """Name of each column -> the interval of its mean."""
+    return {
+        name: list((count_interval if name in _COUNTS else share_interval)(column))
+        for name, column in zip(names, zip(*values, strict=True), strict=True)
+    }
 
 
 def _groups(
@@ -101,8 +111,7 @@ def _judged(scored: Sequence[EpisodeRecord]) -> dict[str, Any]:
     verdicts = [float(record.judged) for record in scored if record.judged is not None]
     if not verdicts:
         return {}
-    (interval,) = intervals([[verdict] for verdict in verdicts])
-    return {"judge": {"n": len(verdicts), "accuracy": _mean(verdicts), "interval_95": interval}}
+    return {"judge": {"n": len(verdicts), "accuracy": _mean(verdicts), "interval_95": list(share_interval(verdicts))}}
 
 
 def _mean(values: Sequence[float]) -> float:

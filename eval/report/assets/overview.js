@@ -110,7 +110,7 @@ function changeCards({ lines }) {
 }
 
 function resultsSection({ results }) {
-  const note = "Mean over the questions; below it the 95 % bootstrap interval.";
+  const note = "Mean over the questions; below it the 95 % interval over questions, which says nothing about seeds.";
   if (!results.lines.length) {
     return [
       heading("Held-out questions"),

@@ -52,7 +52,7 @@ def test_intervals_hold_the_mean_narrow_with_n_and_repeat():
     assert low < 0.5 < high
     assert interval(many, "f1")[1] - interval(many, "f1")[0] < (high - low) / 3
     assert summarize(few)["interval_95"] == summarize(few[::-1])["interval_95"]
-    assert interval(few, "em") == [1.0, 1.0]
+    assert interval(few, "em") == [0.8316, 1.0]
 
 
 def test_the_interval_of_a_coin_is_that_of_theory():
