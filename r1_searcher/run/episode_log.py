@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.json_lines import JsonLines, read_finished
+from foundation.json_lines import JsonLines, Tail, read_finished
 from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 
@@ -28,16 +28,30 @@ class EpisodeLog:
 
 
 def read_episodes(path: str | Path) -> Iterator[EpisodeRecord]:
-    """The episodes of a log; an incomplete line (of a killed run, or one being written) is left out.
+    """The episodes of a log, as `GrowingEpisodes` reads them."""
+    return GrowingEpisodes(path).new()
 
-    Raises:
-        InputError: a whole line is no episode.
-    """
-    for number, line in enumerate(read_episode_lines(path), start=1):
-        try:
-            yield read_line(line)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}, episode {number}: not an episode ({error!r})") from error
+
+class GrowingEpisodes:
+    """Reads a log while it grows. An incomplete line (of a killed run, or one being written) is left out."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._tail = Tail(self._path)
+        self._read = 0
+
+    def new(self) -> Iterator[EpisodeRecord]:
+        """The episodes that were finished since the last call.
+
+        Raises:
+            InputError: a whole line is no episode.
+        """
+        for line in self._tail.new_rows():
+            self._read += 1
+            try:
+                yield read_line(line)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise InputError(f"{self._path}, episode {self._read}: not an episode ({error!r})") from error
 
 
 def read_episode_lines(path: str | Path) -> Iterator[Mapping[str, Any]]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from r1_searcher.episode.protocol import Protocol
-from r1_searcher.episode.trajectory import SpanKind, StopReason
+from r1_searcher.run.episode_record import EpisodeRecord
 
 _SAME = 1e-6
 """Rewards closer than this are the same: they are handed to OpenRLHF as equal, so the group has no gradient."""
@@ -56,25 +54,24 @@ class StepSignals:
     repeated: int = 0
     """Searches whose query was asked before in the same episode."""
 
-    def add(self, episode: Mapping[str, Any]) -> None:
-        """Count one line of an episode log. One that its search service failed says nothing about the policy."""
-        if episode["stop_reason"] == StopReason.RETRIEVER_ERROR.value:
+    def add(self, episode: EpisodeRecord) -> None:
+        """Count a rewarded episode; without a reward, or with a failed search, it says nothing about the policy."""
+        if episode.failed or episode.reward is None:
             return
-        self.stage = episode.get("stage", 1)
-        group = self.groups[episode["row"]["id"]]
-        group.rewards.append(float(episode["reward"]["total"]))
-        actions = [span for span in episode["spans"] if span[0] == SpanKind.ACTION.value]
-        text = "\n".join(span[3] for span in actions)
+        self.stage = episode.stage or 1
+        group = self.groups[episode.row.id]
+        group.rewards.append(episode.reward.total)
+        trajectory = episode.trajectory
+        text = trajectory.model_text
         self.think_words.append(_thinking(text, self.protocol))
         self.forged += self.protocol.documents.open in text or self.protocol.documents.close in text
-        queries = [" ".join(search["query"].lower().split()) for search in episode["searches"]]
+        queries = [" ".join(search.query.lower().split()) for search in trajectory.searches]
         self.searches += len(queries)
         self.repeated += len(queries) - len(set(queries))
-        logprobs = episode.get("logprobs")
-        if logprobs:
-            for _, start, end, _ in actions:
+        if trajectory.logprobs:
+            for start, end in trajectory.action_ranges:
                 group.sampled += end - start
-                group.surprise -= sum(logprobs[start:end])
+                group.surprise -= sum(trajectory.logprobs[start:end])
 
     def values(self, best_reward: float) -> dict[str, float]:
         """`episodes/<name>` to value; what cannot be told is left out.

@@ -18,10 +18,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from foundation.json_lines import JsonLines, Tail, read_finished
+from foundation.errors import InputError
+from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.run.checkpoints import go_back_to, kept_steps
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
+from r1_searcher.run.episode_log import GrowingEpisodes
 from r1_searcher.run.episode_signals import StepSignals
 from r1_searcher.run.run_folder import RunFolder
 
@@ -47,23 +49,25 @@ class GuardAction(str, Enum):
 
 @dataclass
 class EpisodeTail:
-    """The episodes of a run's step, read as their files grow; a step that was played again counts as last played."""
+    """The episodes of a run's steps, read as their files grow; a step that was played again counts as last played."""
 
     folder: Path
     protocol: Protocol
     steps: dict[int, StepSignals] = field(default_factory=dict)
     best_rewards: dict[int, float] = field(default_factory=dict)
     """Highest reward of an episode so far, by reward stage: another stage is another scale."""
-    _tails: dict[Path, Tail] = field(default_factory=dict)
+    _logs: dict[Path, GrowingEpisodes] = field(default_factory=dict)
     _resumed_at: int = 0
 
     def refresh(self) -> None:
         """Read what was written since the last call."""
         for path in sorted(self.folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name)):
-            if path not in self._tails:
+            if path not in self._logs:
                 self._begin(path)
-            for episode in self._tails[path].new_rows():
-                signals = self.steps.setdefault(episode["step"], StepSignals(self.protocol))
+            for episode in self._logs[path].new():
+                if episode.step is None:
+                    raise InputError(f"{path} holds an episode without a step: it is no log of a training")
+                signals = self.steps.setdefault(episode.step, StepSignals(self.protocol))
                 signals.add(episode)
                 best = self.best_rewards.get(signals.stage, float("-inf"))
                 self.best_rewards[signals.stage] = max(best, signals.best_reward)
@@ -75,7 +79,7 @@ class EpisodeTail:
 
     def _begin(self, path: Path) -> None:
         """A new file is of a new attempt where its name (see `AgentExecutor.log`) begins with another step."""
-        self._tails[path] = Tail(path)
+        self._logs[path] = GrowingEpisodes(path)
         start = path.name.partition("-")[0]
         if start.isdecimal() and int(start) != self._resumed_at:
             self._resumed_at = int(start)

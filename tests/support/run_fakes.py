@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.trajectory import SearchRecord, Span, SpanKind, StopReason, Trajectory
+from r1_searcher.reward.rewards import RewardResult
+from r1_searcher.run.episode_record import EpisodeRecord
 from r1_searcher.run.run_folder import RunFolder
 
 
-def episode_line(
-    row: str, reward: float, *actions: str, step: int = 1, queries=(), logprob: float = -0.5, reason="answered"
-):
-    spans, ids = [["prompt", 0, 2, "Question"]], 2
+def episode(
+    row: str, reward: float, *actions: str, step: int = 1, queries=(), logprob: float | None = -0.5, reason="answered"
+) -> EpisodeRecord:
+    """A word is a token; log-probs are all the same, or left out."""
+    spans, ids = [Span(SpanKind.PROMPT, 0, 2, "Question")], 2
     for text in actions:
         count = len(text.split())
-        spans.append(["action", ids, ids + count, text])
+        spans.append(Span(SpanKind.ACTION, ids, ids + count, text))
         ids += count
-    return {
-        "step": step,
-        "row": {"id": row},
-        "spans": spans,
-        "stop_reason": reason,
-        "searches": [{"query": query} for query in queries],
-        "logprobs": [0.0, 0.0] + [logprob] * (ids - 2),
-        "reward": {"total": reward},
-    }
+    trajectory = Trajectory(
+        QARow(row, "Question", ("gold",)),
+        tuple(range(ids)),
+        tuple(spans),
+        StopReason(reason),
+        searches=tuple(SearchRecord(query, (), (), (), 0.0) for query in queries),
+        logprobs=None if logprob is None else (0.0, 0.0, *[logprob] * (ids - 2)),
+    )
+    return EpisodeRecord(trajectory, RewardResult(reward, {}, {}), step=step, stage=1)
+
+
+def episode_line(*arguments, **options) -> dict[str, Any]:
+    """The line of `episode` in a log."""
+    return episode(*arguments, **options).to_line()
 
 
 def append_lines(path: Path, *episodes, end: str = "\n") -> None:

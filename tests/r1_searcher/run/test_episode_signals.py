@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.run_fakes import episode_line
+from support.run_fakes import episode
 
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.run.episode_signals import StepSignals
@@ -18,16 +18,16 @@ def signals(*episodes, best: float = 1.0) -> dict[str, float]:
 
 def test_the_signals_of_a_step_by_hand():
     values = signals(
-        episode_line(
+        episode(
             "a",
             0.0,
             "I look . <|begin_of_query|> x y <|end_of_query|>",
             "So . </think> <answer> b c </answer>",
         ),
-        episode_line("a", 0.0, "one two", queries=["X  y", "x Y", "z"]),
-        episode_line("b", 1.0, "one two <|begin_of_documents|>"),
-        episode_line("b", 1.0, "one two", logprob=-1.5),
-        episode_line("c", 0.5, "broken", reason="retriever_error"),
+        episode("a", 0.0, "one two", queries=["X  y", "x Y", "z"]),
+        episode("b", 1.0, "one two <|begin_of_documents|>"),
+        episode("b", 1.0, "one two", logprob=-1.5),
+        episode("c", 0.5, "broken", reason="retriever_error"),
     )
     assert values["episodes/dead_groups"] == 0.5, "a is; b is solved"
     assert values["episodes/think_words"] == (5 + 2 + 3 + 2) / 4
@@ -40,7 +40,7 @@ def test_the_signals_of_a_step_by_hand():
 
 
 def test_signals_of_nothing():
-    assert signals() == {} and signals(episode_line("a", 0.0, "x", reason="retriever_error")) == {}
-    one = signals({**episode_line("a", 1.0, "x y"), "logprobs": None})
+    assert signals() == {} and signals(episode("a", 0.0, "x", reason="retriever_error")) == {}
+    one = signals(episode("a", 1.0, "x y", logprob=None))
     assert "episodes/entropy" not in one and "episodes/reward_error" not in one and one["episodes/dead_groups"] == 0.0
-    assert signals(episode_line("a", 0.0, "never closed <answer> a b"))["episodes/think_words"] == 2
+    assert signals(episode("a", 0.0, "never closed <answer> a b"))["episodes/think_words"] == 2

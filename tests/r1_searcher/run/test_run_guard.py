@@ -8,6 +8,7 @@ import math
 import pytest
 from support.run_fakes import append_lines, episode_line, run_folder
 
+from foundation.errors import InputError
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.run.run_folder import RunFolder
 from r1_searcher.run.run_guard import EpisodeTail, GuardAction, RunGuard, best_checkpoint, with_signals
@@ -85,6 +86,17 @@ def test_a_value_that_json_has_no_word_for_is_left_out(tmp_path):
 def test_an_absurd_learning_rate_is_told_at_the_first_step(tmp_path):
     guard = RunGuard(RunFolder(tmp_path), GuardAction.STOP, R1_SEARCHER_TINY, update_size=0.2)
     assert guard.look({1: line(1)}) and "step 1: the learning rate" in guard.conclude({})
+
+
+def test_a_log_of_something_else_is_named(tmp_path):
+    log = tmp_path / "000000-host-1.jsonl"
+    tail = EpisodeTail(tmp_path, R1_SEARCHER_TINY)
+    append_lines(log, episode_line("a", 0.0, "x"), episode_line("a", 0.0, "x", step=None))
+    with pytest.raises(InputError, match="000000-host-1.jsonl holds an episode without a step"):
+        tail.refresh()
+    append_lines(log, {"step": 1})
+    with pytest.raises(InputError, match="000000-host-1.jsonl, episode 3: not an episode"):
+        tail.refresh()
 
 
 def test_the_signals_of_the_episodes_reach_the_guard(tmp_path):
