@@ -16,10 +16,11 @@ from string import ascii_uppercase
 from typing import Any
 
 from eval.results.comparison import Comparison, Run
-from eval.results.table import format_table, percent, percent_with_interval
+from eval.results.table import percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
+from foundation.text_table import format_table
 
 
 def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[str, Any]:

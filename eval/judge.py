@@ -21,12 +21,13 @@ from tqdm import tqdm
 from eval.results.intervals import share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
-from eval.results.table import format_table, percent, percent_with_interval
+from eval.results.table import percent, percent_with_interval
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.retry import RetryPolicy
+from foundation.text_table import format_table
 from r1_searcher.reward.judge import PROMPT, Judge, Sampling, Unjudged, Verdict, VerdictCache
 from r1_searcher.run.episode_record import EpisodeRecord
 

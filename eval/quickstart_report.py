@@ -17,10 +17,11 @@ from typing import Any
 
 from eval.results.folder import SCORES_FILE
 from eval.results.scores import Scores
-from eval.results.table import format_table, percent, scores_table
+from eval.results.table import percent, scores_table
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
+from foundation.text_table import format_table
 
 MODELS = ("base", "stage1", "stage2")
 

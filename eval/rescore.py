@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.recorded import recorded_system
-from eval.results.table import format_table
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.json_lines import read_strict
+from foundation.text_table import format_table
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, find_protocol

@@ -16,10 +16,11 @@ from typing import Any
 from eval.results.predictions import by_decoding, predictions_file, read_predictions
 from eval.results.scores import Scores, provenance_beside
 from eval.results.summary import summarize
-from eval.results.table import format_table, percent, percent_with_interval
+from eval.results.table import percent, percent_with_interval
 from eval.results.variants import DEFAULT_METRICS, VARIANTS
 from foundation.cli import OneLineParser, check_output, run_command
 from foundation.errors import InputError
+from foundation.text_table import format_table
 
 
 def score_file(path: Path) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from foundation.errors import InputError, RunAborted
+from foundation.errors import InputError, OutsideFailure, RunAborted
 from foundation.files import is_disk_failure, storage_error
 
 DONE = 0
@@ -52,7 +52,7 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
     """
     try:
         return run() or DONE
-    except (InputError, RunAborted) as error:
+    except (InputError, RunAborted, OutsideFailure) as error:
         print(f"{name}: {_one_line(str(error))}", file=sys.stderr, flush=True)
         return BAD_INPUT if isinstance(error, InputError) else ABORTED
     except KeyboardInterrupt:
@@ -62,21 +62,18 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
 
 
 @contextlib.contextmanager
-def expected(*bad_input: type[Exception], outside: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def expected(*bad_input: type[Exception]) -> Iterator[None]:
     """Report errors of a library's own kinds as the user's.
 
     Args:
         bad_input: kinds that mean an argument cannot work; an `OSError` of a full or broken disk is none of them.
-        outside: kinds that mean an outside service failed.
 
     Raises:
         InputError: for one of `bad_input`.
-        RunAborted: for one of `outside`, and for a disk that is full or broken.
+        RunAborted: for a disk that is full or broken.
     """
     try:
         yield
-    except outside as error:
-        raise RunAborted(str(error)) from error
     except bad_input as error:
         if isinstance(error, OSError) and is_disk_failure(error):
             raise storage_error(Path(error.filename or "a file"), error) from error

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.files import write_json
 from foundation.json_lines import read_strict
+from foundation.text_table import format_table
 from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
 from retriever.build.stages import EMBEDDINGS_FOLDER
-from retriever.errors import RetrieverError
 from retriever.index.backends import Opening, load_index
 from retriever.index.dense import DenseIndex
 from retriever.index.faiss_vectors import SearchSettings
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
+    with expected(ValueError, OSError, ImportError):
         report = _report(args)
         if args.json is not None:
             write_json(args.json, asdict(report))
@@ -195,10 +195,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(report: IndexReport) -> str:
-    rows = [(name.replace("_", " "), value) for name, value in asdict(report).items() if value is not None]
-    return "\n".join(
-        f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}" for name, value in rows
-    )
+    found = {name.replace("_", " "): value for name, value in asdict(report).items() if value is not None}
+    rows = [(name, f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in found.items()]
+    return format_table((), rows)
 
 
 def _batches(texts: Sequence[str]) -> list[Sequence[str]]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from foundation.cli import OneLineParser, above_zero, expected, positive, run_command
 from foundation.files import write_json
+from foundation.text_table import format_table
 from retriever.build.costs import Costs, measure_index
 from retriever.index.encoder import load_encoder
 from retriever.index.store import PassageStore, open_corpus
@@ -137,9 +138,7 @@ def _table(found: Sequence[Estimate]) -> str:
         )
         for each in found
     ]
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
-    return "\n".join([f"{found[0].passages:,} passages", *lines])
+    return f"{found[0].passages:,} passages\n{format_table(heads, rows)}"
 
 
 if __name__ == "__main__":

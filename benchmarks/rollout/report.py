@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.results.table import format_table
+from foundation.text_table import format_table
 
 BASELINES = ("lockstep", "lockstep_cached", "cut")
 

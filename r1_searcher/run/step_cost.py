@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from foundation.text_table import format_table
+
 _HOST = {
     "experience": "timing/make_experience",
     "update": "timing/ppo_train",
@@ -35,10 +37,9 @@ class StepCost:
 
     def table(self) -> str:
         """Aligned lines: phase, seconds, share."""
-        rows = [(name, seconds, seconds / self.total if self.total else 0.0) for name, seconds in self.seconds.items()]
-        width = max(map(len, self.seconds), default=0)
-        lines = [f"{name:<{width}}  {seconds:7.2f} s  {100 * share:5.1f} %" for name, seconds, share in rows]
-        return "\n".join([f"one step took {self.total:.2f} s (mean of {self.steps} steps):", *lines])
+        shares = {name: seconds / self.total if self.total else 0.0 for name, seconds in self.seconds.items()}
+        rows = [(name, f"{self.seconds[name]:.2f} s", f"{100 * share:.1f} %") for name, share in shares.items()]
+        return f"one step took {self.total:.2f} s (mean of {self.steps} steps):\n{format_table((), rows)}"
 
 
 def step_cost(steps: Sequence[Mapping[str, Any]]) -> StepCost | None:

@@ -23,7 +23,6 @@ from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.workers import cores
 from retriever.build.embeddings import SHARD_SIZE
 from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
-from retriever.errors import RetrieverError
 from retriever.index.backends import SAVED_BACKENDS
 from retriever.index.encoder import load_encoder
 from retriever.index.faiss_vectors import SearchSettings
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     started = time.monotonic()
-    with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
+    with expected(ValueError, OSError, ImportError):
         _check(args)
         passages = open_corpus(args.corpus)
         _build(args, passages)

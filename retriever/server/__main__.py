@@ -20,7 +20,6 @@ from pathlib import Path
 
 from foundation.cli import OneLineParser, expected, natural, port, positive, run_command
 from foundation.process import TOKEN_VARIABLE, StopSignal, bind, stop_with_parent, url_of
-from retriever.errors import RetrieverError
 from retriever.index.backends import SAVED_BACKENDS, Opening, build_index, load_index
 from retriever.index.store import open_corpus
 from retriever.interface import Index
@@ -58,7 +57,7 @@ def _serve(args: argparse.Namespace) -> None:
         listener = bind(args.host, args.port)
     with listener:
         limits = BatchLimits(args.max_batch, args.max_waiting, args.search_threads)
-        with expected(ValueError, OSError, ImportError, outside=(RetrieverError,)):
+        with expected(ValueError, OSError, ImportError):
             service = SearchService(limits=limits, cache_size=args.cache_size)
             app = create_app(service, **{name: getattr(args, name) for name in _REQUEST_LIMITS}, token=token)
             server = HttpServer(app, listener, threads=args.threads, max_body_bytes=args.max_body_bytes)

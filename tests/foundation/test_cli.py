@@ -24,7 +24,7 @@ from foundation.cli import (
     positive,
     run_command,
 )
-from foundation.errors import InputError, RunAborted
+from foundation.errors import BadResponse, InputError, RunAborted
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("foundation", "r1_searcher", "retriever", "eval", "data_prep", "benchmarks")
@@ -84,6 +84,7 @@ def raising(error: BaseException):
     [
         (InputError("no\nsuch file"), BAD_INPUT, "name: no such file\n"),
         (RunAborted("the service is down"), ABORTED, "name: the service is down\n"),
+        (BadResponse("garbage"), ABORTED, "name: garbage\n"),
         (KeyboardInterrupt(), INTERRUPTED, "name: interrupted\n"),
     ],
 )
@@ -103,8 +104,6 @@ def test_a_command_may_have_a_status_of_its_own_and_a_bug_raises(capsys):
 def test_errors_of_other_kinds_are_translated():
     with pytest.raises(InputError, match="a wrong value"), expected(ValueError):
         raise ValueError("a wrong value")
-    with pytest.raises(RunAborted, match="down"), expected(ValueError, outside=(LookupError,)):
-        raise KeyError("down")
     with pytest.raises(RunAborted, match="/x: No space left"), expected(OSError):
         raise OSError(errno.ENOSPC, "No space left on device", "/x")
     with pytest.raises(InputError, match="No such file"), expected(OSError):

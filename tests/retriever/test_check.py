@@ -73,7 +73,8 @@ def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many,
     build_dense(tmp_path / "d", many, plan_of)
     assert check.main(["--index", str(tmp_path / "d"), "--sample", "5"]) == 0
     said = capsys.readouterr()
-    assert "no exact search: the vectors are not at" in said.err and "queries                 5" in said.out
+    assert "no exact search: the vectors are not at" in said.err
+    assert ["queries", "5"] in [line.split() for line in said.out.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_training_is_a_line_through_two_samples(measured, line):
 def test_the_plan_command(many, tmp_path, capsys):
     assert plan.main(["--passages", "30000000", "--dim", "16", "--index", "Flat", "SQ8", "--budget", "0.05"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "30,000,000 passages" and lines[2].split()[:4] == ["Flat", "19.20", "1.92", "1.92"]
+    assert lines[0] == "30,000,000 passages" and lines[3].split()[:4] == ["Flat", "19.20", "1.92", "1.92"]
     write_corpus(tmp_path / "c.jsonl", many)
     out = tmp_path / "plan.json"
     command = ["--corpus", str(tmp_path / "c.jsonl"), "--encoder", "hashing", "--index", "Flat", "--json", str(out)]

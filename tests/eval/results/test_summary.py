@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eval.results.summary import SCORES, summarize
-from eval.results.table import format_table, scores_table
+from eval.results.table import scores_table
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.reward.rewards import RewardResult
@@ -60,12 +60,6 @@ def test_the_interval_of_a_coin_is_that_of_theory():
     assert (low, high) == pytest.approx((0.451, 0.549), abs=0.008)  # 0.5 -+ 1.96 * 0.5 / 20
 
 
-def test_tables_are_aligned():
-    assert format_table(["a", "bb"], [["long", "1"], ["x", "22"]]).splitlines() == [
-        "a     bb",
-        "----  --",
-        "long   1",
-        "x     22",
-    ]
+def test_the_table_of_scores():
     table = scores_table({"base": summarize([outcome(1, f1=0.584)])})
     assert "F1 %" in table and "58.4" in table
