@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +51,7 @@ class ScriptedModel:
     model: str = "toy"
     asked: list[tuple[str, int]] = field(default_factory=list)
     """Question and seed of every episode."""
+    is_stopped: bool = False
 
     identity = {"kind": "script"}
 
@@ -61,6 +64,13 @@ class ScriptedModel:
     @contextlib.asynccontextmanager
     async def policies(self, *_):
         yield self
+
+    async def interrupt(self) -> None:
+        """As Ctrl-C: one signal, upon which asyncio cancels the command."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
 
     def policy(self, decoding: Decoding) -> ScriptedTurns:
         return ScriptedTurns(self, decoding.seed)
@@ -79,7 +89,7 @@ class ScriptedTurns:
             turn = say(answer if self.seed >= skill.search else "nothing")
         else:
             if len(self.model.asked) >= self.model.stops_after:
-                raise KeyboardInterrupt
+                await self.model.interrupt()
             self.model.asked.append((question, self.seed))
             turn = say(answer) if self.seed >= skill.closed_book else ask(question)
         return await ScriptedPolicy(TOKENIZER, [turn]).generate(ids, stops=stops, max_tokens=max_tokens)

@@ -108,6 +108,7 @@ def service():
 @pytest.fixture
 def make_executor(openrlhf, service, tmp_path, monkeypatch):
     """Builds the executor as the host does: without arguments, from the environment."""
+    made = []
 
     def make(recipe: Recipe = RECIPE, **changes):
         from r1_searcher.host.agent import AgentExecutor
@@ -121,9 +122,12 @@ def make_executor(openrlhf, service, tmp_path, monkeypatch):
         )
         config.write(tmp_path / "run.json")
         monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "run.json"))
-        return AgentExecutor()
+        made.append(AgentExecutor())
+        return made[-1]
 
-    return make
+    yield make
+    for executor in made:
+        executor.log.close()
 
 
 class HfTokenizer(ByteTokenizer):

@@ -27,7 +27,15 @@ from retriever import (
 
 HIT = {"id": "7", "title": "T", "text": "x", "score": 1.5}
 GOOD = json.dumps({"results": [[HIT]]}).encode()
-LIMITS = {"connect_timeout": 0.3, "read_timeout": 0.4, "attempts": 2, "backoff": 0.02, "deadline": 2.5}
+MOST_BYTES = 100_000
+LIMITS = {
+    "connect_timeout": 0.3,
+    "read_timeout": 0.4,
+    "attempts": 2,
+    "backoff": 0.02,
+    "deadline": 2.5,
+    "max_response_bytes": MOST_BYTES,
+}
 BUDGET_S = 4.0
 
 
@@ -52,7 +60,7 @@ FAULTS = {
     "wrong shape": Fault(RetrieverBadResponse, body=b'{"results": [[{"document": "x"}]]}'),
     "another format": Fault(RetrieverBadResponse, body=b'{"result": [[]]}'),
     "wrong count of results": Fault(RetrieverBadResponse, body=b'{"results": [[], []]}'),
-    "50 MB": Fault(RetrieverBadResponse, body=b" " * 50_000_000),
+    "too large": Fault(RetrieverBadResponse, body=b" " * 50 * MOST_BYTES),
     "not UTF-8": Fault(RetrieverBadResponse, body=GOOD.replace(b"x", b"\xff")),
 }
 
