@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -76,7 +77,7 @@ def build_store(
 
 def _finish(out: Path, tasks: Sequence[UnitTask], facts: Mapping[str, object]) -> None:
     """From finished units to a store."""
-    done = [UnitDone.load(task.done_file) for task in tasks]
+    done = [msgspec.json.decode(task.done_file.read_bytes(), type=UnitDone) for task in tasks]
     _merge_bad_lines(tasks, done, out / BAD_LINES_NAME)
     lines, bad = sum(sum(each.lines.values()) for each in done), sum(each.bad for each in done)
     repeated = repeated_ids([np.load(task.ids_file, mmap_mode="r") for task in tasks])

@@ -83,12 +83,6 @@ class UnitDone:
     bad: int
     """Lines that gave no passage."""
 
-    @classmethod
-    def load(cls, path: Path) -> UnitDone:
-        """Read back what `do_unit` wrote."""
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Shard(**row["shard"]), row["lines"], row["bad"])
-
 
 def cut_into_units(files: Sequence[Path], unit_bytes: int) -> list[Unit]:
     """Units of about `unit_bytes`: large plain files are cut, small files are gathered, order is kept."""

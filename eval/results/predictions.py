@@ -50,7 +50,7 @@ def verdicts_file(predictions: Path) -> Path:
 
 def _verdicts_beside(path: Path) -> Mapping[Case, bool | None]:
     """The last verdict of each case; a file that several judges wrote says who is right by who came last."""
-    return {case: verdict.correct for _, case, verdict in read_verdicts(verdicts_file(path))}
+    return {kept.case: kept.verdict.correct for kept in read_verdicts(verdicts_file(path))}
 
 
 def _with_verdict(record: EpisodeRecord, verdicts: Mapping[Case, bool | None]) -> EpisodeRecord:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
+import msgspec
+
 from r1_searcher.episode.question import QARow
-from r1_searcher.episode.trajectory import SearchRecord, Span, SpanKind, StopReason, Trajectory
+from r1_searcher.episode.trajectory import Span, Trajectory
+
+_SPAN_FIELDS = tuple(field.name for field in fields(Span))
 
 
 def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, Any]:
@@ -33,20 +38,7 @@ def to_mapping(trajectory: Trajectory, *, with_ids: bool = True) -> dict[str, An
 
 def from_mapping(mapping: Mapping[str, Any]) -> Trajectory:
     """The trajectory again. Raises `ValueError` or `KeyError` where the object is not one of ours."""
-    logprobs = mapping.get("logprobs")
-    return Trajectory(
-        row=QARow.from_mapping(mapping["row"]),
-        ids=tuple(mapping.get("ids", ())),
-        spans=tuple(Span(SpanKind(kind), start, end, text) for kind, start, end, text in mapping["spans"]),
-        stop_reason=StopReason(mapping["stop_reason"]),
-        answer=mapping["answer"],
-        searches=tuple(_search(search) for search in mapping.get("searches", ())),
-        logprobs=None if logprobs is None else tuple(logprobs),
-        seconds=float(mapping.get("seconds", 0.0)),
-        engine_seconds=float(mapping.get("engine_seconds", 0.0)),
-    )
-
-
-def _search(mapping: Mapping[str, Any]) -> SearchRecord:
-    tuples = {key: tuple(mapping[key]) for key in ("passage_ids", "shown_ids", "scores")}
-    return SearchRecord(**{**mapping, **tuples})
+    row = vars(QARow.from_mapping(mapping["row"]))
+    spans = [dict(zip(_SPAN_FIELDS, span, strict=True)) for span in mapping["spans"]]
+    answer = mapping["answer"]
+    return msgspec.convert({"ids": (), **mapping, "row": row, "spans": spans, "answer": answer}, Trajectory)

@@ -8,13 +8,15 @@ so that the next attempt can end what a killed one has left behind.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
+
+from foundation.files import write_json
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class Session:
 
     def write(self, path: Path) -> None:
         """Note the session for a later attempt."""
-        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Session | None:
         """The session that was noted, or None."""
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return msgspec.json.decode(path.read_bytes(), type=cls) if path.is_file() else None
 
     def processes(self) -> list[psutil.Process]:
         """Those of its processes that live; none where its number has gone to another session."""

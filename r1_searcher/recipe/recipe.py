@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from foundation.errors import InputError
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.protocol import Protocol
@@ -99,7 +101,7 @@ class Recipe:
             name=mapping["name"],
             protocol=protocol,
             reward=find_reward(mapping["reward"]),
-            limits=Limits(**mapping["limits"]),
+            limits=msgspec.convert(mapping["limits"], Limits),
             train_on_documents=mapping.get("train_on_documents", False),
             then_reward=find_reward(then_reward) if then_reward else None,
             switch=Switch.parse(switch) if switch else None,

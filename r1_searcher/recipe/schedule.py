@@ -6,13 +6,14 @@ in the run folder, so that a resumed run continues with the same stage and the s
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from foundation.errors import InputError
-from foundation.json_lines import read_finished, write_json_lines
+from foundation.json_lines import line_of, read_finished, write_json_lines
 
 _KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
 
@@ -139,7 +140,7 @@ class Progress:
     def _note(self, summary: StepSummary) -> None:
         self._steps.append(summary)
         with self._file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(asdict(summary)) + "\n")
+            lines.write(line_of(asdict(summary)))
         if self._stage == 1 and self._switch_is_due():
             self._stage = 2
 
@@ -167,4 +168,4 @@ def read_steps(file: Path) -> list[StepSummary]:
     """The finished steps of a run; a half-written last line is left out."""
     if not file.is_file():
         return []
-    return [StepSummary(**row) for row in read_finished(file)]
+    return msgspec.convert(list(read_finished(file)), list[StepSummary])

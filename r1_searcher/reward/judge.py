@@ -7,6 +7,7 @@ Verdicts are kept on disk as they come, so that nothing is asked, or paid, twice
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
@@ -16,6 +17,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from foundation.chat import ChatReply
 from foundation.errors import OutsideFailure, TimedOut
@@ -74,11 +77,14 @@ class Verdict:
     requests: int = 0
     """Sent for it, failed ones included."""
 
-    @classmethod
-    def from_mapping(cls, row: Mapping[str, Any]) -> Verdict:
-        """Read what `dataclasses.asdict` wrote."""
-        reason = row["unjudged"]
-        return cls(**{**row, "unjudged": None if reason is None else Unjudged(reason)})
+
+@dataclass(frozen=True)
+class KeptVerdict:
+    """One line of a cache's file."""
+
+    key: str
+    case: Case
+    verdict: Verdict
 
 
 class VerdictCache:
@@ -90,7 +96,7 @@ class VerdictCache:
         Args:
             keep_unjudged: Whether cases without a verdict count as answered; if not, they are asked again.
         """
-        self._verdicts = {key: verdict for key, _, verdict in read_verdicts(path)}
+        self._verdicts = {kept.key: kept.verdict for kept in read_verdicts(path)}
         if not keep_unjudged:
             self._verdicts = {key: found for key, found in self._verdicts.items() if found.unjudged is None}
         self._path = path
@@ -108,7 +114,7 @@ class VerdictCache:
         """
         if self._log is None:
             self._log = JsonLines(self._path)
-        self._log.append({"key": key, "case": asdict(case), "verdict": asdict(verdict)})
+        self._log.append(asdict(KeptVerdict(key, case, verdict)))
         self._verdicts[key] = verdict
 
     def close(self) -> None:
@@ -117,16 +123,13 @@ class VerdictCache:
             self._log.close()
 
 
-def read_verdicts(path: Path) -> Iterator[tuple[str, Case, Verdict]]:
-    """Key, case and verdict of every line, later ones replacing earlier ones of their key; none without a file."""
+def read_verdicts(path: Path) -> Iterator[KeptVerdict]:
+    """Every line of a cache, later ones replacing earlier ones of their key; none without a file."""
     if not path.is_file():
         return
     for row in read_finished(path):
-        try:
-            case = Case(**{**row["case"], "golds": tuple(row["case"]["golds"])})
-            yield row["key"], case, Verdict.from_mapping(row["verdict"])
-        except (KeyError, TypeError, ValueError):
-            continue  # of another version; the case is asked again
+        with contextlib.suppress(msgspec.ValidationError):  # of another version; the case is asked again
+            yield msgspec.convert(row, KeptVerdict)
 
 
 class ChatModel(typing.Protocol):

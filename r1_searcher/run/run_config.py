@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from foundation.errors import InputError
 from foundation.files import write_json
@@ -49,7 +50,7 @@ class RetrieverConfig:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RetrieverConfig:
         """The configuration from its JSON object; earlier versions called the source `url`."""
-        return cls(**{"source" if name == "url" else name: value for name, value in mapping.items()})
+        return msgspec.convert({"source" if name == "url" else name: value for name, value in mapping.items()}, cls)
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,7 @@ class RunConfig:
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        nested = {
-            "recipe": self.recipe.to_mapping(),
-            "retriever": dataclasses.asdict(self.retriever),
-            "judge": dataclasses.asdict(self.judge) if self.judge else None,
-        }
-        write_json(path, {**fields, **nested})
+        write_json(path, msgspec.to_builtins({**vars(self), "recipe": self.recipe.to_mapping()}))
 
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
@@ -117,7 +112,7 @@ class RunConfig:
                 "plugins": plugins,
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
                 "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
-                "judge": JudgeConfig(**mapping["judge"]) if mapping.get("judge") else None,
+                "judge": msgspec.convert(mapping.get("judge"), JudgeConfig | None),
             }
         )
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import msgspec
+
 from foundation.files import draft, write_json
 from retriever.index.corpus import CorpusError, corpus_hash, read_corpus
 from retriever.passage import Passage
@@ -70,7 +72,7 @@ class PassageStore(Sequence[Passage]):
             facts = json.loads((folder / STORE_NAME).read_text(encoding="utf-8"))
             if facts["format"] != FORMAT:
                 raise CorpusError(f"{folder / STORE_NAME} has format {facts['format']!r}, this version reads {FORMAT}")
-            return cls(folder, [Shard(**shard) for shard in facts.pop("shards")], facts)
+            return cls(folder, msgspec.convert(facts.pop("shards"), list[Shard]), facts)
         except OSError as error:
             raise CorpusError(
                 f"{folder} is not a finished passage store: cannot read {STORE_NAME} ({error.strerror}); "

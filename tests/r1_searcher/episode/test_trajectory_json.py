@@ -51,7 +51,17 @@ def test_without_ids_the_reward_is_the_same(name):
         assert score(reward, again, protocol) == score(reward, played.trajectory, protocol)
 
 
-@pytest.mark.parametrize("broken", [{"spans": [["nobody", 0, 1, "x"]]}, {"stop_reason": "bored"}, {"row": {}}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"spans": [["nobody", 0, 1, "x"]]},
+        {"spans": [["action", 0, 1]]},
+        {"stop_reason": "bored"},
+        {"row": {}},
+        {"ids": ["x"]},
+        {"searches": [{"query": "q"}]},
+    ],
+)
 def test_foreign_objects_are_refused(broken):
     mapping = to_mapping(EPISODES["answered"]().trajectory)
     with pytest.raises((ValueError, KeyError)):
@@ -61,5 +71,5 @@ def test_foreign_objects_are_refused(broken):
 def test_missing_keys_are_refused():
     mapping = to_mapping(EPISODES["answered"]().trajectory)
     for key in ("row", "spans", "stop_reason", "answer"):
-        with pytest.raises(KeyError):
+        with pytest.raises((KeyError, ValueError), match=key):
             from_mapping({name: value for name, value in mapping.items() if name != key})
