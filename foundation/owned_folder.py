@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 from foundation.errors import InputError
 from foundation.files import drafts_in, make_folder, write_json
 
-LOCK_NAME = ".lock"
+logger = logging.getLogger(__name__)
 
+LOCK_NAME = ".lock"
+STARTED_NAME = "building.json"
 
 SHOWN_DIFFERENCES = 3
 """Of two settings, in a message."""
@@ -52,6 +56,59 @@ class OwnedFolder:
         """Create the folder and make it this work's. Raises as `foundation.files.write_whole` does."""
         make_folder(self.path)
         write_json(self.settings_file, settings)
+
+
+@dataclass(frozen=True)
+class BuildFolder:
+    """A folder that is built for some facts, by one process at a time; a killed build is continued.
+
+    The facts lie in `building.json` until `finished_file`, which is written last, holds them among others.
+    """
+
+    path: Path
+    finished_file: Path
+    kind: str
+    """What is built, in messages: an index, a passage store, …"""
+
+    @contextlib.contextmanager
+    def building(self, facts: Mapping[str, Any], *work: Path) -> Iterator[bool]:
+        """Hold the folder for these facts; gives whether it is finished already.
+
+        Args:
+            work: files and folders that only the build needs; removed when it has ended well.
+
+        Raises:
+            InputError: the folder holds, or was started for, something else; naming what differs.
+            FolderBusy, OSError: as `claim` does.
+        """
+        with claim(self.path):
+            yield self._is_finished(facts)
+            for left in (*work, self.path / STARTED_NAME):
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink(missing_ok=True)
+
+    def _is_finished(self, facts: Mapping[str, Any]) -> bool:
+        started = self.path / STARTED_NAME
+        for file in (self.finished_file, started):
+            if file.is_file():
+                found = _facts_in(file)
+                what, cure = f"{self.path} holds another {self.kind}", "choose another --out, or remove it"
+                check_equal({key: found.get(key) for key in facts}, facts, what, cure)
+                if file == self.finished_file:
+                    logger.info("%s is already built", self.path)
+                return file == self.finished_file
+        write_json(started, facts)
+        return False
+
+
+def _facts_in(file: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON ({error}); remove it, and build again") from error
+    return found if isinstance(found, Mapping) else {}
 
 
 def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:

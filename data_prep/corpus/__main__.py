@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,15 +30,14 @@ from tqdm import tqdm
 from data_prep.corpus.formats import FORMATS, Cutting
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
 from foundation.cli import OneLineParser, expected, positive, run_command
-from foundation.files import draft, write_json
-from foundation.owned_folder import claim, differences, shown
+from foundation.files import draft
+from foundation.owned_folder import BuildFolder, claim
 from foundation.workers import cores, finished
 from retriever.index.store import STORE_NAME, PassageStore, finish_store
 
 logger = logging.getLogger(__name__)
 
 BAD_LINES_NAME = "bad_lines.jsonl"
-_BUILDING_NAME = "building.json"
 _WORK_FOLDER = ".corpus_work"
 _MOST_SHARDS = 256
 _LEAST_UNIT_BYTES = 4 * 1024 * 1024
@@ -53,7 +51,7 @@ def build_store(
     """Build the store, or what is missing of it.
 
     Raises:
-        ValueError: the folder holds, or was started for, something else.
+        InputError: the folder holds, or was started for, something else.
         CorpusError: no passages came out.
     """
     total = sum(file.stat().st_size for file in files)
@@ -62,16 +60,14 @@ def build_store(
     words = cutting.words if format_name == "kilt" else None
     inputs = {"files": len(files), "bytes": total, "sha256": _names_and_sizes(files)}
     facts = {"source": format_name, "inputs": inputs, "words": words, "fields": fields, "unit_bytes": unit_bytes}
-    with claim(out):
-        work = out / _WORK_FOLDER
-        if not _is_finished(out, facts):
+    work = out / _WORK_FOLDER
+    with BuildFolder(out, out / STORE_NAME, "passage store").building(facts, work) as is_finished:
+        if not is_finished:
             units = cut_into_units(files, unit_bytes)
             tasks = [UnitTask(unit, format_name, cutting, out, work) for unit in units]
             with claim(work):
                 _do_all(tasks, processes)
             _finish(out, tasks, facts)
-        shutil.rmtree(work, ignore_errors=True)
-        (out / _BUILDING_NAME).unlink(missing_ok=True)
     return PassageStore.open(out)
 
 
@@ -156,18 +152,6 @@ def _fields(given: Sequence[str], format_name: str) -> dict[str, str]:
             raise ValueError(f"--field {each}: expected id=FIELD, title=FIELD or text=FIELD, with --format jsonl")
         fields[name] = source
     return fields
-
-
-def _is_finished(out: Path, facts: Mapping[str, object]) -> bool:
-    for name in (STORE_NAME, _BUILDING_NAME):
-        if (out / name).is_file():
-            found = json.loads((out / name).read_text(encoding="utf-8"))
-            wrong = differences({key: found.get(key) for key in facts}, facts)
-            if wrong:
-                raise ValueError(f"{out} belongs to another build ({shown(wrong)}); use another --out, or remove it")
-            return name == STORE_NAME
-    write_json(out / _BUILDING_NAME, facts)
-    return False
 
 
 def _names_and_sizes(files: Sequence[Path]) -> str:

@@ -30,6 +30,7 @@ from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
+from foundation.owned_folder import check_equal
 from r1_searcher.episode.tokenization import HFTokenizer
 from retriever.index.bm25 import Bm25Index
 
@@ -151,14 +152,11 @@ def is_finished(out: Path, dialect: Dialect, seed: int) -> bool:
         return False
     try:
         metrics = json.loads((out / METRICS).read_text(encoding="utf-8"))
-        found = f"{metrics.get('protocol', SHIPPED)} with seed {metrics['seed']}"
-    except (ValueError, LookupError, AttributeError):
-        found = f"something unknown (its {METRICS} names no seed)"
-    wanted = f"{dialect.name} with seed {seed}"
-    if found != wanted:
-        raise InputError(
-            f"{out} holds a base model of {found}, expected {wanted}: use another --out, or add --overwrite"
-        )
+        found = {"protocol": metrics.get("protocol", SHIPPED), "seed": metrics.get("seed")}
+    except (ValueError, AttributeError):
+        found = {}
+    wanted = {"protocol": dialect.name, "seed": seed}
+    check_equal(found, wanted, f"{out} holds another base model", "choose another --out, or add --overwrite")
     return True
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from foundation.files import write_json
-from foundation.owned_folder import claim
+from foundation.owned_folder import BuildFolder
 from foundation.workers import finished
 from retriever.build.embeddings import SHARD_SIZE, Embeddings, remove_embeddings
 from retriever.index import manifest
@@ -33,7 +31,6 @@ from retriever.passage import Passage
 logger = logging.getLogger(__name__)
 
 EMBEDDINGS_FOLDER = "embeddings"
-_BUILDING_NAME = "building.json"
 _COUNTS_FOLDER = ".bm25_counts"
 _PASSAGES_PER_COUNT = 100_000
 _TRAINED_NAME = "trained.faiss"
@@ -63,14 +60,14 @@ def build_bm25(folder: Path, passages: Sequence[Passage], processes: int) -> Non
     """Build a BM25 index in files; the words of a store are counted by several processes.
 
     Raises:
-        IndexMismatch: the folder holds, or was started for, something else.
+        InputError: the folder holds, or was started for, something else.
+        IndexMismatch: it holds an index of another format.
         ValueError: no passage has a word.
     """
     facts = bm25_facts()
-    with claim(folder):
-        work = folder / _COUNTS_FOLDER
-        if _is_finished(folder, {"backend": Bm25Index.name, **_corpus_facts(passages), **facts}):
-            _clear(folder, work)
+    work = folder / _COUNTS_FOLDER
+    with _building(folder, {"backend": Bm25Index.name, **_corpus_facts(passages), **facts}, work) as is_finished:
+        if is_finished:
             return
         work.mkdir(exist_ok=True)
         files = _count_all(work, passages, processes, int(str(facts["title_weight"])))
@@ -87,27 +84,27 @@ def build_bm25(folder: Path, passages: Sequence[Passage], processes: int) -> Non
             (Counts.load(file) for file in shards), statistics, float(str(facts["k1"])), float(str(facts["b"])), in_file
         )
         Bm25Index(passages, engine_of(arrays, statistics, facts), facts).save(folder)
-        _clear(folder, work)
 
 
 def build_dense(folder: Path, passages: Sequence[Passage], plan: DensePlan) -> None:
     """Encode, train and add.
 
     Raises:
-        IndexMismatch: the folder holds, or was started for, something else.
+        InputError: the folder holds, or was started for, something else.
+        IndexMismatch: it holds an index of another format.
         VectorsError: the factory does not fit the encoder or the number of passages.
     """
     facts = dense_facts(plan.encoder, plan.factory, plan.settings)
     FaissVectors.new(plan.encoder.dim, plan.factory)  # a wrong factory string is to fail before hours of encoding
-    with claim(folder):
-        where = plan.embeddings or folder / EMBEDDINGS_FOLDER
-        if not _is_finished(folder, {"backend": DENSE, **_corpus_facts(passages), **facts}):
+    where = plan.embeddings or folder / EMBEDDINGS_FOLDER
+    work = (folder / _TRAINED_NAME, folder / _ADDED_NAME)
+    with _building(folder, {"backend": DENSE, **_corpus_facts(passages), **facts}, *work) as is_finished:
+        if not is_finished:
             embeddings = Embeddings.encode(where, passages, plan.encoder, shard_size=plan.shard_size, dtype=plan.dtype)
             _add_all(folder, embeddings, plan.factory).write(folder / VECTORS_NAME)
             manifest.finish_saving(folder, DENSE, passages, facts, LIBRARIES)
         if not plan.keep_embeddings:
             remove_embeddings(where)
-        _clear(folder, folder / _TRAINED_NAME, folder / _ADDED_NAME)
 
 
 def build_hybrid(folder: Path, passages: Sequence[Passage], plan: DensePlan, processes: int) -> None:
@@ -121,26 +118,12 @@ def _corpus_facts(passages: Sequence[Passage]) -> dict[str, object]:
     return {"count": len(passages), "corpus_sha256": content_hash(passages)}
 
 
-def _is_finished(folder: Path, facts: Mapping[str, object]) -> bool:
-    """Whether the index is there already; else the folder is marked as being built with these facts."""
-    if (folder / manifest.MANIFEST_NAME).is_file():
-        manifest.check_facts(folder, manifest.read_manifest(folder), facts)
-        logger.info("%s is already built", folder)
-        return True
-    started = folder / _BUILDING_NAME
-    if started.is_file():
-        manifest.check_facts(folder, json.loads(started.read_text(encoding="utf-8")), facts)
-    else:
-        write_json(started, facts)
-    return False
-
-
-def _clear(folder: Path, *work: Path) -> None:
-    for path in (*work, folder / _BUILDING_NAME):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _building(folder: Path, facts: Mapping[str, object], *work: Path) -> Iterator[bool]:
+    with BuildFolder(folder, folder / manifest.MANIFEST_NAME, "index").building(facts, *work) as is_finished:
+        if is_finished:
+            manifest.read_manifest(folder)  # refuses one of another format
+        yield is_finished
 
 
 def _count_all(work: Path, passages: Sequence[Passage], processes: int, title_weight: int) -> list[Path]:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from foundation.files import draft, write_json
+from foundation.owned_folder import differences, shown
 from retriever.index.corpus import write_corpus
 from retriever.index.store import STORE_NAME, PassageStore, content_hash, open_corpus
 from retriever.passage import Passage
@@ -114,15 +115,11 @@ def check_facts(folder: str | Path, manifest: Mapping[str, object], expected: Ma
     """Compare what the manifest says with what is here.
 
     Raises:
-        IndexMismatch: naming every differing key with both values.
+        IndexMismatch: naming what differs, with both values.
     """
-    wrong = [
-        f"{key}: index has {manifest.get(key)!r}, here is {value!r}"
-        for key, value in expected.items()
-        if manifest.get(key) != value
-    ]
+    wrong = differences({key: manifest.get(key) for key in expected}, expected)
     if wrong:
-        raise IndexMismatch(f"saved index {folder} does not fit ({'; '.join(wrong)}); build the index again")
+        raise IndexMismatch(f"saved index {folder} does not fit ({shown(wrong)}); build the index again")
 
 
 def _place_of(folder: Path, manifest: Mapping[str, object]) -> Path:

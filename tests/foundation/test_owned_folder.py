@@ -7,7 +7,7 @@ import json
 import pytest
 
 from foundation.errors import InputError
-from foundation.owned_folder import OwnedFolder, differences, shown
+from foundation.owned_folder import STARTED_NAME, BuildFolder, OwnedFolder, differences, shown
 
 SETTINGS = {"model": "a", "limits": {"top_k": 5, "turns": 3}, "flags": {"--x.y": "1"}}
 
@@ -47,3 +47,37 @@ def test_foreign_things_are_refused_but_not_what_a_kill_left(owned):
 def test_many_differences_are_counted():
     named = differences(dict.fromkeys("abcde", 1), dict.fromkeys("abcde", 2))
     assert len(named) == 5 and shown(named).endswith("c: there 1, here 2; and 2 more")
+
+
+FACTS = {"source": "wiki", "words": 100}
+
+
+def build(folder, facts=FACTS, fails=False):
+    """Build what is missing of a folder; gives whether it was finished already."""
+    work, finished = folder / ".work", folder / "store.json"
+    with BuildFolder(folder, finished, "passage store").building(facts, work) as is_finished:
+        if not is_finished:
+            work.mkdir(exist_ok=True)
+            if fails:
+                raise RuntimeError("killed")
+            finished.write_text(json.dumps({**facts, "count": 7}))
+    return is_finished
+
+
+def test_a_build_is_continued_for_the_same_facts_only(tmp_path):
+    with pytest.raises(RuntimeError, match="killed"):
+        build(tmp_path, fails=True)
+    assert json.loads((tmp_path / STARTED_NAME).read_text()) == FACTS and (tmp_path / ".work").is_dir()
+    with pytest.raises(InputError, match=r"another passage store \(words: there 100, here 50\); choose another --out"):
+        build(tmp_path, {**FACTS, "words": 50})
+    assert not build(tmp_path) and not (tmp_path / STARTED_NAME).exists() and not (tmp_path / ".work").exists()
+    (tmp_path / STARTED_NAME).touch()  # killed between the last file and the cleaning up
+    assert build(tmp_path) and not (tmp_path / STARTED_NAME).exists()
+    with pytest.raises(InputError, match="words: there 100, here 50"):
+        build(tmp_path, {**FACTS, "words": 50})
+
+
+def test_a_record_that_is_not_json_is_named(tmp_path):
+    (tmp_path / STARTED_NAME).write_text("{")
+    with pytest.raises(InputError, match=f"{STARTED_NAME} is not JSON"):
+        build(tmp_path)

@@ -166,7 +166,7 @@ def test_a_second_run_has_nothing_to_do_and_another_build_is_refused(tmp_path, c
     assert build(*command) == 0 and (tmp_path / "out" / "shard-00000.arrow").stat().st_mtime_ns == before
     for change in (["--field", "text=title"], ["--unit-bytes", "50"]):
         assert build(*command, *change) == 2
-        assert "belongs to another build" in capsys.readouterr().err
+        assert "holds another passage store" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -161,14 +161,20 @@ def test_a_failing_build_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flags", [("deep_researcher.tiny",), ("research.tiny", "--seed", "1")])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("deep_researcher.tiny",), "protocol: there 'research.tiny', here 'deep_researcher.tiny'"),
+        (("research.tiny", "--seed", "1"), "seed: there 0, here 1"),
+    ],
+)
 def test_another_model_is_not_replaced(
-    fake_build: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+    fake_build: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], said: str
 ) -> None:
     assert command("research.tiny", tmp_path) == 0
     assert command(flags[0], tmp_path, *flags[1:]) == 2
     error = capsys.readouterr().err
-    assert "research.tiny with seed 0" in error and "--overwrite" in error and error.count("\n") == 1
+    assert said in error and "--overwrite" in error and error.count("\n") == 1
     assert (tmp_path / "model.safetensors").read_text() == "weights 1"
 
 
@@ -179,7 +185,7 @@ def test_what_is_no_tiny_base_is_not_replaced(
     (tmp_path / tiny_base.METRICS).write_text(content)
     assert command("research.tiny", tmp_path) == command("research.tiny", tmp_path / tiny_base.METRICS) == 2
     error = capsys.readouterr().err
-    assert "something unknown" in error and "must be a folder" in error and not fake_build
+    assert "seed: there None, here 0" in error and "must be a folder" in error and not fake_build
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_second_run_has_nothing_to_do_and_another_index_is_refused(store, tmp_
     before = (tmp_path / "i" / "vectors.faiss").stat().st_mtime_ns
     assert build(*command) == 0 and (tmp_path / "i" / "vectors.faiss").stat().st_mtime_ns == before
     assert build(*command, "--factory", "SQ8") == 2
-    assert "factory: index has 'Flat', here is 'SQ8'" in capsys.readouterr().err
+    assert "factory: there 'Flat', here 'SQ8'" in capsys.readouterr().err
 
 
 def test_vectors_serve_several_indexes(store, tmp_path):
@@ -90,7 +90,7 @@ def test_vectors_serve_several_indexes(store, tmp_path):
         assert load_index(out).search(["word7"], 3)[0]
     embeddings = Embeddings.open(tmp_path / "vectors")
     assert embeddings.shards == 4 and embeddings.sample(10).shape == (10, 1024)
-    with pytest.raises(IndexMismatch, match="dim: index has 1024, here is 64"):
+    with pytest.raises(IndexMismatch, match="dim: there 1024, here 64"):
         Embeddings.encode(tmp_path / "vectors", many(2000), HashingEncoder(64), shard_size=512)
 
 

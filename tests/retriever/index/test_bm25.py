@@ -100,7 +100,7 @@ def test_a_changed_corpus_is_refused(bm25, tmp_path):
     bm25.save(tmp_path)
     file = tmp_path / "passages.jsonl"
     file.write_text(file.read_text().replace("Paris", "Rome"))
-    with pytest.raises(IndexMismatch, match="corpus_sha256: index has"):
+    with pytest.raises(IndexMismatch, match="corpus_sha256: there"):
         Bm25Index.load(tmp_path)
 
 

@@ -92,8 +92,8 @@ def test_save_and_load(dense, tmp_path):
 @pytest.mark.parametrize(
     ("encoder", "said"),
     [
-        (HashingEncoder(128), "dim: index has 256, here is 128"),
-        (Prefixed(), "query_prefix: index has '', here is 'query: '"),
+        (HashingEncoder(128), "dim: there 256, here 128"),
+        (Prefixed(), "query_prefix: there '', here 'query: '"),
     ],
 )
 def test_another_encoder_is_refused_naming_both_sides(dense, tmp_path, encoder, said):
@@ -107,7 +107,7 @@ def test_a_backend_is_not_taken_for_the_other(dense, bm25, tmp_path):
     bm25.save(tmp_path / "bm25")
     with pytest.raises(IndexMismatch, match="'dense'"):
         load_index(tmp_path / "dense", Opening(backend="bm25"))
-    with pytest.raises(IndexMismatch, match="backend: index has 'bm25'"):
+    with pytest.raises(IndexMismatch, match="backend: there 'bm25'"):
         DenseIndex.load(tmp_path / "bm25", HashingEncoder())
 
 

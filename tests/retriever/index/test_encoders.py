@@ -86,7 +86,7 @@ def test_any_model_by_path_brings_its_own_prompts(weights, minilm, tmp_path):
     build_index(passages, "dense", "mine", str(tmp_path / "mine")).save(tmp_path / "index")
     opened = load_index(tmp_path / "index", Opening(encoder_path=tmp_path / "mine"))
     assert opened.search(["spirit"], 1)[0][0].passage.id == "1"
-    with pytest.raises(IndexMismatch, match="encoder: index has 'mine', here is 'all-MiniLM-L6-v2'"):
+    with pytest.raises(IndexMismatch, match="encoder: there 'mine', here 'all-MiniLM-L6-v2'"):
         load_index(tmp_path / "index", Opening(encoder="all-MiniLM-L6-v2", encoder_path=weights))
     with pytest.raises(ValueError, match="give the folder of its model"):
         load_index(tmp_path / "index")

@@ -83,7 +83,7 @@ def test_a_killed_build_goes_on(tmp_path, monkeypatch):
 
 @lite
 def test_what_does_not_fit_is_refused(built, passages, tmp_path):
-    with pytest.raises(IndexMismatch, match="dim: index has 64, here is 32"):
+    with pytest.raises(IndexMismatch, match="dim: there 64, here 32"):
         build_milvus(tmp_path / "other", passages, HashingEncoder(32), str(built / "milvus.db"), "wiki")
     with pytest.raises(IndexMismatch, match="corpus_sha256"):
         build_milvus(tmp_path / "other", passages[::-1], HashingEncoder(64), str(built / "milvus.db"), "wiki")

@@ -112,7 +112,7 @@ def test_a_moved_store_is_found_beside_the_index_or_where_one_says(tmp_path):
         load_index(tmp_path / "b" / "index")
     assert len(load_index(tmp_path / "b" / "index", Opening(corpus=tmp_path / "elsewhere"))) == 20
     write(tmp_path / "other", MANY[:19], [Passage("x", "", "")])
-    with pytest.raises(IndexMismatch, match="corpus_sha256: index has"):
+    with pytest.raises(IndexMismatch, match="corpus_sha256: there"):
         load_index(tmp_path / "b" / "index", Opening(corpus=tmp_path / "other"))
 
 
