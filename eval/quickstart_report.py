@@ -9,7 +9,6 @@ page that `python -m eval.report DIR` makes.) ::
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from eval.results.scores import Scores
 from eval.results.table import percent, scores_table
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 from foundation.text_table import format_table
 
 MODELS = ("base", "stage1", "stage2")
@@ -88,18 +87,12 @@ def _read_seconds(folder: Path) -> dict[str, float]:
     """Seconds by phase; lines `phase<TAB>seconds` of interrupted and resumed phases add up."""
     lines = folder / "seconds.tsv"
     if not lines.is_file():
-        return _read_json(folder / "seconds.json")
+        return read_json(folder / "seconds.json")
     seconds: dict[str, float] = {}
     for line in lines.read_text(encoding="utf-8").splitlines():
         phase, value = line.split("\t")
         seconds[phase] = seconds.get(phase, 0.0) + float(value)
     return seconds
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"not found: {path}")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -85,3 +85,16 @@ def write_whole(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object, indented for people. Raises as `write_whole` does."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object of a file. Raises `InputError` where it cannot be read or holds something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} must hold a JSON object, found {type(found).__name__}")
+    return found

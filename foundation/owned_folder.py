@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
-from foundation.files import drafts_in, make_folder, write_json
+from foundation.files import drafts_in, make_folder, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +47,8 @@ class OwnedFolder:
         """Refuse a folder of other settings. Raises `InputError`, naming what differs."""
         self.check_kind()
         if self.settings_file.is_file():
-            found = json.loads(self.settings_file.read_text(encoding="utf-8"))
             what = f"{self.path} holds another {self.kind}"
-            check_equal(found, settings, what, f"choose another {self.option}")
+            check_equal(read_json(self.settings_file), settings, what, f"choose another {self.option}")
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Create the folder and make it this work's. Raises as `foundation.files.write_whole` does."""
@@ -93,7 +91,7 @@ class BuildFolder:
         started = self.path / STARTED_NAME
         for file in (self.finished_file, started):
             if file.is_file():
-                found = _facts_in(file)
+                found = read_json(file)
                 what, cure = f"{self.path} holds another {self.kind}", "choose another --out, or remove it"
                 check_equal({key: found.get(key) for key in facts}, facts, what, cure)
                 if file == self.finished_file:
@@ -101,14 +99,6 @@ class BuildFolder:
                 return file == self.finished_file
         write_json(started, facts)
         return False
-
-
-def _facts_in(file: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}); remove it, and build again") from error
-    return found if isinstance(found, Mapping) else {}
 
 
 def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:

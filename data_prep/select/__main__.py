@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +38,7 @@ from eval.play.policies import PlayedModel
 from eval.play.provenance import settings_of
 from eval.play.service import NoRetriever, Services
 from foundation.cli import run_command
+from foundation.files import read_json
 from foundation.owned_folder import check_equal
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
@@ -111,7 +111,7 @@ def _play(
         log = RolloutLog(folder.rollouts_file, job.criterion)
         log.close()  # it is read only
         if not _missing(job, log):
-            return json.loads(folder.settings_file.read_text(encoding="utf-8")), log
+            return read_json(folder.settings_file), log
     model, services = surroundings.model(options), surroundings.services(options, job.search.contestant)
     model.check()
     settings = _settings(job, model, services)

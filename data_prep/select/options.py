@@ -20,7 +20,7 @@ from eval.play.policies import EngineModel, PlayedModel, ServedModel
 from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
-from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.recipe.options import add_search_options
 from r1_searcher.recipe.plugins import add_plugin_option
 
@@ -89,11 +89,7 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def _rows(files: Sequence[Path]) -> list[QARow]:
     rows = [row for file in files for row in read_rows(file)]
-    seen: set[str] = set()
-    for row in rows:
-        if row.id in seen:
-            raise InputError(f"--data: two questions have the id {row.id!r}; each id must be unique over all files")
-        seen.add(row.id)
+    check_ids(rows, ", ".join(map(str, files)))
     return rows
 
 

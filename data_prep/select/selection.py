@@ -23,7 +23,8 @@ from data_prep.select.question_sets import ClassedRow, QuestionSet
 from data_prep.select.rollouts import Phase, RolloutLog
 from eval.play.provenance import versions
 from foundation.errors import InputError, RunAborted
-from foundation.files import make_folder, write_json, write_whole
+from foundation.files import make_folder, read_json, write_json, write_whole
+from foundation.json_lines import line_of
 from foundation.owned_folder import OwnedFolder
 from r1_searcher.episode.question import QARow
 
@@ -157,17 +158,14 @@ class Selection:
 
 def _classed_line(classed: ClassedRow) -> str:
     extra = {"difficulty": classed.difficulty.value, "rollouts": classed.rollouts, "known": classed.known}
-    return json.dumps({**json.loads(classed.row.to_json()), **extra}, ensure_ascii=False) + "\n"
+    return line_of({**json.loads(classed.row.to_json()), **extra})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a selection, or of its folder. Raises `InputError`."""
     file = SelectionFolder(path).manifest_file if path.is_dir() else path
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--from-manifest {path}: cannot be read ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+    manifest = read_json(file)
+    if manifest.get("format_version") != FORMAT_VERSION:
         raise InputError(f"--from-manifest {path}: expected a manifest of format {FORMAT_VERSION}")
     return manifest
 

@@ -13,7 +13,7 @@ from eval.results.recorded import recorded_plugins, recorded_recipe
 from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, positive
 from foundation.errors import InputError
-from r1_searcher.episode.question import QARow, read_rows
+from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.host.device import Device
 from r1_searcher.recipe.options import add_recipe_options, add_search_options, changed_recipe
 from r1_searcher.recipe.recipe import RECIPES
@@ -82,11 +82,7 @@ def decodings_of(options: argparse.Namespace) -> list[Decoding]:
 def rows_of(options: argparse.Namespace) -> list[QARow]:
     """The questions. Raises `InputError` where two have the same id."""
     rows = read_rows(options.data)[: options.limit]
-    seen: set[str] = set()
-    for row in rows:
-        if row.id in seen:
-            raise InputError(f"{options.data}: two questions have the id {row.id!r}; each id must be unique")
-        seen.add(row.id)
+    check_ids(rows, str(options.data))
     return rows
 
 

@@ -8,7 +8,6 @@ DIR holds such folders         the quickstart's base, stage1_run, stage1, stage2
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +20,7 @@ from eval.results.folder import EvaluationFolder
 from eval.results.recorded import RecordedSystem, load_recorded_plugins
 from eval.results.scores import Scores
 from foundation.errors import InputError
+from foundation.files import read_json
 from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.reward.rewards import Reward
 from r1_searcher.run.metrics_log import read_metrics
@@ -189,12 +189,4 @@ def _fingerprint(model: Path) -> str:
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} must hold a JSON object, found {type(content).__name__}")
-    return content
+    return read_json(path) if path.is_file() else {}

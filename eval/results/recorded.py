@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from eval.results.folder import SCORES_FILE, SETTINGS_FILE
 from foundation.errors import InputError
+from foundation.files import read_json
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.protocols import find_protocol
@@ -78,8 +78,8 @@ def recorded_system(folder: Path) -> RecordedSystem | None:
         file = folder / name
         if not file.is_file():
             continue
+        settings = read_json(file)
         try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
             for key in inside:
                 settings = settings[key]
             load_recorded_plugins(settings, file)
@@ -109,11 +109,7 @@ def recorded_plugins(run: Path) -> tuple[str, ...]:
 
 
 def _run_settings(run: Path) -> Mapping[str, Any]:
-    file = run / CONFIG_FILE
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run} is no training run: cannot read {file} ({error})") from error
-    if not isinstance(settings, Mapping):
-        raise InputError(f"{file} must hold a JSON object, found {type(settings).__name__}")
-    return settings
+        return read_json(run / CONFIG_FILE)
+    except InputError as error:
+        raise InputError(f"{run} is no training run: {error}") from error

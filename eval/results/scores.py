@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from eval.results.folder import EvaluationFolder
 from foundation.errors import InputError
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 
 _PROVENANCE = "provenance"
 
@@ -38,12 +37,7 @@ class Scores:
         """
         if not path.is_file():
             raise InputError(f"scores not found: {path} (expected the scores.json of an evaluation)")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise InputError(f"{path} must hold a JSON object, found {type(content).__name__}")
+        content = read_json(path)
         provenance = content.pop(_PROVENANCE, {})
         flat = sorted(name for name, block in content.items() if not isinstance(block, Mapping) or "n" not in block)
         if flat:
@@ -71,4 +65,4 @@ def provenance_beside(predictions: Path) -> dict[str, Any]:
         return {}
     if folder.scores_file.is_file():
         return dict(Scores.read(folder.scores_file).provenance)
-    return dict(json.loads(folder.settings_file.read_text(encoding="utf-8")))
+    return read_json(folder.settings_file)

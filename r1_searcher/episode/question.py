@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,15 @@ def iter_rows(path: str | Path) -> Iterator[QARow]:
     if not path.is_file():
         raise InputError(f"dataset not found: {path} (expected a JSONL file of questions)")
     return read_strict(path, QARow.from_mapping)
+
+
+def check_ids(rows: Iterable[QARow], where: str) -> None:
+    """Raises `InputError` where two rows have the same id; `where` says what they were read from."""
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise InputError(f"{where}: two questions have the id {row.id!r}; each id must be unique")
+        seen.add(row.id)
 
 
 def read_rows(path: str | Path) -> list[QARow]:

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from foundation.errors import InputError, RunAborted
-from foundation.files import draft, drafts_in, write_json, write_whole
+from foundation.files import draft, drafts_in, read_json, write_json, write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -64,3 +64,19 @@ def test_json_is_for_people_and_for_programs(tmp_path):
     write_json(tmp_path / "a.json", {"b": "ü", "a": [1]})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"b": "ü", "a": [1]} and "ü" in text and text.startswith('{\n  "b"')
+
+
+def test_a_json_object_is_read_and_all_else_is_named(tmp_path):
+    file = tmp_path / "scores.json"
+    write_json(file, {"é": 1})
+    assert read_json(file) == {"é": 1}
+    for content, said in (
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[]", "must hold a JSON object, found list"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"scores.json {said}"):
+            read_json(file)
+    with pytest.raises(InputError, match="cannot read .*none.json .No such file"):
+        read_json(tmp_path / "none.json")

@@ -306,7 +306,7 @@ def test_rollouts_of_another_selection_are_refused(world, command, capsys):
         (["--closed-book", "tiny.stage2"], "searches"),
         (["--stage1", "medium=3"], "SOURCE:CLASS=COUNT"),
         (["--data", "nowhere.jsonl"], "dataset not found"),
-        (["--from-manifest", "nowhere.json"], "cannot be read"),
+        (["--from-manifest", "nowhere.json"], "cannot read"),
         (["--concurrency", "0"], "--concurrency"),
     ],
 )

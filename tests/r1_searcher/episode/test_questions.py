@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import InputError
-from r1_searcher.episode.question import QARow, iter_rows, read_rows
+from r1_searcher.episode.question import QARow, check_ids, iter_rows, read_rows
 
 words = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -92,3 +92,10 @@ def test_a_file_that_is_no_text(tmp_path):
 def test_json_lines_keep_every_script_readable():
     assert json.loads(QARow("1", "東京?", ("é",)).to_json())["question"] == "東京?"
     assert "東京" in QARow("1", "東京?", ("é",)).to_json()
+
+
+def test_ids_are_unique():
+    one, two, again = (QARow(name, "q", ("a",)) for name in ("1", "2", "1"))
+    check_ids([one, two], "f.jsonl")
+    with pytest.raises(InputError, match="^f.jsonl: two questions have the id '1'"):
+        check_ids([one, two, again], "f.jsonl")
