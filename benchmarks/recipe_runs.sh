@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains recipes in the tiny world and evaluates each before and after, for benchmarks.recipes_report.
 #
-#   bash benchmarks/recipe_runs.sh "search_r1 research zerosearch deep_researcher r1_searcher_auto" "0 1"
+#   bash benchmarks/recipe_runs.sh "search_r1 research zerosearch deep_researcher r1_searcher_auto" "3 4"
 #
 # Results: runs/recipes/SYSTEM_seedN/{base,run,final}. What is finished is not done again.
 set -euo pipefail
@@ -10,7 +10,8 @@ SEEDS="${2:?seeds, in quotes}"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="${OUT:-$ROOT/runs/recipes}"
 
-# Runs in the tiny world (r1_searcher.host.playground), which gives it WORLD, MODEL, RETRIEVER_URL, SEED and PYTHON.
+# Runs in the tiny world (r1_searcher.host.playground), which gives it WORLD, MODEL, SEED, PYTHON, and two searches:
+# TRAINING_RETRIEVER_URL for training, without what is held out, and RETRIEVER_URL for evaluation.
 run_one() {
     local system="$1" preset="$2" recipe="$3" out="$OUT/$1_seed$SEED"
     evaluate() {
@@ -21,7 +22,7 @@ run_one() {
     evaluate base "$MODEL"
     # The recipe finds its own search engine where it has one (ZeroSearch); the evaluation takes the real one.
     local flags=(--seed "$SEED" --run-dir "$out/run" --data "$WORLD/stage2.jsonl")
-    [[ "$system" == zerosearch ]] || flags+=(--retriever-url "$RETRIEVER_URL")
+    [[ "$system" == zerosearch ]] || flags+=(--retriever-url "$TRAINING_RETRIEVER_URL")
     bash "$ROOT/train_scripts/$system.sh" --preset "$preset" "${flags[@]}"
     evaluate final "$out/run/model"
 }

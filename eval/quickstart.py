@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.cli import OneLineParser, expected, run_command
-from r1_searcher.host.playground import RUNS, make_world, model_of, start_retriever, world_of
+from r1_searcher.host.playground import (
+    RUNS,
+    make_world,
+    model_of,
+    start_retriever,
+    start_training_retriever,
+    world_of,
+)
 from r1_searcher.host.services import Services, run
 from r1_searcher.recipe.presets import find_preset
 from r1_searcher.run.run_folder import RunFolder
@@ -45,12 +52,12 @@ class Quickstart:
         with self._timed("world"):
             make_world(self.world, self.seed, *sizes)
         with Services() as services:
-            url = start_retriever(services, self.world)
+            url, training_url = start_retriever(services, self.world), start_training_retriever(services, self.world)
             with self._timed("evaluate_base"):
                 self._evaluate("base", base, url)
             for stage, start in (("stage1", base), ("stage2", self._model_after("stage1"))):
                 with self._timed(stage):
-                    self._train(stage, start, url)
+                    self._train(stage, start, training_url)
                 with self._timed(f"evaluate_{stage}"):
                     self._evaluate(stage, self._model_after(stage), url)
         for module in ("eval.quickstart_report", "eval.report"):

@@ -2,6 +2,9 @@
 
 The names come in fixed pools (`data_prep.tiny.names`), one for RL and another for evaluation;
 the seed draws who is what, the facts, the questions and their order (`data_prep.tiny.facts`).
+
+Evaluation searches the whole corpus. Training searches a corpus of its own, in which a stand-in takes the place of each
+passage about the evaluation world: what is held out is then in no context of a training run.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from data_prep.tiny.facts import (
     draw_questions,
     draw_world,
 )
-from data_prep.tiny.names import background_names, pool
+from data_prep.tiny.names import POOL_SIZES, background_names, pool
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
@@ -36,9 +39,12 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class WorldFiles:
-    """The written files: the corpus and three files of questions, which share none."""
+    """The written files: two corpora and three files of questions, which share none."""
 
     corpus: list[Passage]
+    """About both worlds, and filler."""
+    training_corpus: list[Passage]
+    """The same in the same order, with a stand-in for each passage about the evaluation world."""
     stage1: list[QARow]
     stage2: list[QARow]
     heldout: list[QARow]
@@ -54,12 +60,17 @@ def draw_files(seed: int, passages: int | None, stage1: int, stage2: int, heldou
         raise InputError(f"question counts must be positive, found {stage1}, {stage2} and {heldout}")
     rl = draw_world(pool("rl"), Random(f"rl world {seed}"))
     evaluation = draw_world(pool("evaluation"), Random(f"evaluation world {seed}"))
-    corpus = rl.passages("rl") + evaluation.passages("evaluation")
+    held_out = evaluation.passages("evaluation")
+    corpus = rl.passages("rl") + held_out
     corpus += _filler((len(corpus) if passages is None else passages) - len(corpus), seed, len(corpus))
     train = draw_questions_apart(rl, (stage1, stage2), Random(f"rl questions {seed}"))
     held = draw_questions(evaluation, heldout, Random(f"evaluation questions {seed}"))
     Random(f"corpus {seed}").shuffle(corpus)
-    return WorldFiles(corpus, _rows("stage1", train[0]), _rows("stage2", train[1]), _rows("heldout", held))
+    stand_ins = dict(zip(held_out, _stand_ins(seed), strict=True))
+    training_corpus = [stand_ins.get(passage, passage) for passage in corpus]
+    return WorldFiles(
+        corpus, training_corpus, _rows("stage1", train[0]), _rows("stage2", train[1]), _rows("heldout", held)
+    )
 
 
 def draw_questions_apart(world: World, counts: Sequence[int], random: Random) -> list[list[Question]]:
@@ -88,6 +99,15 @@ def _filler(count: int, seed: int, own: int) -> list[Passage]:
     return draw_world(names, Random(f"background {seed}")).passages("background")[:count]
 
 
+def _stand_ins(seed: int) -> list[Passage]:
+    """As many passages as the evaluation world has, made of the same words, so that searches are as hard.
+
+    Their names are of the pool of supervised data: together the pools hold every pair of words.
+    """
+    random = Random(f"stand-ins {seed}")
+    return draw_world(random.sample(pool("sft"), POOL_SIZES["evaluation"]), random).passages("stand-in")
+
+
 def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], overwrite: bool = False) -> None:
     """Write the JSONL files and `manifest.json` (settings, counts, SHA-256 of each file).
 
@@ -95,7 +115,8 @@ def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], o
         InputError: `out` holds another world and `overwrite` is not set.
     """
     texts = {
-        "corpus.jsonl": _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in files.corpus),
+        "corpus.jsonl": _passage_lines(files.corpus),
+        "corpus_train.jsonl": _passage_lines(files.training_corpus),
         "stage1.jsonl": _lines(row.to_json() for row in files.stage1),
         "stage2.jsonl": _lines(row.to_json() for row in files.stage2),
         "heldout.jsonl": _lines(row.to_json() for row in files.heldout),
@@ -108,7 +129,8 @@ def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], o
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
     }
     texts["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
-    existing = [name for name in texts if (out / name).exists()]
+    # The manifest follows from the rest: a folder of an earlier version is the same world with fewer files.
+    existing = [name for name in texts if name != "manifest.json" and (out / name).exists()]
     changed = [name for name in existing if (out / name).read_bytes() != texts[name].encode()]
     if changed and not overwrite:
         raise InputError(
@@ -118,6 +140,10 @@ def write_files(files: WorldFiles, out: Path, settings: dict[str, int | None], o
     for name, text in texts.items():
         (out / name).write_bytes(text.encode())
     logger.info("tiny world in %s: %s", out, manifest["lines"])
+
+
+def _passage_lines(passages: Iterable[Passage]) -> str:
+    return _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in passages)
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
     python -m r1_searcher.host.playground --preset tiny --seed 0 -- bash -c 'eval … --search "$RETRIEVER_URL"'
 
-The command finds `WORLD` (folder with corpus.jsonl, stage1.jsonl, stage2.jsonl, heldout.jsonl), `RETRIEVER_URL` (a BM25
-server over its corpus), `MODEL` (the preset's base model, built where it is missing), `SEED` and `PYTHON`.
+The command finds `WORLD` (folder with corpus.jsonl, corpus_train.jsonl, stage1.jsonl, stage2.jsonl, heldout.jsonl),
+`RETRIEVER_URL` (a BM25 server over the whole corpus, for evaluation), `TRAINING_RETRIEVER_URL` (one over
+corpus_train.jsonl, which has no passage about what is held out), `MODEL` (the preset's base model, built where it is
+missing), `SEED` and `PYTHON`.
 """
 
 from __future__ import annotations
@@ -43,8 +45,17 @@ def make_base(preset: Preset) -> None:
 
 
 def start_retriever(services: Services, world: Path) -> str:
-    """A BM25 server over the world's corpus; returns its URL."""
-    return services.start("retriever", "retriever.server", "--corpus", str(world / "corpus.jsonl"), "--backend", "bm25")
+    """A BM25 server over the whole corpus, for evaluation; returns its URL."""
+    return _start_bm25(services, "retriever", world / "corpus.jsonl")
+
+
+def start_training_retriever(services: Services, world: Path) -> str:
+    """A BM25 server over the corpus without the evaluation world, for training; returns its URL."""
+    return _start_bm25(services, "training_retriever", world / "corpus_train.jsonl")
+
+
+def _start_bm25(services: Services, name: str, corpus: Path) -> str:
+    return services.start(name, "retriever.server", "--corpus", str(corpus), "--backend", "bm25")
 
 
 def start_simulator(services: Services, simulator: Simulator, seed: int) -> str:
@@ -83,8 +94,12 @@ def _run(preset: Preset, seed: int, command: Sequence[str]) -> int:
         world = world_of(seed)
         make_world(world, seed)
         make_base(preset)
-        found = {"WORLD": str(world), "RETRIEVER_URL": start_retriever(services, world), "MODEL": model_of(preset)}
-        return run(command, {**os.environ, **found, "SEED": str(seed), "PYTHON": sys.executable})
+        urls = {
+            "RETRIEVER_URL": start_retriever(services, world),
+            "TRAINING_RETRIEVER_URL": start_training_retriever(services, world),
+        }
+        found = {"WORLD": str(world), "MODEL": model_of(preset), "SEED": str(seed), "PYTHON": sys.executable}
+        return run(command, {**os.environ, **urls, **found})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from r1_searcher.host.playground import (
     make_base,
     make_world,
     model_of,
-    start_retriever,
     start_simulator,
+    start_training_retriever,
     world_of,
 )
 from r1_searcher.host.services import Services
@@ -129,7 +129,7 @@ class PresetRun:
             if not options.search and tiny.simulator is not None:
                 options.search = start_simulator(services, tiny.simulator, self.seed)
             elif not options.search:
-                options.search = start_retriever(services, world)
+                options.search = start_training_retriever(services, world)
             yield
 
     def _model_is_there(self) -> bool:

@@ -27,10 +27,11 @@ def model() -> Path:
 
 @pytest.fixture
 def retriever(world) -> Iterator[RetrieverProcess]:
+    """The search service that training is given: over the corpus without what is held out."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    service = RetrieverProcess(world / "corpus.jsonl", port)
+    service = RetrieverProcess(world / "corpus_train.jsonl", port)
     service.start()
     yield service
     service.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from eval import quickstart
@@ -18,7 +20,7 @@ def commands(monkeypatch, tmp_path) -> list[list[str]]:
 
     def start(services, name, module, *arguments):
         ran.append([module, *arguments])
-        return "http://served"
+        return f"http://served/{name}"
 
     monkeypatch.setattr(quickstart, "run", run)
     monkeypatch.setattr("r1_searcher.host.playground.run_module", lambda *words: ran.append(list(words)))
@@ -36,16 +38,26 @@ def test_each_stage_starts_from_the_one_before_and_each_model_is_evaluated(comma
     out = tmp_path / "out"
     given = ["--out", str(out), "--seed", "3", "--setup-seconds", "12", "--no-document-mask", "--actor.adam.lr", "1e-3"]
     assert quickstart.main(given) == 0
-    expected = ["data_prep.tiny_world", "retriever.server", "eval.run", *["r1_searcher.train", "eval.run"] * 2]
+    expected = [
+        "data_prep.tiny_world",
+        "retriever.server",
+        "retriever.server",
+        "eval.run",
+        *["r1_searcher.train", "eval.run"] * 2,
+    ]
     assert [words[0] for words in commands] == [*expected, "eval.quickstart_report", "eval.report"]
-    _, _, base, stage1, after1, stage2, after2, *_ = commands
+    world, whole, training, base, stage1, after1, stage2, after2, *_ = commands
     assert after(base, "--model") == after(stage1, "--actor.model_name_or_path")
     assert after(after1, "--model") == after(stage2, "--actor.model_name_or_path") == str(out / "stage1_run" / "model")
     assert after(after2, "--model") == str(out / "stage2_run" / "model")
+    folder = Path(after(world, "--out"))
+    assert after(whole, "--corpus") == str(folder / "corpus.jsonl")
+    assert after(training, "--corpus") == str(folder / "corpus_train.jsonl")
     for words in (stage1, stage2):
+        assert after(words, "--retriever-url") == "http://served/training_retriever"
         assert words[-3:] == ["--no-document-mask", "--actor.adam.lr", "1e-3"] and after(words, "--seed") == "3"
     for words in (base, after1, after2):
-        assert "--no-document-mask" not in words and after(words, "--retriever-url") == "http://served"
+        assert "--no-document-mask" not in words and after(words, "--retriever-url") == "http://served/retriever"
     table = dict(line.split("\t") for line in (out / "seconds.tsv").read_text().splitlines())
     phases = ["setup", "world", "evaluate_base", "stage1", "evaluate_stage1", "stage2", "evaluate_stage2"]
     assert list(table) == phases and table["setup"] == "12"

@@ -126,7 +126,7 @@ def started(runs, monkeypatch) -> list[str]:
     calls: list[str] = []
 
     def start(services, name, module, *arguments):
-        calls.append(module)
+        calls.append(" ".join((module, *arguments)))
         return f"http://127.0.0.1:1/{name}"
 
     monkeypatch.setattr(
@@ -137,13 +137,13 @@ def started(runs, monkeypatch) -> list[str]:
     return calls
 
 
-def test_the_tiny_preset_makes_its_world_and_starts_a_retriever(started, runs):
+def test_the_tiny_preset_makes_its_world_and_searches_without_what_is_held_out(started, runs):
     assert train.main(["--preset", "tiny", "--seed", "3"]) == 0
     world = runs / "tiny_world_seed3"
     assert started == [
         f"data_prep.tiny_world --out {world} --seed 3",
-        "retriever.server",
-        "train http://127.0.0.1:1/retriever",
+        f"retriever.server --corpus {world / 'corpus_train.jsonl'} --backend bm25",
+        "train http://127.0.0.1:1/training_retriever",
     ]
 
 

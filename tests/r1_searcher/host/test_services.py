@@ -112,13 +112,20 @@ def test_a_command_keeps_its_status_and_a_module_must_succeed():
         run_module("no_such_module")
 
 
-def test_the_playground_gives_a_command_its_world_and_a_retriever_that_answers(tmp_path, monkeypatch):
+def test_the_playground_gives_a_command_its_world_and_both_retrievers(tmp_path, monkeypatch):
     """With the real world and the real server."""
     monkeypatch.setattr(playground, "RUNS", tmp_path)
     program = """
-import json, os, sys, urllib.request
+import asyncio, json, os, sys
+from retriever.passage import SearchRequest
+from retriever.sources import open_retriever
+async def ids(variable):
+    source = open_retriever(os.environ[variable])
+    hits = await source.search(SearchRequest("What is the home of the person Zorend Negim ?", 100))
+    await source.close()
+    return sorted(hit.passage.id for hit in hits)
 found = {name: os.environ[name] for name in ("WORLD", "MODEL", "SEED", "PYTHON")}
-found["health"] = json.loads(urllib.request.urlopen(os.environ["RETRIEVER_URL"] + "/health").read())
+found |= {variable: asyncio.run(ids(variable)) for variable in ("RETRIEVER_URL", "TRAINING_RETRIEVER_URL")}
 json.dump(found, open(sys.argv[1], "w"))
 sys.exit(7)
 """
@@ -128,7 +135,9 @@ sys.exit(7)
     assert found["WORLD"] == str(tmp_path / "tiny_world_seed5") and Path(found["WORLD"], "heldout.jsonl").is_file()
     assert (found["SEED"], found["PYTHON"]) == ("5", sys.executable)
     assert Path(found["MODEL"], "config.json").is_file()
-    assert found["health"]["passages"] == 1800
+    whole, training = (found[variable] for variable in ("RETRIEVER_URL", "TRAINING_RETRIEVER_URL"))
+    assert len(training) > 10 and not any(passage_id.startswith("evaluation-") for passage_id in training)
+    assert any(passage_id.startswith("evaluation-") for passage_id in whole)
 
 
 def test_a_preset_without_a_world_is_refused(capsys):
