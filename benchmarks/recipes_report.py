@@ -78,7 +78,7 @@ Each system's protocol, reward and estimator on two CPU cores, from a base model
 training; 250 held-out questions about entities that the base has never seen. These commands make the table again:
 
 ```bash
-bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch deep_researcher" "0 1"
+bash benchmarks/recipe_runs.sh "r1_searcher_auto search_r1 research zerosearch deep_researcher" "3 4"
 .venv/bin/python -m benchmarks.recipes_report runs/recipes --markdown docs/results/recipes.md
 ```
 """

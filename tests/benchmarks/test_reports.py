@@ -8,6 +8,9 @@ import pytest
 
 from benchmarks.recipes_report import RecipeRun, markdown
 from benchmarks.results.page import markdown_table
+from benchmarks.seeds_report import MODELS, Quickstart
+from benchmarks.seeds_report import markdown as seeds_markdown
+from eval.results.scores import Scores
 from foundation.errors import InputError
 
 BLOCK = {"n": 4, "retrieval_rate": 0.5, "format_rate": 1.0, "em": 0.25, "f1": 0.4, "searches_per_question": 1.5}
@@ -43,3 +46,13 @@ def test_a_missing_decoding_is_named(folder):
     (folder / "final" / "scores.json").write_text(json.dumps({"greedy": BLOCK | {"interval_95": {"f1": [0, 1]}}}))
     with pytest.raises(InputError, match="no sampled scores, found greedy"):
         markdown([RecipeRun.read(folder)])
+
+
+def test_the_quickstarts_page_names_its_seeds(tmp_path):
+    file = tmp_path / "scores.json"
+    block = {**BLOCK, "by_hops": {hops: {"f1": 0.4} for hops in ("1", "2")}}
+    file.write_text(json.dumps({"greedy": block, "sampled": block, "provenance": {}}))
+    scores = dict.fromkeys(MODELS, Scores.read(file))
+    page = seeds_markdown([Quickstart("mask", seed, scores, [{"vllm_kl": 0.001}], 1) for seed in (5, 3)], "mask.png")
+    assert page.splitlines()[2].startswith("The quickstart with seeds 3, 5, on two CPU cores")
+    assert "| stage2 | sampled | 3 | 0.50 | 1.00 | 0.25 | 0.40 | 0.40 | 0.40 | 1.50 |" in page
