@@ -213,7 +213,8 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
     from r1_searcher.host.supervisor import Supervisor
 
     command = plan.command
-    steps = -(-len(rows) // command.number("rollout.batch_size")) * command.number("train.num_episodes")
+    questions = min(len(rows), command.number("data.max_samples"))
+    steps = -(-questions // command.number("rollout.batch_size")) * command.number("train.num_episodes")
     RunConfig(
         run_dir=str(folder.path),
         recipe=plan.recipe,
@@ -227,9 +228,10 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         ),
         reward_url=options.reward_url,
         first_step=folder.last_step,
-        episodes_per_step=command.episodes_per_engine_and_step,
+        questions_per_step=command.number("rollout.batch_size"),
+        questions_per_pass=questions,
+        kept_rewards=command.kept_rewards,
         samples_per_question=command.number("rollout.n_samples_per_prompt"),
-        engines=command.number("vllm.num_engines"),
         total_steps=steps,
         judge=JudgeConfig(options.judge_url, options.judge_model) if options.judge_url else None,
         plugins=options.plugins,

@@ -23,7 +23,6 @@ from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.host.progress_actor import SharedProgress
 from r1_searcher.host.sample_group import SampleGroup, SampleGroups, on_grid
-from r1_searcher.recipe.schedule import Ticket
 from r1_searcher.reward.rewards import RewardResult
 from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
@@ -45,7 +44,6 @@ class AgentExecutor(AgentExecutorBase):
         self.recipe = self.run.recipe
         self.reward = scorer_of(self.run)
         self.groups = SampleGroups(self.run.samples_per_question)
-        self._episodes = 0
         self._environment: Environment | None = None
 
     @cached_property
@@ -65,9 +63,9 @@ class AgentExecutor(AgentExecutorBase):
         return open_retriever(source, read_timeout=config.read_timeout, retry=retry)
 
     @cached_property
-    def progress(self) -> SharedProgress | None:
-        """The run's count of episodes, where the recipe's episodes depend on it."""
-        return SharedProgress() if self.run.counts_progress else None
+    def progress(self) -> SharedProgress:
+        """The run's count of questions, which all engines share."""
+        return SharedProgress()
 
     @cached_property
     def gate(self) -> OutageGate:
@@ -120,6 +118,8 @@ class AgentExecutor(AgentExecutorBase):
                 earned = on_grid(reward.total)
         finally:
             self.groups.end(group, earned)
+        if group.complete:
+            await self.progress.end(group.played, kept=group.is_between(self.run.kept_rewards))
         handed = await group.mean_reward() if earned is None else earned
         return self._response(trajectory, handed, metrics, prompt=prompt, label=label, images=images)
 
@@ -127,7 +127,7 @@ class AgentExecutor(AgentExecutorBase):
         self, row: QARow, policy: EnginePolicy, environment: Environment, group: SampleGroup
     ) -> tuple[Trajectory, RewardResult, dict[str, float]]:
         """One episode, played again while its searches fail; every attempt is logged."""
-        ticket = await self._ticket()
+        ticket = await self.progress.begin()
         stage = group.begin(ticket.stage)
         play = partial(run_episode, environment, row, policy, progress=ticket.fraction)
         async for attempt, trajectory in self.gate.attempts(play):
@@ -137,19 +137,10 @@ class AgentExecutor(AgentExecutorBase):
             self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=attempt))
         failed = attempt + (trajectory.stop_reason is StopReason.RETRIEVER_ERROR)
         metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
-        if self.progress is not None:
+        group.played.append((bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])))
+        if self.run.counts_progress:
             metrics |= {"schedule/stage": float(stage), "schedule/progress": ticket.fraction}
-            retrieved, in_format = bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])
-            self.progress.finish(ticket, retrieved=retrieved, in_format=in_format)
         return trajectory, reward, metrics
-
-    async def _ticket(self) -> Ticket:
-        """Where the next episode stands in the run; its step is exact in synchronous training."""
-        if self.progress is not None:
-            return await self.progress.begin()
-        step = self.run.first_step + 1 + self._episodes // max(self.run.episodes_per_step, 1)
-        self._episodes += 1
-        return Ticket(step, min(step / max(self.run.total_steps, step), 1.0), stage=1)
 
     def _response(
         self, trajectory: Trajectory, handed: float, metrics: dict[str, float], **echo: Any

@@ -71,10 +71,12 @@ class Command:
         return total
 
     @property
-    def episodes_per_engine_and_step(self) -> int:
-        """Episodes that one engine plays per step."""
-        episodes = self.number("rollout.batch_size") * self.number("rollout.n_samples_per_prompt")
-        return max(episodes // max(self.number("vllm.num_engines"), 1), 1)
+    def kept_rewards(self) -> tuple[float, float] | None:
+        """Between which mean rewards a question is trained on; None without filtering."""
+        if not self.get("algo.dynamic_filtering_enable"):
+            return None
+        low, high = map(float, vars(self.flags)["algo.dynamic_filtering_range"])
+        return low, high
 
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:

@@ -49,7 +49,7 @@ def _run(arguments: Sequence[str]) -> None:
     _try_executor()
     try:
         start_ray(environment, Device(device), int(gpus))
-        progress = progress_actor.start(run) if run.counts_progress else None  # lives as long as this name
+        progress = progress_actor.start(run)  # lives as long as this name
         sys.argv = [TRAINER_MODULE, *flags]
         runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
         del progress

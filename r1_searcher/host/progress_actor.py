@@ -1,11 +1,12 @@
-"""The Ray actor that counts a run's episodes, for recipes whose episodes depend on its progress."""
+"""The Ray actor that counts a run's questions, one for all engines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from r1_searcher.recipe.schedule import Progress, Ticket
+from r1_searcher.recipe.schedule import Batches, Progress, Ticket
 from r1_searcher.run.run_config import RunConfig
 from r1_searcher.run.run_folder import RunFolder
 
@@ -18,7 +19,7 @@ def start(run: RunConfig) -> Any:
 
     actor = ray.remote(num_cpus=0)(Progress).options(name=_NAME)
     return actor.remote(
-        run.episodes_per_step * run.engines,
+        Batches(run.questions_per_step, run.questions_per_pass),
         run.total_steps,
         run.recipe.switch,
         RunFolder(Path(run.run_dir)).progress_file,
@@ -38,6 +39,6 @@ class SharedProgress:
         """The stage and progress at which an episode begins."""
         return await self._actor.begin.remote()
 
-    def finish(self, ticket: Ticket, *, retrieved: bool, in_format: bool) -> None:
-        """Note a finished episode; nobody waits for it."""
-        self._actor.finish.remote(ticket.step, retrieved=retrieved, in_format=in_format)
+    async def end(self, episodes: Sequence[tuple[bool, bool]], *, kept: bool) -> None:
+        """Note the end of a question, before the host hears of it and draws another one."""
+        await self._actor.end.remote(episodes, kept=kept)

@@ -38,6 +38,8 @@ class SampleGroup:
     """What they share in the host: their sampling parameters, one object per question."""
     stage: int = 0
     """Reward stage of all of them; 0 until the first sample begins."""
+    played: list[tuple[bool, bool]] = field(default_factory=list)
+    """Of each sample that has ended, whether it retrieved and whether it kept the format."""
     _rewards: list[float] = field(default_factory=list)
     _ended: int = 0
     _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,6 +65,13 @@ class SampleGroup:
     async def mean_reward(self) -> float:
         """Mean over the samples that have a reward, once all have ended; 0 where none has."""
         await self._all_ended.wait()
+        return self._mean()
+
+    def is_between(self, bounds: tuple[float, float] | None) -> bool:
+        """Whether the mean of the rewards that the host is handed lies strictly within bounds; None: anything does."""
+        return bounds is None or bounds[0] < self._mean() < bounds[1]
+
+    def _mean(self) -> float:
         return fmean(self._rewards) if self._rewards else 0.0
 
 

@@ -1,11 +1,12 @@
 """The progress of a run, and when it changes from its first reward to its second: plain bookkeeping, no Ray.
 
-One `Progress` counts the episodes of all engines. Each finished step is a line of a file
+One `Progress` counts the questions of all engines. Each finished step is a line of a file
 in the run folder, so that a resumed run continues with the same stage and the same curriculum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class StepSummary:
     stage: int
     retrieval: float
     format: float
+    drawn: int | None = None
+    """Questions of the pass over the data that were drawn when the step ended; None in files of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -85,57 +88,99 @@ class Ticket:
     """An episode's place in the run."""
 
     step: int
-    """Global step, from 1; exact in synchronous training."""
+    """Global step, from 1, that the episode is played for."""
     fraction: float
     """Step over all steps, above 0 and at most 1: ZeroSearch's i/m."""
     stage: int
     """1, or 2 once the switch has taken place."""
 
 
+@dataclass(frozen=True)
+class Batches:
+    """How many questions the host draws for a step."""
+
+    per_step: int
+    """Questions of a full step, `--rollout.batch_size`."""
+    per_pass: int
+    """Questions of one pass over the data; its last step has what is left."""
+
+    def drawn_after(self, step: int) -> int:
+        """Questions of its pass that were drawn when a step ended, if none was replaced by filtering."""
+        steps_per_pass = -(-self.per_pass // self.per_step)
+        return step % steps_per_pass * self.per_step
+
+
 class Progress:
-    """Counts episodes, tells each its step and stage, and notes what the steps showed.
+    """Counts questions, tells each episode its step and stage, and notes what the steps showed.
+
+    The host draws the questions of a step, replaces those that it filters out while there are others, waits for all of
+    them, and only then draws the next ones (openrlhf/trainer/ppo_utils/samples_generator.py). So its step is known from
+    the questions that have ended, whatever the number of engines, also where it trains on older weights.
 
     Args:
-        episodes_per_step: of all engines together.
+        batches: how many questions a step has.
         total_steps: of the whole run.
         file: where finished steps are noted.
         first_step: global step of the checkpoint that this attempt starts from; later notes are forgotten.
     """
 
     def __init__(
-        self, episodes_per_step: int, total_steps: int, switch: Switch | None, file: Path, first_step: int = 0
+        self, batches: Batches, total_steps: int, switch: Switch | None, file: Path, first_step: int = 0
     ) -> None:
-        self._per_step = max(episodes_per_step, 1)
+        self._batches = batches
         self._total = max(total_steps, 1)
         self._switch = switch
         self._first_stage_ends = self._scheduled_end()
         self._file = file
-        self._first = first_step
-        self._begun = 0
-        self._open: dict[int, list[tuple[bool, bool]]] = {}
         self._steps = [summary for summary in read_steps(file) if summary.step <= first_step]
+        self._step = first_step + 1
+        self._drawn = self._drawn_after(first_step)
+        self._target = self._questions_of_step()
+        self._kept = 0
+        self._seen: list[tuple[bool, bool]] = []
         self._stage = max((summary.stage for summary in self._steps), default=1)
         if self._stage == 1 and self._switch_is_due():
             self._stage = 2
         self._rewrite()
 
     def begin(self) -> Ticket:
-        """The next episode's place."""
-        step = self._first + 1 + self._begun // self._per_step
-        self._begun += 1
-        if self._first_stage_ends and step > self._first_stage_ends:
+        """The place of an episode that begins now."""
+        if self._first_stage_ends and self._step > self._first_stage_ends:
             self._stage = 2
-        return Ticket(step, min(step / self._total, 1.0), self._stage)
+        return Ticket(self._step, min(self._step / self._total, 1.0), self._stage)
 
-    def finish(self, step: int, *, retrieved: bool, in_format: bool) -> None:
-        """Note a finished episode; with the last one of its step the step is noted on disk."""
-        seen = self._open.setdefault(step, [])
-        seen.append((retrieved, in_format))
-        if len(seen) < self._per_step:
-            return
-        del self._open[step]
-        rates = [sum(values) / len(seen) for values in zip(*seen, strict=True)]
-        self._note(StepSummary(step, self._stage, rates[0], rates[1]))
+    def end(self, episodes: Sequence[tuple[bool, bool]], *, kept: bool = True) -> None:
+        """Note the end of a question; with the last one of its step the step is noted on disk.
+
+        Args:
+            episodes: of each sample, whether it retrieved and whether it kept the format.
+            kept: whether the host trains on the question; else it was filtered out.
+        """
+        self._drawn += 1
+        if kept:
+            self._kept += 1
+            self._seen += episodes
+        data_are_over = self._drawn == self._batches.per_pass
+        if data_are_over:
+            self._drawn = 0
+        if self._kept and (data_are_over or self._kept == self._target):
+            self._end_step()
+        elif data_are_over:
+            self._target = self._questions_of_step()
+
+    def _end_step(self) -> None:
+        rates = [sum(values) / len(self._seen) for values in zip(*self._seen, strict=True)]
+        self._note(StepSummary(self._step, self._stage, rates[0], rates[1], self._drawn))
+        self._step += 1
+        self._target, self._kept, self._seen = self._questions_of_step(), 0, []
+
+    def _questions_of_step(self) -> int:
+        """Questions of the step that begins now."""
+        return min(self._batches.per_step, self._batches.per_pass - self._drawn)
+
+    def _drawn_after(self, step: int) -> int:
+        noted = [summary.drawn for summary in self._steps if summary.step == step and summary.drawn is not None]
+        return noted[-1] if noted else self._batches.drawn_after(step)
 
     def _note(self, summary: StepSummary) -> None:
         self._steps.append(summary)

@@ -21,6 +21,8 @@ ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
 """Names the file of the run's configuration to processes that the host starts without arguments of ours."""
 
 _ONE_PLUGIN = "plugin"
+_NO_LONGER = ("episodes_per_step", "engines")
+"""What run folders of earlier versions say beside today's fields."""
 """Key of earlier versions, which took one plugin."""
 
 
@@ -75,11 +77,14 @@ class RunConfig:
     """Empty: rewards in the rollout process. Else a `reward_func` file or the URL of a reward server."""
     first_step: int = 0
     """Global step of the checkpoint that this attempt starts from."""
-    episodes_per_step: int = 0
-    """Episodes that one engine plays per step."""
+    questions_per_step: int = 1
+    """`--rollout.batch_size`."""
+    questions_per_pass: int = 1
+    """Questions of the data: a pass over them ends with a smaller step where a full one does not divide them."""
+    kept_rewards: tuple[float, float] | None = None
+    """Filtering: OpenRLHF trains on questions whose mean reward is above the first and below the second number."""
     samples_per_question: int = 1
     """Episodes of one question that are compared with each other (`--rollout.n_samples_per_prompt`)."""
-    engines: int = 1
     total_steps: int = 0
     """Global steps of the whole run."""
     judge: JudgeConfig | None = None
@@ -108,10 +113,11 @@ class RunConfig:
             load_plugin(plugin)
         return cls(
             **{
-                **{name: value for name, value in mapping.items() if name != _ONE_PLUGIN},
+                **{name: value for name, value in mapping.items() if name not in (_ONE_PLUGIN, *_NO_LONGER)},
                 "plugins": plugins,
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
                 "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
+                "kept_rewards": msgspec.convert(mapping.get("kept_rewards"), tuple[float, float] | None),
                 "judge": msgspec.convert(mapping.get("judge"), JudgeConfig | None),
             }
         )

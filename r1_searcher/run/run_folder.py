@@ -75,7 +75,7 @@ class RunFolder:
 
     @property
     def progress_file(self) -> Path:
-        """One line per step, of runs with two stages or a curriculum."""
+        """What each finished step was: its stage, rates, and the place in the data."""
         return self.path / "progress.jsonl"
 
     @property

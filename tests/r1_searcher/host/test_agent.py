@@ -18,6 +18,7 @@ from r1_searcher.episode.trajectory import SpanKind
 from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.recipe.recipe import Recipe, find_recipe
+from r1_searcher.recipe.schedule import Batches, Progress
 from r1_searcher.reward.rewards import compose, find_reward
 from r1_searcher.run.outage import ATTEMPTS
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
@@ -123,11 +124,31 @@ def make_executor(openrlhf, service, tmp_path, monkeypatch):
         config.write(tmp_path / "run.json")
         monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "run.json"))
         made.append(AgentExecutor())
+        made[-1].progress = progress_here(config)
         return made[-1]
 
     yield make
     for executor in made:
         executor.log.close()
+
+
+def progress_here(config: RunConfig):
+    """The run's count of questions with the actor's face, without Ray."""
+    progress = Progress(
+        Batches(config.questions_per_step, config.questions_per_pass),
+        config.total_steps,
+        config.recipe.switch,
+        Path(config.run_dir) / "progress.jsonl",
+        config.first_step,
+    )
+
+    async def begin():
+        return progress.begin()
+
+    async def end(episodes, *, kept):
+        progress.end(episodes, kept=kept)
+
+    return SimpleNamespace(begin=begin, end=end)
 
 
 class HfTokenizer(ByteTokenizer):
@@ -273,17 +294,30 @@ def test_concurrent_executions_share_nothing(make_executor, tmp_path):
 
 
 def test_steps_count_from_the_checkpoint(make_executor, tmp_path):
-    executor = make_executor(first_step=10, episodes_per_step=4)
-    run(executor, *[[say("x")]] * 9)
+    executor = make_executor(first_step=10, questions_per_step=4, questions_per_pass=100)
+    for questions in (4, 4, 1):
+        run(executor, *[[say("x")]] * questions)
     assert sorted(line["step"] for line in logged(tmp_path)) == [11] * 4 + [12] * 4 + [13]
     assert {line["attempt"] for line in logged(tmp_path)} == {0}
     (path,) = (tmp_path / "trajectories").glob("*.jsonl")
     assert path.name.startswith("000010-")
 
 
-def test_steps_of_a_run_that_does_not_say_how_many_episodes(make_executor, tmp_path):
-    run(make_executor(), [say("x")], [say("x")])
-    assert len(logged(tmp_path)) == 2
+def test_a_question_that_the_host_filters_out_does_not_end_a_step(make_executor, tmp_path):
+    changes = {"questions_per_step": 2, "questions_per_pass": 100, "kept_rewards": (0.0, 1.0)}
+    executor = make_executor(samples_per_question=2, **changes)
+
+    async def questions():
+        for answers in (("Paris", "Rome"), ("Paris", "Paris"), ("Rome", "Rome"), ("Paris", "Rome"), ("Paris", "Rome")):
+            params = sampling()
+            scripts = [[ask("tower"), say(answer)] for answer in answers]
+            await asyncio.gather(*(execute(executor, script, params=params) for script in scripts))
+        await executor.retriever.close()
+
+    asyncio.run(questions())
+    assert [line["step"] for line in logged(tmp_path)] == [1] * 8 + [2] * 2
+    (note,) = (json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines())
+    assert (note["step"], note["drawn"]) == (1, 4)
 
 
 def poisoned(make_executor, service, recipe=RECIPE, **changes):

@@ -111,20 +111,11 @@ def test_gpus_of_a_placement(flags, gpus):
     assert command(*flags).gpus == gpus
 
 
-@pytest.mark.parametrize(
-    ("engines", "episodes"),
-    [("1", 64), ("2", 32), ("3", 21), ("100", 1)],
-)
-def test_episodes_per_engine(engines, episodes):
-    flags = (
-        "--rollout.batch_size",
-        "8",
-        "--rollout.n_samples_per_prompt",
-        "8",
-        "--vllm.num_engines",
-        engines,
-    )
-    assert command(*flags).episodes_per_engine_and_step == episodes
+def test_the_range_of_filtering():
+    assert command().kept_rewards is None
+    filtered = "--algo.dynamic_filtering_enable"
+    assert command(filtered).kept_rewards == (0.0, 1.0)
+    assert command(filtered, "--algo.dynamic_filtering_range", "-2", "1").kept_rewards == (-2.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ ENDINGS = {
 DRIVERS = """
 import os, sys
 from r1_searcher.host import agent, driver  # once: the agent's import of the host is what takes the time
-driver.start_ray = lambda *_: None
+driver.start_ray = driver.progress_actor.start = lambda *_: None
 for name in sys.argv[1:]:
     child = os.fork()
     if not child:

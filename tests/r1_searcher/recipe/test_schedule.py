@@ -10,26 +10,27 @@ from hypothesis import strategies as st
 
 from foundation.errors import InputError
 from r1_searcher.recipe.recipe import RECIPES, Recipe
-from r1_searcher.recipe.schedule import Progress, Switch, read_steps
+from r1_searcher.recipe.schedule import Batches, Progress, Switch, read_steps
 from r1_searcher.reward.rewards import find_reward
 
-PER_STEP, STEPS = 4, 10
+BATCHES = Batches(per_step=4, per_pass=400)
+STEPS = 10
 
 
 def play_steps(progress, rates):
     """One (retrieved, in format) for all episodes of each step; gives the stage of each step's episodes."""
     stages = []
     for good in rates:
-        tickets = [progress.begin() for _ in range(PER_STEP)]
+        tickets = [progress.begin() for _ in range(BATCHES.per_step)]
         assert len({(ticket.step, ticket.stage) for ticket in tickets}) == 1
         stages.append(tickets[0].stage)
-        for ticket in tickets:
-            progress.finish(ticket.step, retrieved=good, in_format=good)
+        for _ in tickets:
+            progress.end([(good, good)] * 2)
     return stages
 
 
 def new(tmp_path, switch, first_step=0):
-    return Progress(PER_STEP, STEPS, Switch.parse(switch) if switch else None, tmp_path / "p.jsonl", first_step)
+    return Progress(BATCHES, STEPS, Switch.parse(switch) if switch else None, tmp_path / "p.jsonl", first_step)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,11 @@ def test_stages(tmp_path, switch, good, stages):
 
 def test_the_fraction_is_the_step_over_all_steps(tmp_path):
     progress = new(tmp_path, "")
-    fractions = [progress.begin().fraction for _ in range(PER_STEP * (STEPS + 1))]
-    assert fractions[::PER_STEP] == [step / STEPS for step in range(1, STEPS + 1)] + [1.0]
+    fractions = []
+    for _ in range(STEPS + 1):
+        fractions.append(progress.begin().fraction)
+        play_steps(progress, [1])
+    assert fractions == [step / STEPS for step in range(1, STEPS + 1)] + [1.0]
 
 
 @given(done=st.integers(0, 6), good=st.lists(st.booleans(), min_size=8, max_size=8))
@@ -71,13 +75,24 @@ def test_a_half_written_line_is_left_out(tmp_path):
     assert [step.step for step in read_steps(file)] == [1, 2]
 
 
-def test_episodes_of_two_steps_may_overlap(tmp_path):
+def test_a_question_that_is_filtered_out_is_not_counted(tmp_path):
     progress = new(tmp_path, "held:1")
-    tickets = [progress.begin() for _ in range(2 * PER_STEP)]
-    for ticket in reversed(tickets):
-        progress.finish(ticket.step, retrieved=True, in_format=True)
-    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 1] and progress.begin().stage == 2
+    for kept in (True, False, True, False, True):
+        progress.end([(kept, kept)], kept=kept)
+    assert progress.begin().step == 1
+    progress.end([(True, True)])
+    (line,) = (json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines())
+    assert line == {"step": 1, "stage": 1, "retrieval": 1.0, "format": 1.0, "drawn": 6}
+    assert (progress.begin().step, progress.begin().stage) == (2, 2)
+
+
+def test_notes_of_earlier_versions_do_not_say_what_was_drawn(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"step": 1, "stage": 1, "retrieval": 1.0, "format": 1.0}\n')
+    progress = Progress(Batches(4, 6), STEPS, None, tmp_path / "p.jsonl", first_step=1)
+    for _ in range(2):
+        assert progress.begin().step == 2
+        progress.end([(True, True)])
+    assert progress.begin().step == 3, "the second step of a pass has the two questions that are left"
 
 
 @pytest.mark.parametrize(
