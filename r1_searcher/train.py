@@ -29,7 +29,7 @@ from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
 from r1_searcher.recipe.schedule import Switch
 from r1_searcher.reward.rewards import find_reward
 from r1_searcher.run.metrics_log import read_metrics
-from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
+from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig, depends_on_progress
 from r1_searcher.run.run_folder import RunFolder, identity_of
 from r1_searcher.run.run_guard import GuardAction, RunGuard
 from r1_searcher.run.step_cost import step_cost
@@ -150,7 +150,11 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     here, devices = detect()
     device = here if options.device is None else Device(options.device)
     command = build_command(recipe, options.run_dir.resolve(), host_flags, device)
-    check_combinations(recipe, command, options.reward_url)
+    try:
+        counts_progress = depends_on_progress(recipe, options.search)
+    except ValueError as error:
+        raise InputError(f"--search: {error}") from error
+    check_combinations(recipe, command, options.reward_url, counts_progress=counts_progress)
     return Plan(with_length_of(recipe, command), command, device, devices if device is here else 0)
 
 
@@ -214,7 +218,7 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
 
     command = plan.command
     questions = min(len(rows), command.number("data.max_samples"))
-    steps = -(-questions // command.number("rollout.batch_size")) * command.number("train.num_episodes")
+    steps = -(-questions // command.questions_per_step) * command.number("train.num_episodes")
     RunConfig(
         run_dir=str(folder.path),
         recipe=plan.recipe,
@@ -228,7 +232,7 @@ def _launch(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow], fold
         ),
         reward_url=options.reward_url,
         first_step=folder.last_step,
-        questions_per_step=command.number("rollout.batch_size"),
+        questions_per_step=command.questions_per_step,
         questions_per_pass=questions,
         kept_rewards=command.kept_rewards,
         samples_per_question=command.number("rollout.n_samples_per_prompt"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foundation.errors import InputError
@@ -20,6 +21,8 @@ class Setting:
     command: Command
     reward_url: str
     """Where the reward comes from if not from this process; its values are then unknown."""
+    counts_progress: bool
+    """Whether the run's episodes depend on how far it is."""
 
     def flag(self, name: str) -> object:
         """Value of OpenRLHF's `--name`."""
@@ -44,23 +47,30 @@ class Combination:
     """The training that would happen instead, and what to do."""
 
 
-def check_combinations(recipe: Recipe, command: Command, reward_url: str = "") -> None:
+def check_combinations(
+    recipe: Recipe, command: Command, reward_url: str = "", *, counts_progress: bool = False
+) -> None:
     """Raise `InputError` for the first combination of `COMBINATIONS` that the command line holds."""
-    setting = Setting(recipe, command, reward_url)
+    setting = Setting(recipe, command, reward_url, counts_progress)
     for combination in COMBINATIONS:
         if combination.found(setting):
             raise InputError(combination.why)
 
 
-def within_unit_interval(rewards: Iterable[Reward]) -> bool:
-    """Whether every value that the rewards can take lies in 0..1. Parts do, but for the number of searches."""
+def bounds(reward: Reward, max_searches: int | None) -> tuple[float, float]:
+    """Lowest and highest value that a reward can take. Parts lie in 0..1, but for the number of searches."""
+    ends = [
+        weighted.weight * (math.inf if max_searches is None else max_searches)
+        if weighted.part is searches and weighted.weight
+        else weighted.weight
+        for weighted in reward.parts.values()
+    ]
+    return sum(min(end, 0.0) for end in ends), sum(max(end, 0.0) for end in ends)
 
-    def bounded(reward: Reward) -> bool:
-        weights = [weighted.weight for weighted in reward.parts.values()]
-        counts = any(weighted.part is searches for weighted in reward.parts.values())
-        return not counts and min(weights) >= 0 and sum(weights) <= 1
 
-    return all(bounded(reward) for reward in rewards)
+def _leaves_unit_interval(setting: Setting) -> bool:
+    found = [bounds(reward, setting.recipe.limits.max_searches) for reward in setting.recipe.rewards]
+    return any(low < 0 or high > 1 for low, high in found)
 
 
 def _discounts(setting: Setting, *names: str) -> bool:
@@ -70,12 +80,31 @@ def _discounts(setting: Setting, *names: str) -> bool:
 def _filters_by_a_range_of_another_reward(setting: Setting) -> bool:
     if not setting.flag("algo.dynamic_filtering_enable") or setting.given("algo.dynamic_filtering_range"):
         return False
-    return bool(setting.reward_url) or not within_unit_interval(setting.recipe.rewards)
+    return bool(setting.reward_url) or _leaves_unit_interval(setting)
+
+
+def _clips_rewards(setting: Setting) -> bool:
+    """Whether a difference of two rewards, or a reward where none is subtracted, may leave the host's range."""
+    if setting.reward_url or setting.estimator == "group_norm":  # which divides by the standard deviation
+        return False
+    least, most = setting.command.pair("reward.clip_range")
+    found = [bounds(reward, setting.recipe.limits.max_searches) for reward in setting.recipe.rewards]
+    if setting.estimator in _COMPARING:
+        found = [(low - high, high - low) for low, high in found]
+    return any(low < least or high > most for low, high in found if math.isfinite(high - low))
 
 
 def _corrects_documents(setting: Setting) -> bool:
     return setting.recipe.train_on_documents and setting.flag("algo.advantage.is_correction_level") != "off"
 
+
+def _draws_more_than_a_step(setting: Setting) -> bool:
+    drawn, trained = map(setting.command.number, ("rollout.vllm_generate_batch_size", "rollout.batch_size"))
+    return setting.counts_progress and drawn > trained
+
+
+_COMPARING = ("rloo", "reinforce_baseline", "dr_grpo", "flash_reinforce")
+"""Estimators that subtract the mean reward of other samples."""
 
 COMBINATIONS = (
     Combination(
@@ -102,6 +131,25 @@ COMBINATIONS = (
         lambda setting: setting.flag("reward.overlong_buffer_len") is not None,
         "--reward.overlong_buffer_len would punish retrieving: OpenRLHF counts the documents between two actions as "
         "length of the response. Take a price per search (--reward with searches=-W), --max-searches or --turn-tokens",
+    ),
+    Combination(
+        _clips_rewards,
+        "OpenRLHF cuts rewards, after it has subtracted their mean, to --reward.clip_range (default: -10 to 10), which "
+        "this reward leaves: give smaller weights or a wider --reward.clip_range LOW HIGH",
+    ),
+    Combination(
+        lambda setting: setting.given("rollout.max_new_tokens"),
+        "--rollout.max_new_tokens has no effect: the recipe's limits say how long a turn may be; give --turn-tokens",
+    ),
+    Combination(
+        lambda setting: bool(setting.flag("eval.dataset")),
+        "--eval.dataset cannot be used: its episodes would count as training's, in steps and in the log; evaluate "
+        "checkpoints with python -m eval.run",
+    ),
+    Combination(
+        _draws_more_than_a_step,
+        "--rollout.vllm_generate_batch_size above --rollout.batch_size does not go with --switch or a curriculum: "
+        "OpenRLHF trains on such questions in the order in which they end, so that none knows its step when it begins",
     ),
     Combination(
         lambda setting: setting.flag("algo.kl.target") is not None,

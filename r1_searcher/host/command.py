@@ -52,6 +52,11 @@ class Command:
         """Integer value of `--name`; 0 where it has none."""
         return int(vars(self.flags)[name] or 0)
 
+    def pair(self, name: str) -> tuple[float, float]:
+        """Value of a `--name LOW HIGH`."""
+        low, high = map(float, vars(self.flags)[name])
+        return low, high
+
     @property
     def gpus(self) -> int:
         """GPUs (logical ones without CUDA) that the run's placement asks for."""
@@ -71,12 +76,17 @@ class Command:
         return total
 
     @property
+    def questions_per_step(self) -> int:
+        """Questions of a full step: the rollout's batch, or a smaller one that is drawn at a time."""
+        batch = self.number("rollout.batch_size")
+        return min(self.number("rollout.vllm_generate_batch_size") or batch, batch)
+
+    @property
     def kept_rewards(self) -> tuple[float, float] | None:
         """Between which mean rewards a question is trained on; None without filtering."""
         if not self.get("algo.dynamic_filtering_enable"):
             return None
-        low, high = map(float, vars(self.flags)["algo.dynamic_filtering_range"])
-        return low, high
+        return self.pair("algo.dynamic_filtering_range")
 
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:

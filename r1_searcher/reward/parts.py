@@ -66,11 +66,12 @@ def gated(part: Part) -> Part:
 def evidence(episode: CheckedEpisode) -> float:
     """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
 
-    Rewards finding the fact apart from reading it. A gold that is just yes or no would occur anywhere and does not
-    count.
+    Rewards finding the fact apart from reading it. A gold that is yes, no, or a single character (one digit) would
+    occur anywhere and does not count. A common word or a short number still does: a title `It`, an answer `12`.
     """
     row = episode.trajectory.row
-    wanted = {normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles)} - {"yes", "no", ""}
+    golds = (normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles))
+    wanted = {gold for gold in golds if len(gold) > 1 and gold not in ("yes", "no")}
     blocks = episode.trajectory.of_kind(SpanKind.DOCUMENTS)
     shown = " ".join(passage_text(episode.protocol, block.text) for block in blocks)
     words = f" {normalize_answer(shown, SQUAD)} "

@@ -66,6 +66,15 @@ class JudgeConfig:
     """Seconds of one attempt."""
 
 
+def depends_on_progress(recipe: Recipe, source: str | None) -> bool:
+    """Whether a run's episodes depend on how far it is: a switch of rewards, or a curriculum of the search engine.
+
+    Raises:
+        ValueError: the search source has an unknown scheme.
+    """
+    return recipe.switch is not None or (source is not None and follows_progress(source))
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One attempt at a run; a resumed run writes it anew."""
@@ -93,8 +102,8 @@ class RunConfig:
 
     @property
     def counts_progress(self) -> bool:
-        """Whether episodes depend on how far the run is: a switch of rewards, or a curriculum of the search engine."""
-        return self.recipe.switch is not None or follows_progress(self.retriever.source)
+        """Whether the run's episodes depend on how far it is."""
+        return depends_on_progress(self.recipe, self.retriever.source)
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import InputError
-from r1_searcher.host.combinations import check_combinations, within_unit_interval
+from r1_searcher.host.combinations import bounds, check_combinations
 from r1_searcher.host.command import build_command
 from r1_searcher.host.device import Device
 from r1_searcher.recipe.recipe import find_recipe
-from r1_searcher.reward.rewards import REWARDS, find_reward
+from r1_searcher.reward.rewards import REWARDS, compose, find_reward
 
 STAGE_2 = find_recipe("tiny.stage2")
 WITHOUT_MASK = replace(STAGE_2, train_on_documents=True)
@@ -20,8 +20,13 @@ CORRECTED = ("--algo.advantage.is_correction_level", "token")
 FILTERED = ("--algo.dynamic_filtering_enable",)
 
 
-def check(*flags: str, recipe=STAGE_2, reward_url: str = "") -> None:
-    check_combinations(recipe, build_command(recipe, Path("/run"), flags, Device.CPU), reward_url)
+HEAVY = replace(STAGE_2, reward=compose("f1=6,format_broken=-5"))
+OVERSAMPLED = ("--train.async_enable", "--rollout.batch_size", "8", "--rollout.vllm_generate_batch_size", "16")
+
+
+def check(*flags: str, recipe=STAGE_2, reward_url: str = "", counts_progress: bool = False) -> None:
+    command = build_command(recipe, Path("/run"), flags, Device.CPU)
+    check_combinations(recipe, command, reward_url, counts_progress=counts_progress)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,10 @@ def check(*flags: str, recipe=STAGE_2, reward_url: str = "") -> None:
         (("--train.async_enable",), WITHOUT_MASK, "is_correction_level off"),
         (("--reward.overlong_buffer_len", "50"), STAGE_2, "punish retrieving"),
         (("--algo.kl.target", "6"), STAGE_2, "NaN"),
+        (("--algo.advantage.estimator", "reinforce_baseline"), HEAVY, "clip_range"),
+        (("--algo.advantage.estimator", "reinforce"), replace(STAGE_2, reward=compose("f1=11")), "clip_range"),
+        (("--rollout.max_new_tokens", "64"), STAGE_2, "--turn-tokens"),
+        (("--eval.dataset", "dev.jsonl"), STAGE_2, "eval.run"),
     ],
 )
 def test_what_would_train_something_else_is_refused(flags, recipe, reason):
@@ -55,6 +64,9 @@ def test_what_would_train_something_else_is_refused(flags, recipe, reason):
         (FILTERED, replace(STAGE_2, reward=REWARDS["search_r1.em"])),
         ((), WITHOUT_MASK),
         ((*CORRECTED, "--algo.kl.init_coef", "0.001"), STAGE_2),
+        (("--algo.advantage.estimator", "reinforce"), HEAVY),
+        (("--algo.advantage.estimator", "group_norm"), HEAVY),
+        (("--algo.advantage.estimator", "reinforce_baseline", "--reward.clip_range", "-11", "11"), HEAVY),
     ],
 )
 def test_the_neighbours_are_taken(flags, recipe):
@@ -67,8 +79,15 @@ def test_the_values_of_a_reward_from_elsewhere_are_unknown():
         check(*FILTERED, recipe=recipe, reward_url="http://127.0.0.1:9000/get_reward")
 
 
+def test_oversampling_does_not_tell_the_step_of_an_episode():
+    with pytest.raises(InputError, match="vllm_generate_batch_size"):
+        check(*OVERSAMPLED, counts_progress=True)
+    check(*OVERSAMPLED)
+    check("--rollout.vllm_generate_batch_size", "4", "--rollout.batch_size", "8", counts_progress=True)
+
+
 def test_which_rewards_stay_within_0_and_1():
-    inside = {name for name, reward in REWARDS.items() if within_unit_interval([reward])}
+    inside = {name for name, reward in REWARDS.items() if bounds(reward, None) == (0, 1)}
     assert inside == {
         "r1_searcher.stage1",
         "search_r1.em",
@@ -78,6 +97,7 @@ def test_which_rewards_stay_within_0_and_1():
         "zerosearch.f1",
         "zerosearch.containment",
     }
-    assert within_unit_interval([find_reward("f1=0.5,retrieved=0.5")])
-    assert not within_unit_interval([find_reward("f1=1,retrieved=0.5")])
-    assert not within_unit_interval([find_reward("searches=0.1")])
+    assert bounds(find_reward("f1=0.5,retrieved=0.5"), 8) == (0, 1)
+    assert bounds(find_reward("f1=1,retrieved=0.5"), 8) == (0, 1.5)
+    assert bounds(find_reward("f1=1,searches=-0.1"), 8) == (pytest.approx(-0.8), 1)
+    assert bounds(find_reward("searches=0.1"), None) == (0, float("inf"))

@@ -56,6 +56,12 @@ def test_yes_and_no_are_no_evidence(protocol):
 
 
 @ALL
+def test_a_single_character_is_no_evidence(protocol):
+    assert evidence(protocol, passages("Chapter 3 of 7"), "3") == 0
+    assert evidence(protocol, passages("Chapter 12 of 70"), "12") == 1
+
+
+@ALL
 def test_neither_frame_nor_ranks_are_evidence(protocol):
     names = [tag.strip("</|>") for tag in protocol.tags]
     for found in (passages("x", "y"), []):
