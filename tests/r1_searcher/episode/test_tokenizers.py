@@ -2,98 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from support.fakes import ROOMY, ask, check_invariants, passages, play, say
+from support.tokenizer_families import FAMILIES, LOSSLESS, word_piece, wrapped
 
 from r1_searcher.episode.documents import PassageSanitizer
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
-
-TEXTS = [
-    "The tower stands in Paris, the capital of France.",
-    "Question : Where is the tower?\n<think> I need to search for it. </think>\n\n <answer> Paris </answer>",
-    "<|begin_of_query|>tower<|end_of_query|>\n\n<|begin_of_documents|>\n(1) A tower.\n<|end_of_documents|>",
-    "Alan Turing was born in London in 1912; he died in Wilmslow.",
-] * 20
-SPECIALS = ["<s>", "</s>", "<|user|>"]
-
-
-def byte_level():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(
-        TEXTS,
-        trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False),
-    )
-    return raw
-
-
-def metaspace():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
-    raw = Tokenizer(models.Unigram())
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    raw.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")])
-    letters = sorted(set("".join(TEXTS) + "▁xyzHmé"))
-    raw.train_from_iterator(
-        TEXTS,
-        trainers.UnigramTrainer(
-            vocab_size=300, special_tokens=[*SPECIALS, "<unk>"], unk_token="<unk>", initial_alphabet=letters,
-            show_progress=False,
-        ),
-    )  # fmt: skip
-    # Llama-2 puts a BOS before whatever it encodes, unless told otherwise.
-    raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return raw
-
-
-def word_piece():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
-    raw = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    raw.decoder = decoders.WordPiece()
-    raw.train_from_iterator(
-        TEXTS,
-        trainers.WordPieceTrainer(vocab_size=300, special_tokens=[*SPECIALS, "<unk>"], show_progress=False),
-    )
-    raw.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
-    return raw
-
-
-def wrapped(raw, *, tags: bool = False) -> HFTokenizer:
-    from transformers import PreTrainedTokenizerFast
-
-    hf = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
-    hf.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
-    if tags:
-        hf.add_tokens(list(R1_SEARCHER_TINY.tags))
-    return HFTokenizer(hf)
-
-
-def tiny() -> HFTokenizer:
-    from transformers import AutoTokenizer
-
-    folder = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
-    return HFTokenizer(AutoTokenizer.from_pretrained(folder))
-
-
-FAMILIES = {
-    "byte-level BPE": lambda: wrapped(byte_level()),
-    "byte-level BPE, tags added": lambda: wrapped(byte_level(), tags=True),
-    "metaspace unigram": lambda: wrapped(metaspace()),
-    "metaspace unigram, tags added": lambda: wrapped(metaspace(), tags=True),
-    "word pieces, tags added": lambda: wrapped(word_piece(), tags=True),
-    "tiny base": tiny,
-}
-LOSSLESS = [name for name in FAMILIES if not name.startswith("word")]
 
 
 @pytest.fixture(scope="session")
