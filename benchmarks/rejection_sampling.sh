@@ -21,7 +21,7 @@ run_sizes() {
         [[ -f "$out/sft.jsonl" ]] || "$PYTHON" -m data_prep.good_trajectories "$run" --model "$MODEL" \
             --min-reward 1.0 --per-question 2 ${limit[@]+"${limit[@]}"} --out "$out/sft.jsonl"
         "$PYTHON" -m r1_searcher.sft --model "$MODEL" --data "$out/sft.jsonl" --out "$out/model" \
-            --train.batch_size 32 --train.micro_batch_size 32 --train.max_epochs 3 --data.max_len 384 \
+            --train.batch_size 12 --train.micro_batch_size 12 --train.max_epochs 3 \
             --adam.lr 7e-4 --lr_warmup_ratio 0.1
         "$PYTHON" -m eval.run --recipe tiny.search_r1 --model "$out/model" --data "$WORLD/heldout.jsonl" \
             --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled

@@ -2,11 +2,9 @@
 
     python -m data_prep.good_trajectories RUN… --model BASE --min-reward 1.0 --out sft.jsonl
 
-One row per action: everything before it is the input, the action is the output. OpenRLHF trains outputs only, so the
-document mask of RL is kept, without a chat template: the text is that of the ids which the policy saw and wrote.
-The cost is that an episode of n actions is read n times, each time up to one action further. Where an action does not
-end in EOS (a query), OpenRLHF appends a space and EOS and trains them too; no policy is ever asked for what
-follows there.
+One row per episode: its own ids, and as targets the ranges that the policy wrote, so that fine-tuning trains what RL
+would train, id by id. A prompt, a document block or a correction is never a target, and there is no EOS but those
+that the policy sampled.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ from foundation.cli import OneLineParser, positive, run_command
 from foundation.errors import InputError
 from foundation.files import make_folder
 from foundation.json_lines import write_json_lines
-from r1_searcher.episode.tokenization import Tokenizer
-from r1_searcher.episode.trajectory import StopReason, Trajectory
+from r1_searcher.episode.sft_row import sft_row
+from r1_searcher.episode.trajectory import StopReason
 from r1_searcher.host.preflight import load_tokenizer
 from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -44,12 +42,6 @@ class Choice:
     """Different episodes of one question at most: easy questions have many."""
     episodes: int | None = None
     """Of all, drawn by chance; None takes every one."""
-
-
-def rows_of(trajectory: Trajectory, tokenizer: Tokenizer) -> Iterator[dict[str, str]]:
-    """One row per action of an episode; a correction or a document block is never an output."""
-    for start, end in trajectory.action_ranges:
-        yield {"input": tokenizer.decode(trajectory.ids[:start]), "output": tokenizer.decode(trajectory.ids[start:end])}
 
 
 def choose(records: Iterable[EpisodeRecord], choice: Choice, random: Random) -> list[EpisodeRecord]:
@@ -93,12 +85,15 @@ def _run(options: argparse.Namespace) -> None:
     if not chosen:
         raise InputError(f"no answered episode has a reward of {choice.min_reward:g} or more")
     tokenizer = load_tokenizer(options.model)
-    rows = [row for record in chosen for row in rows_of(record.trajectory, tokenizer)]
+    rows = [sft_row(record.trajectory, tokenizer) for record in chosen]
     Random(options.seed).shuffle(rows)
     make_folder(options.out.parent)
-    write_json_lines(options.out, rows)
+    write_json_lines(options.out, (row.to_mapping() for row in rows))
     questions = len({record.row.question for record in chosen})
-    logger.info("%s: %d rows of %d episodes to %d questions", options.out, len(rows), len(chosen), questions)
+    ids, trained = sum(len(row.ids) for row in rows), sum(end - start for row in rows for start, end in row.targets)
+    logger.info(
+        "%s: %d episodes to %d questions; %d of %d ids are trained", options.out, len(rows), questions, trained, ids
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +107,7 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=__doc__)
     add = parser.add_argument
     add("sources", type=Path, nargs="+", help="folders of training runs")
-    add("--model", required=True, help="model to be trained; its tokenizer must be the runs' own")
+    add("--model", required=True, help="model to be trained; its tokenizer must be the one of the runs")
     add("--min-reward", type=float, required=True, help="an episode's total reward must reach it")
     add("--per-question", type=positive, default=4, help="different episodes of a question (default 4)")
     add("--episodes", type=positive, help="episodes in all, drawn by chance (default: every good one)")

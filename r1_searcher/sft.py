@@ -1,42 +1,35 @@
 """Supervised fine-tuning with OpenRLHF: `python -m r1_searcher.sft --model M --data ROWS.jsonl --out DIR …`.
 
-Rows hold either a conversation (`messages`: all but its last message is the prompt) or a text to continue and its
-continuation (`input`, `output`). Only the last message, or the output, is trained. Options of ours have no dot
-in their name; everything else is passed to `openrlhf.cli.train_sft`.
+Rows hold a conversation (`messages`: all but its last message is the prompt), a text to continue and its continuation
+(`input`, `output`), or an episode (`ids`, `targets`, `text`; from `data_prep.good_trajectories`). Trained are the last
+message, the output, or the ids in the targets. Options of ours have no dot in their name; everything else is passed
+to `openrlhf.cli.train_sft`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from foundation.cli import DONE, FAILED, OneLineParser, run_command
 from foundation.errors import InputError
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.host.flags import SFT_MODULE, merge_flags, parse_flags
 from r1_searcher.host.processes import Session
+from r1_searcher.host.sft_rows import Rows, read_rows
 
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
 """File in the output folder that says that the training has ended."""
 CPU_FLAGS = ("--ds.attn_implementation", "sdpa")
-SHAPES: dict[frozenset[str], tuple[str, ...]] = {
-    frozenset({"messages"}): ("--data.input_key", "messages", "--data.apply_chat_template"),
-    # The template is empty, because the input is the whole context as the model will see it.
-    frozenset({"input", "output"}): (
-        *("--data.input_key", "input", "--data.output_key", "output"),
-        *("--data.input_template", ""),
-    ),
-}
-"""Keys of a row, and how OpenRLHF is told to read it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,42 +65,39 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
 
 def _command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
     """OpenRLHF's command, one process per device; the user's flags win."""
+    rows = read_rows(options.data, options.model)
+    rows.check_flags(host_flags)
     ours = (
         *("--model.model_name_or_path", options.model, "--data.dataset", str(options.data.resolve())),
         *("--ckpt.output_dir", str(options.out.resolve()), "--ckpt.path", str(options.out.resolve() / "checkpoints")),
-        *_shape(options.data),
+        *rows.flags,
     )
     flags = merge_flags(ours, CPU_FLAGS if device is Device.CPU else (), host_flags)
-    parsed = vars(parse_flags(flags, SFT_MODULE))
-    rows, batch = _count_rows(options.data), parsed["train.batch_size"]
-    if rows * parsed["train.max_epochs"] < batch:
-        raise InputError(f"{options.data}: {rows} rows do not fill one batch of {batch} (--train.batch_size)")
-    if batch % (parsed["train.micro_batch_size"] * devices):
-        raise InputError(
-            f"--train.batch_size {batch} must be a multiple of --train.micro_batch_size "
-            f"{parsed['train.micro_batch_size']} times {devices} device(s)"
-        )
+    _check_batches(options.data, rows, vars(parse_flags(flags, SFT_MODULE)), devices)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]
     return [sys.executable, *launch, "-m", "r1_searcher.host.sft_driver", *flags]
 
 
-def _count_rows(data: Path) -> int:
-    with data.open("rb") as lines:
-        return sum(bool(line.strip()) for line in lines)
-
-
-def _shape(data: Path) -> tuple[str, ...]:
-    """The flags that fit the first row."""
-    try:
-        with data.open(encoding="utf-8") as lines:
-            first = json.loads(next((line for line in lines if line.strip()), "null"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read rows from {data}: {error}") from error
-    keys = frozenset(first) if isinstance(first, dict) else frozenset()
-    for wanted, flags in SHAPES.items():
-        if wanted <= keys:
-            return flags
-    raise InputError(f"{data}: the first row has the keys {sorted(keys)}; expected 'messages', or 'input' and 'output'")
+def _check_batches(data: Path, rows: Rows, parsed: Mapping[str, Any], devices: int) -> None:
+    """The devices' micro-batches must divide a batch, and the rows must fill one."""
+    batch, micro, longest = parsed["train.batch_size"], parsed["train.micro_batch_size"], parsed["data.max_len"]
+    if batch % (micro * devices):
+        raise InputError(
+            f"--train.batch_size {batch} must be a multiple of --train.micro_batch_size {micro} "
+            f"times {devices} device(s)"
+        )
+    fitting = rows.fitting(longest)
+    left_out = rows.count - fitting
+    # OpenRLHF leaves out what does not fill a micro-batch of every device at the end of each epoch.
+    if fitting // (micro * devices) * micro * devices * parsed["train.max_epochs"] < batch:
+        shorter = f" of at most {longest} ids (--data.max_len)" if left_out else ""
+        raise InputError(
+            f"{data}: {fitting} rows{shorter} do not fill one batch of {batch} (--train.batch_size) "
+            f"in micro-batches of {micro} on {devices} device(s)"
+        )
+    if left_out:
+        logger.warning("%s: %d of %d episodes are left out: over %d ids (--data.max_len)",
+                       data, left_out, rows.count, longest)  # fmt: skip
 
 
 def _train(command: Sequence[str], out: Path, device: Device) -> int:

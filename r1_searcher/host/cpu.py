@@ -1,4 +1,6 @@
-"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA: the only place in the project that patches other packages.
+"""OpenRLHF 0.11.2 and vLLM on a machine without CUDA: patches of other packages.
+
+Beside them the project replaces one name of another package: the dataset of fine-tuning (`sft_dataset.py`).
 
 The launcher sets `ENVIRONMENT_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
 (`worker_process_setup_hook`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the

@@ -1,4 +1,4 @@
-"""One rank of OpenRLHF's supervised fine-tuning: applies the CPU patches, then runs its command-line module.
+"""One rank of OpenRLHF's supervised fine-tuning: CPU patches, our rows, then its command-line module.
 
 `python -m torch.distributed.run … -m r1_searcher.host.sft_driver FLAGS…`, started by `r1_searcher.sft`.
 """
@@ -20,6 +20,9 @@ def main() -> int:
 
 def _run() -> None:
     cpu.install()
+    from r1_searcher.host import sft_dataset  # imports OpenRLHF, which needs the patches
+
+    sft_dataset.install()
     sys.argv[0] = SFT_MODULE
     runpy.run_module(SFT_MODULE, run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""Rejection sampling: which episodes are good, and that only what the policy wrote is trained."""
+"""Rejection sampling: which episodes are good, and what is written of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from data_prep.good_trajectories import Choice, choose, main, rows_of
+from data_prep.good_trajectories import Choice, choose, main
 from data_prep.tiny.dialects import find_dialect
 from data_prep.tiny.tokenizer import build_tokenizer
 from r1_searcher.episode.question import QARow
@@ -43,16 +43,6 @@ def episode(tokenizer, question="What ?", answer="Xo", reason=StopReason.ANSWERE
         ids = tokenizer.encode(text)
         recorder.append(kind, ids, text, [0.0] * len(ids) if kind is SpanKind.ACTION else None)
     return recorder.finish(reason, answer=answer)
-
-
-def test_a_row_per_action_and_nothing_inserted_is_an_output(saved):
-    first, second = rows_of(episode(saved[1]), saved[1])
-    assert first == {
-        "input": "Question : What ?\n",
-        "output": "<think> Let me search . </think> <search> Bim mayor </search>",
-    }
-    assert second["input"] == first["input"] + first["output"] + DOCUMENTS + "\nNot a valid action .\n"
-    assert second["output"] == "<think> </think> <answer> Xo </answer><|endoftext|>", "EOS as it was sampled"
 
 
 def rewarded(trajectory, total):
@@ -95,12 +85,32 @@ def run_folder(tmp_path, saved):
     return write
 
 
-def test_the_command(run_folder, saved, tmp_path):
-    run = run_folder((episode(saved[1]), 1.0), (episode(saved[1], answer="No"), 0.0))
+def test_the_command_writes_one_row_per_episode(run_folder, saved, tmp_path, caplog):
+    caplog.set_level("INFO")
+    good = episode(saved[1])
+    run = run_folder((good, 1.0), (episode(saved[1], answer="No"), 0.0))
     out = tmp_path / "new" / "sft.jsonl"
     assert main([str(run), "--model", str(saved[0]), "--min-reward", "1", "--out", str(out)]) == 0
-    rows = [json.loads(line) for line in out.open()]
-    assert len(rows) == 2 and all(set(row) == {"input", "output"} for row in rows)
+    (row,) = [json.loads(line) for line in out.open()]
+    assert row["ids"] == list(good.ids) and row["targets"] == [list(each) for each in good.action_ranges]
+    assert [saved[1].decode(row["ids"][start:end]) for start, end in row["targets"]] == [
+        "<think> Let me search . </think> <search> Bim mayor </search>",
+        "<think> </think> <answer> Xo </answer><|endoftext|>",
+    ], "no document, no correction, and EOS as it was sampled"
+    assert row["text"] == "".join(span.text for span in good.spans)
+    trained = sum(end - start for start, end in good.action_ranges)
+    assert f"1 episodes to 1 questions; {trained} of {len(good.ids)} ids are trained" in caplog.text
+
+
+def test_a_model_with_another_tokenizer_is_refused(run_folder, saved, tmp_path, capsys):
+    other = tmp_path / "other"
+    build_tokenizer(find_dialect("r1_searcher.tiny")).save_pretrained(other)
+    (other / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    out = tmp_path / "sft.jsonl"
+    run = run_folder((episode(saved[1]), 1.0))
+    assert main([str(run), "--model", str(other), "--min-reward", "1", "--out", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert "not the one of the episodes" in err and err.count("\n") == 1 and not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,8 @@ def test_it_is_rescored_as_it_was_trained(evaluation, tmp_path):
 def test_it_is_exported_for_fine_tuning(evaluation, tmp_path):
     out = tmp_path / "sft.jsonl"
     assert run(good_trajectories, evaluation, "--model", MODEL, "--min-reward", 1, "--out", out) == 0
-    assert [json.loads(line)["output"].split()[-1] for line in out.open()].count("[/is]") == 1
+    (row,) = [json.loads(line) for line in out.open()]
+    assert row["text"].count("[/is]") == 2 and len(row["targets"]) == 2
 
 
 def test_it_is_reported_with_its_own_plugin(evaluation, plugin, tmp_path, capsys):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
+from support.fakes import ask, passages, play, say
+from support.tokenizer_families import FAMILIES
 
 from r1_searcher import sft
+from r1_searcher.episode.sft_row import sft_row
 from r1_searcher.host.flags import SFT_MODULE, parse_flags
+from r1_searcher.host.preflight import load_tokenizer
 
 MESSAGES = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
 PLAIN = {"input": "x", "output": "y"}
@@ -55,9 +60,15 @@ def test_the_command_reads_the_rows_as_they_are(data, capsys, row, input_key, ou
 @pytest.mark.parametrize(
     ("row", "count", "flags", "said"),
     [
-        ({"text": "x"}, 200, [], "expected 'messages', or 'input' and 'output'"),
+        ({"text": "x"}, 200, [], "expected 'messages', 'input' and 'output', or 'ids'"),
         ([1], 200, [], "expected 'messages'"),
         (PLAIN, 3, [], "3 rows do not fill one batch of 128"),
+        (
+            PLAIN,
+            15,
+            ["--train.batch_size", "16", "--train.micro_batch_size", "16"],
+            "15 rows do not fill one batch",
+        ),
         (PLAIN, 200, ["--train.batch_size", "12"], "must be a multiple of --train.micro_batch_size 8"),
         (PLAIN, 200, ["--no.such.flag", "1"], "does not take these flags"),
         (PLAIN, 0, [], "expected 'messages'"),
@@ -67,6 +78,58 @@ def test_bad_input_is_one_line_and_writes_nothing(data, capsys, row, count, flag
     file = data(row, count)
     status, _, err = command(capsys, file, "--device", "cpu", *flags)
     assert status == 2 and said in err and err.count("\n") == 1 and not (file.parent / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model's folder as far as its tokenizer goes, and the tokenizer."""
+    return save_tokenizer(tmp_path_factory.mktemp("model"), FAMILIES["Qwen2"]())
+
+
+def save_tokenizer(folder, tokenizer):
+    tokenizer.hf.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    return folder, tokenizer
+
+
+@pytest.fixture
+def episode_row(base):
+    return sft_row(play([say("Paris")], tokenizer=base[1]).trajectory, base[1]).to_mapping()
+
+
+def test_rows_of_episodes_need_no_flag_but_their_length(data, capsys, base, episode_row):
+    status, argv, err = command(capsys, data(episode_row), "--model", str(base[0]), "--device", "cpu")
+    assert status == 0, err
+    parsed = vars(parse_flags(argv[argv.index("r1_searcher.host.sft_driver") + 1 :], SFT_MODULE))
+    assert parsed["data.max_len"] == len(episode_row["ids"]), "none is left out"
+    assert parsed["data.output_key"] is None and parsed["data.apply_chat_template"] is False
+
+
+def test_episodes_over_the_users_length_are_left_out_and_counted(data, capsys, caplog, base, episode_row):
+    longer = {key: episode_row[key] * 2 for key in ("ids", "text")} | {"targets": episode_row["targets"]}
+    file = data(episode_row, 130)
+    with file.open("a") as lines:
+        lines.write(f"{json.dumps(longer)}\n" * 5)
+    length = ["--data.max_len", str(len(episode_row["ids"])), "--train.max_epochs", "1", "--device", "cpu"]
+    assert command(capsys, file, "--model", str(base[0]), *length)[0] == 0
+    assert "5 of 135 episodes are left out" in caplog.text
+    length[1] = str(len(episode_row["ids"]) - 1)
+    status, _, err = command(capsys, file, "--model", str(base[0]), *length)
+    assert status == 2 and "0 rows of at most" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "said"),
+    [
+        ({"text": "something else"}, [], "the tokenizer of"),
+        ({"targets": [[0, 1]]}, [], "line 1: targets must be ranges"),
+        ({}, ["--data.apply_chat_template"], "leave out --data.apply_chat_template"),
+        ({}, ["--model.pretrain_mode_enable", "--data.input_key", "text"], "_enable, --data.input_key"),
+    ],
+)  # fmt: skip
+def test_bad_rows_of_episodes_are_one_line(data, capsys, base, episode_row, change, flags, said):
+    status, _, err = command(capsys, data(episode_row | change), "--model", str(base[0]), "--device", "cpu", *flags)
+    assert status == 2 and said in err and err.count("\n") == 1
 
 
 def test_a_missing_file(tmp_path, capsys):
@@ -86,28 +149,53 @@ def test_a_finished_model_is_left_alone(data, capsys, monkeypatch):
 def test_a_training_that_fails_says_where_the_reason_stands(data, capsys, caplog):
     file = data(PLAIN)
     out = file.parent / "out"
-    status = sft._run([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"], out, sft.Device.CPU)
+    status = sft._train([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"], out, sft.Device.CPU)
     assert status == 1 and "status 3" in caplog.text and (out / "train.log").read_text() == "why\n"
     assert not (out / sft.COMPLETE).exists()
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(600)
-def test_openrlhf_trains_the_rows_here(data, tmp_path):
-    """Stock `openrlhf.cli.train_sft` on this machine: a loss that falls, and a model that loads."""
-    from pathlib import Path
+TINY_BASE = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
+E2E_FLAGS = ("--train.batch_size", "16", "--train.max_epochs", "4", "--adam.lr", "1e-3")
 
+
+def train_tiny_base(file, *flags):
+    """Its losses by step, after the model has been loaded."""
     from transformers import AutoModelForCausalLM
 
-    base = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
-    if not (base / "model.safetensors").is_file():
+    if not (TINY_BASE / "model.safetensors").is_file():
         pytest.skip("needs the tiny base model")
-    file = data({"input": "Question : What ?\n", "output": " I think I know this . </think> <answer> me </answer>"}, 64)
-    flags = ["--train.batch_size", "16", "--train.max_epochs", "4", "--adam.lr", "1e-3", "--data.max_len", "128"]
-    out = tmp_path / "out"
-    assert sft.main(["--model", str(base), "--data", str(file), "--out", str(out), *flags]) == 0, (
-        out / "train.log"
-    ).read_text()[-3000:]
-    losses = [float(part.split(",")[0]) for part in (out / "train.log").read_text().split("gpt_loss=")[1:]]
-    assert losses[-1] < losses[0] / 2
+    out = file.parent / "out"
+    status = sft.main(["--model", str(TINY_BASE), "--data", str(file), "--out", str(out), *E2E_FLAGS, *flags])
+    log = (out / "train.log").read_text()
+    assert status == 0, log[-3000:]
     assert AutoModelForCausalLM.from_pretrained(out).num_parameters() > 100_000
+    return [float(part.split(",")[0]) for part in log.split("gpt_loss=")[1:]]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_openrlhf_trains_rows_of_text_here(data):
+    """Stock `openrlhf.cli.train_sft` on this machine: a loss that falls, and a model that loads."""
+    row = {"input": "Question : What ?\n", "output": " I think I know this . </think> <answer> me </answer>"}
+    losses = train_tiny_base(data(row, 64), "--data.max_len", "128")
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_openrlhf_trains_episodes_on_their_actions_alone(data):
+    """The first loss is the base's own mean over the action ids, computed here."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(str(TINY_BASE))
+    episode = play([ask(" tower ", " Let me search . "), say(" Paris ")], passages("A tower ."), tokenizer=tokenizer)
+    row = sft_row(episode.trajectory, tokenizer)
+    losses = train_tiny_base(data(row.to_mapping(), 64), "--train.micro_batch_size", "16")
+    ids = torch.tensor([row.ids])
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(TINY_BASE, dtype=torch.float32)(ids).logits[0].log_softmax(-1)
+    actions = [place for start, end in row.targets for place in range(start, end)]
+    expected = -sum(logits[place - 1, row.ids[place]].item() for place in actions) / len(actions)
+    assert losses[0] == pytest.approx(expected, rel=0.02), "bf16 against fp32"
+    assert losses[-1] < losses[0] / 2
