@@ -1,9 +1,9 @@
 """Supervised fine-tuning with OpenRLHF: `python -m r1_searcher.sft --model M --data ROWS.jsonl --out DIR …`.
 
 Rows hold a conversation (`messages`: all but its last message is the prompt), a text to continue and its continuation
-(`input`, `output`), or an episode (`ids`, `targets`, `text`; from `data_prep.good_trajectories`). Trained are the last
-message, the output, or the ids in the targets. Options of ours have no dot in their name; everything else is passed
-to `openrlhf.cli.train_sft`.
+(`input`, `output`), or an episode (`ids`, `targets`, `text`; from `data_prep.good_trajectories`). The last message, the
+output, or the ids in the targets are trained. Options of ours have no dot in their name; everything else is passed to
+`openrlhf.cli.train_sft`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ ABOUT_TEXT = frozenset(
         *("--data.tokenizer_chat_template", "--data.multiturn", "--model.pretrain_mode_enable"),
     }
 )
-"""OpenRLHF's flags that rows of episodes leave nothing to do for."""
+"""OpenRLHF's flags about texts, which mean nothing for rows of episodes."""
 
 
 @dataclass(frozen=True)
