@@ -379,13 +379,13 @@ class SetUp:
         if self._has_deepspeed(deepspeed):
             yield lambda: None
             return
-        # Compiled with its shared-memory op, which the first training run would otherwise have to compile. Never from
-        # pip's cache: a wheel that was built without the op has the same name.
+        # Compiled with the ops that the first training run would otherwise have to compile; if that is killed meanwhile,
+        # later runs wait for it for ever. Never from pip's cache: a wheel without the ops has the same name.
         options = ("--no-cache-dir", "--no-deps", "--no-build-isolation", "-w", str(wheels))
         job = self.machine.start(
             self._pip_command(*options, deepspeed, verb="wheel"),
             log,
-            {**self._environment(), "DS_ACCELERATOR": "cpu", "DS_BUILD_SHM_COMM": "1"},
+            {**self._environment(), "DS_ACCELERATOR": "cpu", "DS_BUILD_SHM_COMM": "1", "DS_BUILD_FUSED_ADAM": "1"},
         )
 
         def finish() -> None:
@@ -406,10 +406,11 @@ class SetUp:
                 job.wait()
 
     def _has_deepspeed(self, requirement: str) -> bool:
-        """Whether this DeepSpeed is there with its compiled op."""
+        """Whether this DeepSpeed is there with its compiled ops."""
         version = requirement.partition("==")[2]
         packages = "lib/python3.*/site-packages"
-        wanted = (f"deepspeed-{version}.dist-info/INSTALLER", "deepspeed/ops/comm/deepspeed_shm_comm_op*.so")
+        ops = ("deepspeed/ops/comm/deepspeed_shm_comm_op*.so", "deepspeed/ops/adam/fused_adam_op*.so")
+        wanted = (f"deepspeed-{version}.dist-info/INSTALLER", *ops)
         return all(any(self.request.environment.glob(f"{packages}/{name}")) for name in wanted)
 
     def _install_for_gpu(self, torch: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from foundation.cli import run_command
 from foundation.errors import InputError, R1SearcherError
 from foundation.process import stop_with_parent
-from r1_searcher.host import cpu, progress_actor
+from r1_searcher.host import cpu, extension_builds, progress_actor
 from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE
 from r1_searcher.run.reward_batch import PLUGINS_VARIABLE, PROTOCOL_VARIABLE, REWARD_VARIABLE
@@ -45,6 +45,7 @@ def _run(arguments: Sequence[str]) -> None:
         PLUGINS_VARIABLE: os.pathsep.join(run.plugins),
     }
     os.environ.update(environment)
+    extension_builds.prepare()
     cpu.install()
     _try_executor()
     try:

@@ -9,7 +9,7 @@ import runpy
 import sys
 
 from foundation.cli import run_command
-from r1_searcher.host import cpu
+from r1_searcher.host import cpu, extension_builds
 from r1_searcher.host.flags import SFT_MODULE
 
 
@@ -19,6 +19,7 @@ def main() -> int:
 
 
 def _run() -> None:
+    extension_builds.prepare()
     cpu.install()
     from r1_searcher.host import sft_dataset  # imports OpenRLHF, which needs the patches
 
