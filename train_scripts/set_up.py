@@ -379,8 +379,8 @@ class SetUp:
         if self._has_deepspeed(deepspeed):
             yield lambda: None
             return
-        # Compiled with the ops that the first training run would otherwise have to compile; if that is killed meanwhile,
-        # later runs wait for it for ever. Never from pip's cache: a wheel without the ops has the same name.
+        # Compiled with the ops that the first training run would otherwise have to compile; where that is killed, later
+        # runs wait for it for ever. Never from pip's cache: a wheel without the ops has the same name.
         options = ("--no-cache-dir", "--no-deps", "--no-build-isolation", "-w", str(wheels))
         job = self.machine.start(
             self._pip_command(*options, deepspeed, verb="wheel"),
