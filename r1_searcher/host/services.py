@@ -78,8 +78,9 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, *,
     try:
         return process.wait()
     except BaseException:
-        # What Ctrl-C sends, because Python programs end their own processes on it.
-        _end(process, signal.SIGINT)
+        # What Ctrl-C sends, because Python programs end their own processes on it. A shell's background job ignores it.
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        _end(process, signal.SIGTERM if ignored else signal.SIGINT)
         raise
 
 

@@ -31,8 +31,10 @@ ready.with_suffix(".draft").rename(ready)
 time.sleep(600)
 """
 OWNER = """
-import sys, time
+import signal, sys, time
 from r1_searcher.host.services import Services, run
+# A shell's background job, which a test run may be, ignores SIGINT, and so do its children unless told otherwise.
+signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[4:] else signal.default_int_handler)
 with Services() as services:
     services.start("server", "waiting_server", "--note", sys.argv[1])
     if sys.argv[2] == "runs":
@@ -86,12 +88,18 @@ def test_a_service_that_dies_ends_the_command_with_its_message(note, capsys):
 
 
 @pytest.mark.parametrize(
-    ("number", "doing"), [(signal.SIGTERM, "waits"), (signal.SIGTERM, "runs"), (signal.SIGINT, "runs")]
+    ("number", "doing", "job"),
+    [
+        (signal.SIGTERM, "waits", ()),
+        (signal.SIGTERM, "runs", ()),
+        (signal.SIGTERM, "runs", ("background",)),
+        (signal.SIGINT, "runs", ()),
+    ],
 )
-def test_a_signal_to_the_owner_ends_all(note, tmp_path, number, doing):
+def test_a_signal_to_the_owner_ends_all(note, tmp_path, number, doing, job):
     """`kill PID`, `docker stop` and job systems signal one process, not its children."""
     begun = tmp_path / "begun"
-    command = [sys.executable, "-c", OWNER, str(note), doing, str(begun)]
+    command = [sys.executable, "-c", OWNER, str(note), doing, str(begun), *job]
     owner = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_for(begun.exists)
