@@ -193,7 +193,7 @@ COMMANDS = re.findall(r"^(?:\S*/)?python -m (data_prep\S*) (.*)$", DOCS.read_tex
 
 
 def test_the_docs_show_a_command_of_every_step():
-    steps = {"data_prep.questions", "data_prep.decontaminate", "data_prep.select"}
+    steps = {"data_prep.questions", "data_prep.decontaminate", "data_prep.select", "data_prep.good_trajectories"}
     assert {module for module, _ in COMMANDS} == steps and len(COMMANDS) >= 5
 
 
