@@ -73,7 +73,7 @@ def test_a_server_that_dies_gives_its_status_and_is_never_ready(tmp_path):
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_vllm_serves_the_tiny_base(tmp_path):
-    base = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
+    base = Path(__file__).resolve().parents[2] / "data_prep" / "tiny" / "model"
     if not (base / "model.safetensors").is_file():
         pytest.skip("needs the tiny base model")
     ready = tmp_path / "url"

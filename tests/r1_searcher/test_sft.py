@@ -154,7 +154,7 @@ def test_a_training_that_fails_says_where_the_reason_stands(data, capsys, caplog
     assert not (out / sft.COMPLETE).exists()
 
 
-TINY_BASE = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
+TINY_BASE = Path(__file__).resolve().parents[2] / "data_prep" / "tiny" / "model"
 E2E_FLAGS = ("--train.batch_size", "16", "--train.max_epochs", "4", "--adam.lr", "1e-3")
 
 
