@@ -63,8 +63,9 @@ def family(pid: int) -> list[int]:
 
 
 def supervisor_of(pid: int) -> int:
-    """The `r1_searcher.train` process under a stage script."""
-    for child in psutil.Process(pid).children(recursive=True):
+    """The `r1_searcher.train` process that a stage script has become, or that it has started."""
+    script = psutil.Process(pid)
+    for child in (script, *script.children(recursive=True)):
         if "r1_searcher.train" in child.cmdline():
             return child.pid
     raise AssertionError("no trainer under the script")
