@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def retriever_url(world: Path) -> Iterator[str]:
     """The search service over the tiny world, in a thread of this process."""
-    from support.web_fakes import serve_app
+    from support.services.fake_web import serve_app
 
     from retriever.index.bm25 import Bm25Index
     from retriever.index.corpus import read_corpus

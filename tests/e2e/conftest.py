@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from support.e2e_stack import REPO, RetrieverProcess, Training
+from support.processes.e2e_stack import REPO, RetrieverProcess, Training
 
 from data_prep.tiny_world import main as make_world
 from foundation.process import reachable_address

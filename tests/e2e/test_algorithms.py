@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from support.e2e_stack import REPO
+from support.processes.e2e_stack import REPO
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.canaries import MARK, VARIABLES, WANDB_KEY, command_lines_with, files_with, with_password
-from support.e2e_stack import REPO, belongs_to
+from support.hostile.canaries import MARK, VARIABLES, WANDB_KEY, command_lines_with, files_with, with_password
+from support.processes.e2e_stack import REPO, belongs_to
 
 from foundation.process import reachable_address
 from r1_searcher.recipe.recipe import find_recipe

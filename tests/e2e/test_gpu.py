@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.e2e_stack import REPO, Training
-from support.small_qwen import small_qwen
+from support.models.small_qwen import small_qwen
+from support.processes.e2e_stack import REPO, Training
 
 from r1_searcher.recipe.presets import Preset, find_preset, shipped_presets
 
@@ -117,7 +117,7 @@ def test_nccl_sends_the_weights_to_an_engine_on_another_gpu(train):
 
 def test_the_plan_of_memory_is_near_what_torch_allocates(qwen):
     """One update of the trainer's models alone, against the plan's weights, states, activations and logits."""
-    program = REPO / "tests" / "support" / "gpu_update.py"
+    program = REPO / "tests" / "support" / "processes" / "gpu_update.py"
     done = subprocess.run(
         [sys.executable, str(program), str(qwen), "4096"], capture_output=True, text=True, timeout=600
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support.e2e_stack import Training
+from support.processes.e2e_stack import Training
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 

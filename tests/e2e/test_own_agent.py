@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support.e2e_stack import check_engine_follows_trainer
+from support.processes.e2e_stack import check_engine_follows_trainer
 
 from r1_searcher.episode.trajectory import SpanKind
 from r1_searcher.episode.trajectory_json import from_mapping

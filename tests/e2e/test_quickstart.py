@@ -7,8 +7,8 @@ import subprocess
 
 import psutil
 import pytest
-from support.e2e_stack import REPO, belongs_to, check_engine_follows_trainer
-from support.report_browser import check_report
+from support.processes.e2e_stack import REPO, belongs_to, check_engine_follows_trainer
+from support.runs.report_browser import check_report
 
 from data_prep.tiny.names import pool
 from r1_searcher.episode.trajectory import SpanKind

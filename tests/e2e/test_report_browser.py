@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.fakes import Turn, ask, logprob_of, passages, say
-from support.report_browser import browser, opened
-from support.report_fakes import FORGED, HOSTILE, WRONG, episode, failed, row, write_evaluation, write_run
-from support.report_fakes import write_tokenizer as write_model
+from support.episodes.fakes import Turn, ask, logprob_of, passages, say
+from support.runs.report_browser import browser, opened
+from support.runs.reports import FORGED, HOSTILE, WRONG, episode, failed, row, write_evaluation, write_run
+from support.runs.reports import write_tokenizer as write_model
 
 from eval.report.__main__ import main
 from retriever.passage import Passage

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from support.canaries import MARK, VARIABLES, WANDB_KEY, command_lines_with, files_with, with_password
-from support.e2e_stack import check_engine_follows_trainer, check_rewards_are_the_recipes, wait_until
+from support.hostile.canaries import MARK, VARIABLES, WANDB_KEY, command_lines_with, files_with, with_password
+from support.processes.e2e_stack import check_engine_follows_trainer, check_rewards_are_the_recipes, wait_until
 
 pytestmark = pytest.mark.e2e
 

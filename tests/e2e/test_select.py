@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.e2e_stack import REPO, wait_until
+from support.processes.e2e_stack import REPO, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

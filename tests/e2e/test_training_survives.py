@@ -14,7 +14,7 @@ import signal
 
 import psutil
 import pytest
-from support.e2e_stack import wait_until
+from support.processes.e2e_stack import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 

@@ -6,7 +6,7 @@ Their reward comes from a `reward_func` file.
 from __future__ import annotations
 
 import pytest
-from support.e2e_stack import REPO, check_rewards_are_the_recipes
+from support.processes.e2e_stack import REPO, check_rewards_are_the_recipes
 
 from r1_searcher import export
 

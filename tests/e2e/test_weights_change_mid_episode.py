@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.e2e_stack import REPO
+from support.processes.e2e_stack import REPO
 
 pytestmark = pytest.mark.e2e
 

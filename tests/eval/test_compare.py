@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.eval_fakes import Run, policy_of, retriever_of, right, rows, wrong
-from support.fakes import passages
+from support.episodes.evaluations import Run, policy_of, retriever_of, right, rows, wrong
+from support.episodes.fakes import passages
 
 from eval.compare import main
 from eval.results.folder import EvaluationFolder

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.commands import status_of
-from support.fake_endpoint import Answer, chat, serve
+from support.processes.commands import status_of
+from support.services.fake_endpoint import Answer, chat, serve
 
 from eval.judge import main
 from eval.score import score_file

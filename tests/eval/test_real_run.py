@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from support.eval_fakes import Run, policy_of, right, rows, wrong
+from support.episodes.evaluations import Run, policy_of, right, rows, wrong
 
 from data_prep.demonstrations.thoughts import THOUGHTS
 from data_prep.pretrained.sources import PACKAGES

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from support.fakes import ROOMY, ask, passages, play, say, turn_that_answers, turn_that_asks
-from support.run_fakes import append_lines, episode_line
-from support.transcripts import SIZES, needs_published, server_scores, transcript_file
+from support.episodes.fakes import ROOMY, ask, passages, play, say, turn_that_answers, turn_that_asks
+from support.episodes.transcripts import SIZES, needs_published, server_scores, transcript_file
+from support.runs.run_folders import append_lines, episode_line
 
 from eval.report.runs import find_runs
 from eval.rescore import default_protocol, main

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from eval.play.contestant import find_contestant
 from eval.play.provenance import model_fingerprint, settings_of

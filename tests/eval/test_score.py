@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.transcripts import needs_published, transcript_file
+from support.episodes.transcripts import needs_published, transcript_file
 
 from eval.results.variants import VARIANTS
 from eval.score import main, score_file

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from support.fake_endpoint import Answer, chat, choice, serve
+from support.services.fake_endpoint import Answer, chat, choice, serve
 
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.chat_clients import MAX_ANSWER_BYTES

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.commands import main_of
+from support.processes.commands import main_of
 
 from eval.results.folder_summary import summary_command
 from foundation.cli import (

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 from flask import Flask
-from support.web_fakes import serve_app
+from support.services.fake_web import serve_app
 
 from foundation.errors import BadResponse, Rejected, Unavailable
 from foundation.http import HttpLimits, Reply, checked, display_url, error_text, probe, retry_after_s

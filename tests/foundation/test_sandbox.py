@@ -10,7 +10,7 @@ import pytest
 
 from foundation.sandbox import NoRoom, Sandbox, SandboxLimits, TaskFailed
 
-FUNCTION = "support.misbehaviour:misbehaving"
+FUNCTION = "support.hostile.misbehaviour:misbehaving"
 
 
 @pytest.fixture(scope="module")

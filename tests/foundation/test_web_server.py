@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask, request
-from support.servers import Stop
+from support.services.search_servers import Stop
 
 from foundation import process, web_server
 from foundation.process import bind, url_of

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from support.fake_endpoint import Answer, serve
+from support.services.fake_endpoint import Answer, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 ADVISORY = {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.fake_endpoint import Answer, Script, chat, choice, serve, stream
-from support.fakes import tag_tokenizer
+from support.episodes.fakes import tag_tokenizer
+from support.services.fake_endpoint import Answer, Script, chat, choice, serve, stream
 
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.errors import OutsideFailure, RunAborted

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.commands import main_of, status_of
-from support.fake_endpoint import chat, serve
-from support.gguf_model import write_gguf
+from support.models.gguf_model import write_gguf
+from support.processes.commands import main_of, status_of
+from support.services.fake_endpoint import chat, serve
 
 from foundation.cli import BAD_INPUT
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from support.fake_endpoint import choice, serve
-from support.fakes import ByteTokenizer, passages, play
-from support.report_fakes import Embedded
+from support.episodes.fakes import ByteTokenizer, passages, play
+from support.runs.reports import Embedded
+from support.services.fake_endpoint import choice, serve
 from werkzeug.serving import make_server
 
 from data_prep.good_trajectories import main as good_trajectories

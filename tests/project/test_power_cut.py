@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.power_cut import Disk, PowerCut
-from support.run_fakes import episode
+from support.crashes.power_cut import Disk, PowerCut
+from support.runs.run_folders import episode
 
 from data_prep.pretrained.folder import is_made, recorded_folder
 from data_prep.select.rollouts import Criterion, Phase, RolloutLog

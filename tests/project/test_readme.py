@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.commands import help_of
+from support.processes.commands import help_of
 
 from r1_searcher.host.flags import trainer_parser
 

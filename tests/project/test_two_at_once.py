@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import main_of, status_of
-from support.fake_endpoint import chat, choice, serve
-from support.gguf_model import write_gguf
+from support.models.gguf_model import write_gguf
+from support.processes.commands import main_of, status_of
+from support.services.fake_endpoint import chat, choice, serve
 
 from foundation.owned_folder import beside, held
 from retriever import Passage
@@ -175,7 +175,7 @@ def test_two_processes_started_together(kind, tmp_path):
     (tmp_path / "in" / "searches.jsonl").write_text("")
     with serve(answers) as endpoint:
         argv = [str(word) for word in arguments(tmp_path / "in", endpoint.url)]
-        program = ROOT / "tests" / "support" / "two_at_once.py"
+        program = ROOT / "tests" / "support" / "crashes" / "two_at_once.py"
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, program, str(ROUNDS), module, str(tmp_path), *argv],

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.asked_agents import FOUND, FakePolicies
-from support.commands import status_of
-from support.fakes import FakeRetriever, say, tag_tokenizer
+from support.episodes.asked_agents import FOUND, FakePolicies
+from support.episodes.fakes import FakeRetriever, say, tag_tokenizer
+from support.processes.commands import status_of
 
 from r1_searcher import ask
 from r1_searcher.inference.sources import Services

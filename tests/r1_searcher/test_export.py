@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.zero_checkpoint import write_zero2
+from support.models.zero_checkpoint import write_zero2
 
 from foundation.errors import InputError
 from r1_searcher import export

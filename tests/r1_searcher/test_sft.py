@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.fakes import ask, passages, play, say
-from support.tokenizer_families import FAMILIES
+from support.episodes.fakes import ask, passages, play, say
+from support.models.tokenizer_families import FAMILIES
 
 from r1_searcher import sft
 from r1_searcher.episode.sft_row import sft_row

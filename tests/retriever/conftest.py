@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.servers import command_served, serve
+from support.services.search_servers import command_served, serve
 
 from retriever import Passage
 from retriever.index.bm25 import Bm25Index

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from data_prep.questions.__main__ import main as questions_main
 from retriever import Passage, check, plan

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from data_prep.corpus.__main__ import main as corpus_main
 from eval.run import main as evaluate

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
-from support.asgi_servers import serve_asgi
-from support.commands import status_of
+from support.processes.commands import status_of
+from support.services.asgi_servers import serve_asgi
 
 from data_prep.corpus.__main__ import main as corpus_main
 from foundation.retry import RetryPolicy

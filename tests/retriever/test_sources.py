@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Flask
-from support.fakes import ROOMY, ByteTokenizer, ScriptedPolicy
-from support.web_fakes import KEY, KEY_VARIABLES, FakeServices, article, serve_app
+from support.episodes.fakes import ROOMY, ByteTokenizer, ScriptedPolicy
+from support.services.fake_web import KEY, KEY_VARIABLES, FakeServices, article, serve_app
 
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.question import QARow

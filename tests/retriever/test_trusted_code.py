@@ -9,7 +9,7 @@ import contextlib
 import json
 
 import pytest
-from support.commands import main_of, status_of
+from support.processes.commands import main_of, status_of
 
 from retriever.index.encoder import HashingEncoder
 

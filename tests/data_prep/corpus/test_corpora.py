@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from data_prep.corpus import units as corpus_units
 from data_prep.corpus.__main__ import BAD_LINES_NAME, main, repeated_ids
@@ -203,7 +203,12 @@ def test_repeated_ids_over_units(monkeypatch):
 @pytest.mark.slow
 def test_killed_at_every_file_the_same_command_finishes_with_equal_bytes(tmp_path):
     source = write_jsonl(tmp_path / "c.jsonl", 60)
-    script = [sys.executable, str(ROOT / "tests/support/kill_points.py"), "data_prep.corpus.__main__", str(tmp_path)]
+    script = [
+        sys.executable,
+        str(ROOT / "tests/support/crashes/kill_points.py"),
+        "data_prep.corpus.__main__",
+        str(tmp_path),
+    ]
     command = [*script, "--format", "jsonl", "--input", str(source), "--out", "{out}"]
     command += ["--unit-bytes", "1500", "--processes", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

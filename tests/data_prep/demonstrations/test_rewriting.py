@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import ROOMY, ByteTokenizer, play, turn_that_answers, turn_that_asks
+from support.episodes.fakes import ROOMY, ByteTokenizer, play, turn_that_answers, turn_that_asks
 
 from data_prep.demonstrations.blocks import passages_of
 from data_prep.demonstrations.outline import Outline, Step, outline_of

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from support.gguf_model import write_gguf
+from support.models.gguf_model import write_gguf
 
 from data_prep.pretrained import sources
 from data_prep.pretrained.__main__ import main

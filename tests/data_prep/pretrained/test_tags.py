@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.gguf_model import write_gguf
+from support.models.gguf_model import write_gguf
 
 from data_prep.pretrained.__main__ import main as pretrained
 from data_prep.pretrained.sources import hashes_of

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from data_prep.questions.__main__ import main
 from data_prep.questions.qa_datasets import DATASETS, read_row

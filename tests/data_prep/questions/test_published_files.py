@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.any_files import EXAMPLES, encoded, json_lines, lines_in
-from support.commands import status_of
+from support.hostile.any_files import EXAMPLES, encoded, json_lines, lines_in
+from support.processes.commands import status_of
 
 from data_prep.questions.__main__ import load, main
 from data_prep.questions.qa_datasets import DATASETS, read_row

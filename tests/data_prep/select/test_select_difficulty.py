@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import status_of
-from support.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
+from support.episodes.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
+from support.processes.commands import status_of
 
 from data_prep.questions.sampling import shuffled
 from data_prep.select.__main__ import Surroundings, select

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.eval_fakes import Run, policy_of, retriever_of, rows
-from support.fakes import ROW, ByteTokenizer, ask, passages, say, tag_tokenizer
+from support.episodes.evaluations import Run, policy_of, retriever_of, rows
+from support.episodes.fakes import ROW, ByteTokenizer, ask, passages, say, tag_tokenizer
 
 from eval.play.contestant import BASELINES, Contestant, find_contestant
 from foundation.errors import InputError

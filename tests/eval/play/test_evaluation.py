@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.eval_fakes import RECIPE, policy_of, retriever_of, right, rows, wrong
-from support.fakes import passages
+from support.episodes.evaluations import RECIPE, policy_of, retriever_of, right, rows, wrong
+from support.episodes.fakes import passages
 
 from eval.play.evaluation import FAILURES_IN_A_ROW, evaluate
 from foundation.errors import InputError, RunAborted

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.eval_fakes import Run, policy_of, retriever_of, right, rows, wrong
-from support.fakes import passages
+from support.episodes.evaluations import Run, policy_of, retriever_of, right, rows, wrong
+from support.episodes.fakes import passages
 
 from eval.score import score_file
 from foundation.errors import RunAborted
@@ -92,7 +92,7 @@ import asyncio, resource, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from foundation.cli import run_command
-from support.eval_fakes import Run, policy_of, rows
+from support.episodes.evaluations import Run, policy_of, rows
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # behaves as a disk of that size
 questions = rows(20)
@@ -119,7 +119,7 @@ SLOW = """
 import asyncio, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from support.eval_fakes import Run, policy_of, retriever_of, rows
+from support.episodes.evaluations import Run, policy_of, retriever_of, rows
 questions, retriever = rows(200), retriever_of()
 retriever.latency = 0.02
 asyncio.run(Run(Path(sys.argv[1]), questions, policy_of(questions), retriever, concurrency=4)())

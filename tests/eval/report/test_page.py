@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import status_of
-from support.fakes import Turn, ask, passages, say, turn_that_answers, turn_that_asks
-from support.report_fakes import (
+from support.episodes.fakes import Turn, ask, passages, say, turn_that_answers, turn_that_asks
+from support.processes.commands import status_of
+from support.runs.reports import (
     FORGED,
     HOSTILE,
     SEARCHED,

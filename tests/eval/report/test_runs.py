@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.report_fakes import RECIPE, episode, failed, found_runs, render, row, write, write_evaluation, write_run
+from support.runs.reports import RECIPE, episode, failed, found_runs, render, row, write, write_evaluation, write_run
 
 from eval.play.provenance import model_fingerprint
 from eval.report.chains import find_chains

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from support.any_files import EXAMPLES, encoded, json_lines, lines_in
+from support.hostile.any_files import EXAMPLES, encoded, json_lines, lines_in
 
 from eval import judge, rescore, score
 from eval.results.predictions import read_predictions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fake_machine import Machine, machine_in
+from support.processes.fake_machine import Machine, machine_in
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.fake_machine import Killed, Machine, assert_refused
+from support.processes.fake_machine import Killed, Machine, assert_refused
 
 from train_scripts import set_up
 

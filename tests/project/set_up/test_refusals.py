@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_machine import Machine, assert_refused
+from support.processes.fake_machine import Machine, assert_refused
 
 
 @pytest.mark.parametrize(

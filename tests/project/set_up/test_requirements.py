@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.fake_machine import ROOT
+from support.processes.fake_machine import ROOT
 
 from train_scripts import set_up
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fake_machine import ROOT
+from support.processes.fake_machine import ROOT
 
 from train_scripts import set_up
 

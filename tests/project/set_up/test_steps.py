@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.fake_machine import Machine, assert_refused, on_gpus
+from support.processes.fake_machine import Machine, assert_refused, on_gpus
 
 
 def test_a_whole_setup_installs_each_file_once_and_reports_its_steps(machine: Machine) -> None:

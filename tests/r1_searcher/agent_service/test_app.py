@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.asked_agents import FOUND, FakePolicies, Reply, agent_of, call
-from support.fakes import Turn, say
+from support.episodes.asked_agents import FOUND, FakePolicies, Reply, agent_of, call
+from support.episodes.fakes import Turn, say
 
 from foundation.errors import RunAborted
 from r1_searcher.agent_service.app import create_app

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from r1_searcher.agent_service import command
 from r1_searcher.recipe.recipe import find_recipe

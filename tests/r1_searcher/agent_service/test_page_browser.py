@@ -12,11 +12,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.asgi_servers import serve_asgi
-from support.asked_agents import FakePolicies, agent_of
-from support.fakes import say
-from support.report_browser import MILLISECONDS, browser
-from support.scripted_agent import ARABIC, EPISODE, HOSTILE, ScriptedAgent
+from support.episodes.asked_agents import FakePolicies, agent_of
+from support.episodes.fakes import say
+from support.runs.report_browser import MILLISECONDS, browser
+from support.services.asgi_servers import serve_asgi
+from support.services.scripted_agent import ARABIC, EPISODE, HOSTILE, ScriptedAgent
 
 from r1_searcher.agent_service.app import create_app
 from r1_searcher.agent_service.html_page import html_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import ByteTokenizer, passages
+from support.episodes.fakes import ByteTokenizer, passages
 
 from r1_searcher.episode.documents import DocumentBlock, DocumentWriter, Found, PassageSanitizer
 from r1_searcher.episode.protocol import Protocol, Tags

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from support.fakes import CHATML, ROW, ByteTokenizer
-from support.tokenizer_families import FAMILIES
+from support.episodes.fakes import CHATML, ROW, ByteTokenizer
+from support.models.tokenizer_families import FAMILIES
 
 from foundation.errors import InputError
 from r1_searcher.episode.prompting import documents_frame, render_prompt, takes_system_message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.fakes import EOS, ROOMY, ask, check_invariants, passages, play, say, tag_tokenizer
+from support.episodes.fakes import EOS, ROOMY, ask, check_invariants, passages, play, say, tag_tokenizer
 
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY

@@ -28,7 +28,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support.fakes import (
+from support.episodes.fakes import (
     ROOMY,
     ROW,
     ByteTokenizer,

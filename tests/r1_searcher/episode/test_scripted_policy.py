@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from support.fakes import EOS, ByteTokenizer
+from support.episodes.fakes import EOS, ByteTokenizer
 
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.scripted_policy import ScriptedPolicy

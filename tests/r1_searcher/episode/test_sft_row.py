@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.fakes import ROOMY, Played, Turn, passages, play, tag_tokenizer, turn_that_answers, turn_that_asks
-from support.tokenizer_families import FAMILIES
+from support.episodes.fakes import ROOMY, Played, Turn, passages, play, tag_tokenizer, turn_that_answers, turn_that_asks
+from support.models.tokenizer_families import FAMILIES
 
 from foundation.errors import InputError
 from r1_searcher.episode.sft_row import SFTRow, sft_row

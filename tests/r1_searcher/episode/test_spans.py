@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.fakes import (
+from support.episodes.fakes import (
     ROOMY,
     ROW,
     ByteTokenizer,

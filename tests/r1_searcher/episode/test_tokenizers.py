@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.fakes import ROOMY, ask, check_invariants, passages, play, say
-from support.tokenizer_families import FAMILIES, LOSSLESS, word_piece, wrapped
+from support.episodes.fakes import ROOMY, ask, check_invariants, passages, play, say
+from support.models.tokenizer_families import FAMILIES, LOSSLESS, word_piece, wrapped
 
 from r1_searcher.episode.documents import PassageSanitizer
 from r1_searcher.episode.tokenization import HFTokenizer
@@ -88,7 +88,7 @@ def test_the_sanitizer_breaks_every_special_text(tokenizer):
 
 def test_sampled_ids_with_no_canonical_text_are_kept(tokenizer):
     """The policy may write a word in pieces that the tokenizer would never cut it into."""
-    from support.fakes import Turn
+    from support.episodes.fakes import Turn
 
     pieces = [i for letter in "Paris" for i in tokenizer.encode(letter)]
     played = play([Turn(ids=tuple(pieces))], tokenizer=tokenizer)

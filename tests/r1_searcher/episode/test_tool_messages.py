@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.fakes import ROOMY, ROW, Turn, check_invariants, passages, play, turn_that_answers, turn_that_asks
+from support.episodes.fakes import ROOMY, ROW, Turn, check_invariants, passages, play, turn_that_answers, turn_that_asks
 
 from r1_searcher.episode.prompting import documents_frame, render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.fakes import ask, passages, play, say
+from support.episodes.fakes import ask, passages, play, say
 
 from r1_searcher.episode.trajectory_json import from_mapping, to_mapping
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import ROOMY, Played, passages, play, turn_that_answers, turn_that_asks
+from support.episodes.fakes import ROOMY, Played, passages, play, turn_that_answers, turn_that_asks
 
 from foundation.errors import InputError
 from r1_searcher.episode.protocol import Protocol

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.asked_agents import StreamedPolicy
-from support.fakes import (
+from support.episodes.asked_agents import StreamedPolicy
+from support.episodes.fakes import (
     EOS,
     ROOMY,
     ROW,

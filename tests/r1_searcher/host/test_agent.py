@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.fakes import EOS, ByteTokenizer, ScriptedPolicy, ask, say
+from support.episodes.fakes import EOS, ByteTokenizer, ScriptedPolicy, ask, say
 
 from r1_searcher.episode.policy import Finish
 from r1_searcher.episode.question import QARow

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.gloo_part import take_part
+from support.processes.gloo_part import take_part
 
 from r1_searcher.host import cpu, host_patch, worker
 from r1_searcher.host.device import Device, threads_for, worker_environment

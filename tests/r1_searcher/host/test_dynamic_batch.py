@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(("stage", "adds_up"), [(2, False), (3, True)])
 def test_gradients_of_several_backward_calls(repo: Path, stage: int, adds_up: bool):
-    program = repo / "tests" / "support" / "two_backwards.py"
+    program = repo / "tests" / "support" / "processes" / "two_backwards.py"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

@@ -15,7 +15,7 @@ from r1_searcher.host.flags import merge_flags, parse_flags, trainer_parser
 @pytest.mark.slow
 def test_the_parser_is_the_installed_modules_own(run, environment):
     done = run(
-        [sys.executable, Path(__file__).parents[2] / "support/run_host_cli.py"],
+        [sys.executable, Path(__file__).parents[2] / "support/processes/run_host_cli.py"],
         input=json.dumps([["--actor.model_name_or_path", "m", "--algo.advantage.estimator", "reinforce"]]),
         env={**environment, "R1_SEARCHER_CPU": "1", "DS_ACCELERATOR": "cpu"},
         timeout=300,

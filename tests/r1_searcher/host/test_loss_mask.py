@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.fakes import ask, passages, play, say
+from support.episodes.fakes import ask, passages, play, say
 
 from r1_searcher.episode.trajectory import SpanKind
 from retriever.errors import RetrieverTimeout

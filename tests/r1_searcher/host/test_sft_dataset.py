@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.fakes import EOS, ask, passages, play, say, tag_tokenizer
+from support.episodes.fakes import EOS, ask, passages, play, say, tag_tokenizer
 
 from foundation.errors import InputError
 from r1_searcher.episode.sft_row import sft_row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.small_qwen import EOS, small_qwen
+from support.models.small_qwen import EOS, small_qwen
 
 from r1_searcher.episode.prompting import documents_frame, render_prompt
 from r1_searcher.episode.question import QARow

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from support.fake_endpoint import Answer, FakeEndpoint, choice, serve, stream, stream_of
-from support.fakes import tag_tokenizer
+from support.episodes.fakes import tag_tokenizer
+from support.services.fake_endpoint import Answer, FakeEndpoint, choice, serve, stream, stream_of
 
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError, RunAborted

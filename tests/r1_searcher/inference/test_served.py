@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.e2e_stack import wait_until
+from support.processes.e2e_stack import wait_until
 
 from eval.run import main
 from foundation.chat import EndpointConfig, OpenAIEndpoint

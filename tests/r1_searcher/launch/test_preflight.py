@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.fake_endpoint import Answer, chat, serve
+from support.services.fake_endpoint import Answer, chat, serve
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow

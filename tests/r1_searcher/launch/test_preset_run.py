@@ -183,7 +183,7 @@ def test_the_whole_validation_of_the_host_takes_every_preset(dry_run, run, envir
     argvs = [dry_run("--preset", preset, "--stage", stage)[3:] for preset, stage in STAGES]
     bad = ["--algo.advantage.estimator", "rloo", "--rollout.n_samples_per_prompt", "1"]
     done = run(
-        [sys.executable, Path(__file__).parents[2] / "support/run_host_cli.py"],
+        [sys.executable, Path(__file__).parents[2] / "support/processes/run_host_cli.py"],
         input=json.dumps([*argvs, bad]),
         env={**environment, "R1_SEARCHER_CPU": "1", "DS_ACCELERATOR": "cpu"},
         timeout=300,

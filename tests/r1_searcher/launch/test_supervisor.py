@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.run_fakes import run_folder
+from support.runs.run_folders import run_folder
 
 from foundation.cli import ABORTED, BAD_INPUT, GUARDED
 from foundation.errors import InputError, RunAborted

@@ -10,9 +10,9 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.agent_fakes import TOOL, TOOLS_TEMPLATE, check_record, converse, environment_of, request_of
-from support.fakes import EOS, ROOMY, ROW, ByteTokenizer, ScriptedPolicy, Turn, passages
-from support.tokenizer_families import FAMILIES, LOSSLESS
+from support.episodes.fakes import EOS, ROOMY, ROW, ByteTokenizer, ScriptedPolicy, Turn, passages
+from support.episodes.own_agents import TOOL, TOOLS_TEMPLATE, check_record, converse, environment_of, request_of
+from support.models.tokenizer_families import FAMILIES, LOSSLESS
 
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory

@@ -14,8 +14,7 @@ import aiohttp
 import openai
 import pytest
 import requests
-from support.agent_fakes import TOOL, check_record, environment_of, play_agent, player_of
-from support.fakes import (
+from support.episodes.fakes import (
     EOS,
     ROOMY,
     ROW,
@@ -28,6 +27,7 @@ from support.fakes import (
     turn_that_answers,
     turn_that_asks,
 )
+from support.episodes.own_agents import TOOL, check_record, environment_of, play_agent, player_of
 
 from data_prep.tiny.dialects import TOOL_TEMPLATE
 from foundation.errors import InputError, RunAborted, Unavailable

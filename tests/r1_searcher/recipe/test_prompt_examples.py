@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.fakes import ROOMY, ROW, play, tag_tokenizer, turn_that_answers
+from support.episodes.fakes import ROOMY, ROW, play, tag_tokenizer, turn_that_answers
 
 from r1_searcher.episode.parsing import last_boxed
 from r1_searcher.episode.prompting import render_prompt

@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from support.fakes import CHATML, ROOMY, ByteTokenizer, Played, Turn, check_invariants, play
-from support.transcripts import needs_published, transcripts
+from support.episodes.fakes import CHATML, ROOMY, ByteTokenizer, Played, Turn, check_invariants, play
+from support.episodes.transcripts import needs_published, transcripts
 
 from foundation.errors import InputError
 from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer, passage_text

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from support.fakes import ROOMY, ROW, Turn, passages, play, turn_that_answers, turn_that_asks
-from support.reward_attack import OURS, PROTOCOLS, findings
+from support.episodes.fakes import ROOMY, ROW, Turn, passages, play, turn_that_answers, turn_that_asks
+from support.hostile.reward_attack import OURS, PROTOCOLS, findings
 
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import Trajectory
@@ -129,6 +129,6 @@ def test_the_page_tells_every_trick_and_its_worth():
 
 @pytest.mark.parametrize("reward", OURS)
 def test_no_episode_without_the_gold_is_worth_more_than_an_honest_guess(reward):
-    """A small part of `python -m support.reward_attack`, with other candidates for each reward."""
+    """A small part of `python -m support.hostile.reward_attack`, with other candidates for each reward."""
     for found in findings([reward], candidates=6, protocols=PROTOCOLS[:2]):
         assert found.best <= found.honest + 1e-9, found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fakes import ByteTokenizer, check_invariants, passages, play, turn_that_answers, turn_that_asks
+from support.episodes.fakes import ByteTokenizer, check_invariants, passages, play, turn_that_answers, turn_that_asks
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow

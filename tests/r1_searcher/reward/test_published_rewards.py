@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from support.transcripts import RUNS, SIZES, needs_published, server_scores, transcripts
+from support.episodes.transcripts import RUNS, SIZES, needs_published, server_scores, transcripts
 
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import StopReason, Trajectory

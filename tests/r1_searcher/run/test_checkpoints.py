@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.run_fakes import run_folder, write_checkpoint
+from support.runs.run_folders import run_folder, write_checkpoint
 
 from r1_searcher.run.checkpoints import go_back_to, kept_steps, rotate_saved_models, saved_models, settle
 from r1_searcher.run.run_folder import RunFolder

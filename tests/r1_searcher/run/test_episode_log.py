@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.fakes import ask, passages, play, say
+from support.episodes.fakes import ask, passages, play, say
 
 from foundation.errors import InputError
 from r1_searcher.episode.trajectory_json import to_mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.run_fakes import episode
+from support.runs.run_folders import episode
 
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.run.episode_signals import StepSignals

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from support.fakes import ROW
+from support.episodes.fakes import ROW
 
 from foundation.errors import RunAborted
 from r1_searcher.episode.trajectory import SearchRecord, StopReason, Trajectory

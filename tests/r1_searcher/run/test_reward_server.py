@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support.web_fakes import serve_app
+from support.services.fake_web import serve_app
 
 import r1_searcher
 from foundation.errors import InputError, RunAborted

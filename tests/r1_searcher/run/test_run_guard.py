@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from support.run_fakes import append_lines, episode_line, run_folder
+from support.runs.run_folders import append_lines, episode_line, run_folder
 
 from foundation.errors import InputError
 from foundation.json_lines import write_json_lines

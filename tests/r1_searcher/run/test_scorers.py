@@ -8,7 +8,7 @@ import json
 
 import pytest
 from aiohttp import web
-from support.fakes import ask, passages, play, say
+from support.episodes.fakes import ask, passages, play, say
 
 from foundation.errors import RunAborted
 from foundation.retry import RetryPolicy

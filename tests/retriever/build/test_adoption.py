@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from retriever import Passage
 from retriever.adopt import main

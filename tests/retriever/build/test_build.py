@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.commands import status_of
+from support.processes.commands import status_of
 
 from retriever import Passage
 from retriever.build.__main__ import main
@@ -155,7 +155,12 @@ def test_a_missing_corpus_is_named(tmp_path, capsys):
     ids=["bm25", "dense"],
 )
 def test_killed_at_every_file_the_same_command_finishes_with_equal_bytes(store, tmp_path, arguments):
-    script = [sys.executable, str(ROOT / "tests/support/kill_points.py"), "retriever.build.__main__", str(tmp_path)]
+    script = [
+        sys.executable,
+        str(ROOT / "tests/support/crashes/kill_points.py"),
+        "retriever.build.__main__",
+        str(tmp_path),
+    ]
     command = [*script, "--corpus", str(store), "--out", "{out}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)

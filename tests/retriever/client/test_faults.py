@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from retriever import (
     RetrieverBadResponse,

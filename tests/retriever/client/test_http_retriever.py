@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from foundation.http import Reply
 from foundation.process import bind

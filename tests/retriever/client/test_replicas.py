@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from foundation.http import Reply
 from foundation.process import bind

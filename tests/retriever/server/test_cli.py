@@ -20,9 +20,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.commands import status_of
-from support.http_clients import http_retriever
-from support.servers import Stop
+from support.processes.commands import status_of
+from support.services.http_clients import http_retriever
+from support.services.search_servers import Stop
 
 from foundation.files import write_whole
 from foundation.process import TOKEN_VARIABLE, bind, url_of

@@ -6,9 +6,9 @@ import asyncio
 import json
 
 import pytest
-from support.http_clients import http_retriever
-from support.peer_clients import CLIENTS, post
-from support.servers import serve
+from support.services.http_clients import http_retriever
+from support.services.peer_clients import CLIENTS, post
+from support.services.search_servers import serve
 
 from foundation.errors import InputError
 from r1_searcher.launch.preflight import check_retriever

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from retriever import RetrieverUnavailable, SearchRequest
 from retriever.index.corpus import corpus_hash

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask, Response, request
 from hypothesis import given
 from hypothesis import strategies as st
-from support.web_fakes import serve_app
+from support.services.fake_web import serve_app
 
 from foundation.chat import ChatReply, EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError

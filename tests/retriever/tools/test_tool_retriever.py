@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp_types import EmbeddedResource, ResourceLink, TextContent, TextResourceContents
-from support.asgi_servers import serve_asgi
-from support.mcp_servers import server_of
+from support.services.asgi_servers import serve_asgi
+from support.services.mcp_servers import server_of
 
 from foundation.retry import RetryPolicy
 from retriever.errors import (

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Flask, Response, request
-from support.fake_wire import PUBLIC, FakeWire
-from support.hostile_web import fuzz_pages, fuzz_urls
-from support.web_fakes import article, serve_app
+from support.hostile.web_site import fuzz_pages, fuzz_urls
+from support.services.fake_network import PUBLIC, FakeWire
+from support.services.fake_web import article, serve_app
 
 from foundation.retry import RetryPolicy
 from foundation.sandbox import Sandbox, SandboxLimits

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask, Response, redirect, request
 from hypothesis import given
 from hypothesis import strategies as st
-from support.web_fakes import article, serve_app
+from support.services.fake_web import article, serve_app
 
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.retry import RetryPolicy

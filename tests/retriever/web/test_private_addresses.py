@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 from flask import Flask, redirect, request
-from support.fake_wire import PUBLIC, FakeWire
-from support.web_fakes import article, serve_app
+from support.services.fake_network import PUBLIC, FakeWire
+from support.services.fake_web import article, serve_app
 
 from foundation.retry import RetryPolicy
 from retriever import SearchRequest

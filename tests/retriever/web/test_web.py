@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, Response
 from hypothesis import given
 from hypothesis import strategies as st
-from support.web_fakes import KEY, KEY_VARIABLES, PATHS, ROWS, FakeServices, serve_app
+from support.services.fake_web import KEY, KEY_VARIABLES, PATHS, ROWS, FakeServices, serve_app
 
 from foundation.retry import RetryPolicy
 from retriever import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.http_clients import http_retriever
+from support.services.http_clients import http_retriever
 
 from retriever import Hit, Passage, RetrieverBadResponse, RetrieverRejected, SearchRequest
 from retriever.server.app import create_app

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from support.fakes import Result, Turn, ask, passages, play, say, tag_tokenizer
+from support.episodes.fakes import Result, Turn, ask, passages, play, say, tag_tokenizer
 from tokenizers import Tokenizer, decoders, models
 
 from eval.report.page import build_report

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-_TESTS = Path(__file__).resolve().parents[1]
+_TESTS = Path(__file__).resolve().parents[2]
 PUBLISHED = _TESTS.parents[1] / "shared" / "data" / "trajectories"
 """The released trajectories of two runs, beside the checkout where the project is developed."""
 SAMPLE = _TESTS / "data" / "trajectories"

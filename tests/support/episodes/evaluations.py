@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.fakes import FakeRetriever, Result, ScriptedPolicy, Turn, ask, passages, say, tag_tokenizer
-
 from eval.play.contestant import Contestant
 from eval.play.session import Session, Timing
 from eval.results.folder import Predictions
@@ -18,6 +16,7 @@ from r1_searcher.episode.rollout import Environment
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.recipe.recipe import find_recipe
+from support.episodes.fakes import FakeRetriever, Result, ScriptedPolicy, Turn, ask, passages, say, tag_tokenizer
 
 RECIPE = find_recipe("tiny.stage2")
 Script = Sequence[str | Turn]

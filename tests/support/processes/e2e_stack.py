@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

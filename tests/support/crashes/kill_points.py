@@ -1,6 +1,6 @@
 """Kill a command at every moment at which it makes a file appear, finish it, and compare with an unbroken run.
 
-    python tests/support/kill_points.py MODULE FOLDER ARGUMENT...     ({out} in an argument is the folder to build)
+    python tests/support/crashes/kill_points.py MODULE FOLDER ARGUMENT...   ({out} in an argument: the folder to build)
 
 Every run is a fork, killed with SIGKILL just before or just after its n-th `os.replace`; then a second fork of the
 same command has to finish. The folders must have the same files with the same bytes. Prints how many kills there were.

@@ -1,6 +1,6 @@
 """Start a command in two processes together, many times: one works, the other says so, and nothing is lost.
 
-    python tests/support/two_at_once.py ROUNDS MODULE FOLDER ARGUMENT...     ({out} in an argument: a round's place)
+    python tests/support/crashes/two_at_once.py ROUNDS MODULE FOLDER ARGUMENT...     ({out} in an argument: its folder)
 
 Every process is a fork of this one, which has imported what the command imports, and waits for one signal to both.
 Prints how often the second was refused, as JSON.

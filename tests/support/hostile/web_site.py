@@ -1,6 +1,6 @@
 """A web site against its readers: odd HTML, headers, charsets, redirects and compressions, each a function of a seed.
 
-    PYTHONPATH=tests python -m support.hostile_web --pages 20000 --urls 5000
+    PYTHONPATH=tests python -m support.hostile.web_site --pages 20000 --urls 5000
 
 plays them through the episode loop and tells what came of it; the suite does the same with a few hundred.
 """
@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from support.fakes import ROOMY, ROW, ScriptedPolicy, ask, say, tag_tokenizer
-from support.web_fakes import article
-
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from retriever.web.pages import PageRetriever
 from retriever.web.rate_limit import Rate
+from support.episodes.fakes import ROOMY, ROW, ScriptedPolicy, ask, say, tag_tokenizer
+from support.services.fake_web import article
 
 GOOD = article("Good", "The tower of this town was built by an engineer called Koechlin. " * 8).encode()
 GOOD_EVERY = 20

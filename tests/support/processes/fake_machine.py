@@ -12,7 +12,7 @@ from pathlib import Path
 
 from train_scripts import set_up
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass

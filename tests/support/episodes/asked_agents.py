@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.fakes import ROOMY, FakeRetriever, Result, ScriptedPolicy, Turn, ask, passages, say, tag_tokenizer
-
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.inference.agent import Agent
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.recipe.recipe import Recipe, find_recipe
+from support.episodes.fakes import ROOMY, FakeRetriever, Result, ScriptedPolicy, Turn, ask, passages, say, tag_tokenizer
 
 RECIPE = find_recipe("tiny.stage2")
 FOUND = passages("is in Paris", "is in France")

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from support.fakes import ROOMY, ROW, FakeRetriever, Result, ScriptedPolicy, Turn, logprob_of, passages
-
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.question import QARow
@@ -20,6 +18,7 @@ from r1_searcher.own_agent.endpoint import ClientSettings
 from r1_searcher.own_agent.messages import ChatRequest
 from r1_searcher.own_agent.player import OwnAgentPlayer
 from r1_searcher.recipe.protocols import OWN_AGENT
+from support.episodes.fakes import ROOMY, ROW, FakeRetriever, Result, ScriptedPolicy, Turn, logprob_of, passages
 
 TOOL = {"type": "function", "function": {"name": "web_search", "parameters": {"type": "object", "properties": {}}}}
 TOOLS_TEMPLATE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.fakes import CHATML
+from support.episodes.fakes import CHATML
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 HIDDEN, MLP = 32, 48

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.fakes import CHATML
-from support.tokenizer_families import QWEN2, byte_level
+from support.episodes.fakes import CHATML
+from support.models.tokenizer_families import QWEN2, byte_level
 
 VOCABULARY = 152_064
 EOS = "<|im_end|>"

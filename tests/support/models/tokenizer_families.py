@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.fakes import CHATML
-
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
+from support.episodes.fakes import CHATML
 
 TEXTS = [
     "The tower stands in Paris, the capital of France.",
@@ -92,7 +91,7 @@ def wrapped(raw, *, tags: bool = False) -> HFTokenizer:
 def tiny() -> HFTokenizer:
     from transformers import AutoTokenizer
 
-    folder = Path(__file__).resolve().parents[2] / "data_prep" / "tiny" / "model"
+    folder = Path(__file__).resolve().parents[3] / "data_prep" / "tiny" / "model"
     return HFTokenizer(AutoTokenizer.from_pretrained(folder))
 
 

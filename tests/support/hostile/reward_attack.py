@@ -1,6 +1,6 @@
 """A search for ways to be rewarded without knowing the answer: random episodes, and evolved ones.
 
-    PYTHONPATH=tests python -m support.reward_attack --candidates 2000
+    PYTHONPATH=tests python -m support.hostile.reward_attack --candidates 2000
 
 tells, for each reward, the best score of an episode that nowhere holds the gold beside that of the best honest guess.
 """
@@ -12,13 +12,12 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from support.fakes import ROOMY, ROW, passages, play, turn_that_answers, turn_that_asks
-
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.recipe.protocols import DEEP_RESEARCHER, R1_SEARCHER_TINY, RESEARCH_BASE, SEARCH_R1
 from r1_searcher.reward.metrics import NORMALIZERS, normalize_answer
 from r1_searcher.reward.rewards import REWARDS, Reward, find_reward, score
+from support.episodes.fakes import ROOMY, ROW, passages, play, turn_that_answers, turn_that_asks
 
 PROTOCOLS = (R1_SEARCHER_TINY, SEARCH_R1, RESEARCH_BASE, DEEP_RESEARCHER)
 GOLDS = {"Lazan Vurif": "Paris", "7": "5", "no": "yes"}

@@ -1,0 +1,1 @@
+"""Ends that nobody chose: kills at every file, power cuts, two processes at once."""

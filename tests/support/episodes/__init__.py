@@ -1,0 +1,4 @@
+"""Scripted policies, search and tokenizers, and what is played with them: episodes, agents, evaluations, transcripts.
+
+Open `fakes.py` first: the loop under test is the real one, only what surrounds it is scripted.
+"""
