@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -110,13 +111,22 @@ def test_no_module_imports_itself_by_a_detour():
     assert circles(CODE.imports) == []
 
 
-def test_no_folder_is_a_corridor():
-    folders = {module.path.parent for module in CODE.modules.values()}
-    for folder in folders:
-        names = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
-        assert len(names) <= MOST_MODULES, (
-            f"{folder} holds {len(names)} modules, at most {MOST_MODULES} fit on one look"
-        )
+def corridors(root: Path) -> list[str]:
+    """The folders of Python modules below `root` that hold more than fit on one look."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    paths = [*root.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    modules = Counter(path.relative_to(root).parent for path in paths if path.name != "__init__.py")
+    return [f"{folder} holds {count} modules" for folder, count in sorted(modules.items()) if count > MOST_MODULES]
+
+
+def test_no_folder_is_a_corridor(tmp_path: Path):
+    assert corridors(ROOT) == [], f"at most {MOST_MODULES} modules fit on one look, tests and scripts included"
+
+    for name in ("__init__", *(f"module_{number}" for number in range(MOST_MODULES))):
+        (tmp_path / f"{name}.py").touch()
+    assert corridors(tmp_path) == []
+    (tmp_path / "one_more.py").touch()
+    assert corridors(tmp_path) == [f". holds {MOST_MODULES + 1} modules"]
 
 
 @pytest.mark.parametrize("room", [room for room in BELOW if not room.endswith(".top")])
