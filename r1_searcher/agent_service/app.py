@@ -26,6 +26,7 @@ from r1_searcher.agent_service.answers import EventStream, HungUp, Tell, event, 
 from r1_searcher.agent_service.api_error import ApiError
 from r1_searcher.agent_service.event_json import end_json, event_json
 from r1_searcher.agent_service.html_page import html_page
+from r1_searcher.agent_service.mcp_tool import PATH, McpTool
 from r1_searcher.agent_service.requests import Body, ChatRequest, EpisodeRequest, Rating, read
 from r1_searcher.agent_service.service import AgentService, Asked, failure_of
 from r1_searcher.episode.trajectory import Trajectory
@@ -40,18 +41,25 @@ _OPEN = ("/", "/health")
 """Answered without a token: the page asks for it, and health is no secret."""
 
 
-def create_app(service: AgentService, *, token: str | None = None, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
+def create_app(
+    service: AgentService,
+    *,
+    token: str | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    host: str = "127.0.0.1",
+) -> ASGIApp:
     """The ASGI app of a service.
 
     Args:
         service: what answers.
         token: then every request but those for the page and for health must carry `Authorization: Bearer <token>`.
         max_body_bytes: of one request's body.
+        host: where it listens.
 
     Raises:
         ValueError: a token that no header can carry.
     """
-    paths = _Paths(service, max_body_bytes)
+    paths, tool = _Paths(service, max_body_bytes), McpTool(service, host=host, max_body_bytes=max_body_bytes)
     routes = [
         Route("/", paths.page),
         Route("/health", paths.health),
@@ -63,9 +71,9 @@ def create_app(service: AgentService, *, token: str | None = None, max_body_byte
         Route("/ratings", paths.rate, methods=["POST"]),
     ]
     handlers = {ApiError: _refused, HTTPException: _no_such_path, HungUp: _nobody, Exception: _bug}
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=[*routes, *tool.routes], exception_handlers=handlers, lifespan=tool.lifespan)
     app.router.redirect_slashes = False
-    return _Front(app, service, Access(token), {route.path for route in routes})
+    return _Front(app, service, Access(token), {PATH, *(route.path for route in routes)})
 
 
 class _Paths:
@@ -198,6 +206,7 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         status = 0
 

@@ -1,10 +1,10 @@
 """Serve models that search by themselves: `python -m r1_searcher.serve --agent --model DIR --search SOURCE`.
 
-OpenAI's interface at `/v1`, a page at `/`; docs/ask.md describes both. --model may be given several times, as DIR or
-NAME=DIR, to compare models side by side: each then runs in a process of its own. A model that was trained here knows
-its recipe and limits; one that does not is asked as --recipe says, or like the first that does. With AGENT_TOKEN in the
-environment, or --token-file, requests must carry the token. Exit statuses: 0 after a signal or the parent's end, 2 for
-bad input, 3 where an endpoint does not answer.
+OpenAI's interface at `/v1`, a page at `/`, a tool at `/mcp`; docs/ask.md describes them. --model may be given several
+times, as DIR or NAME=DIR, to compare models side by side: each then runs in a process of its own. A model that was
+trained here knows its recipe and limits; one that does not is asked as --recipe says, or like the first that does. With
+AGENT_TOKEN in the environment, or --token-file, requests must carry the token. Exit statuses: 0 after a signal or the
+parent's end, 2 for bad input, 3 where an endpoint does not answer.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ async def _run(
             opened = open_agent(model, recipe, services, model.load_tokenizer(), sys.stderr)
             agents[name] = await stack.enter_async_context(opened)
         service = AgentService(agents, store, limits, decoding)
-        app = create_app(service, token=token, max_body_bytes=options.max_body_bytes)
+        app = create_app(service, token=token, max_body_bytes=options.max_body_bytes, host=options.host)
         url = url_of(options.host, listener)
         ready = {"url": url, "ready_file": options.ready_file}
         await host(app, listener, signals, **ready, stop=service.stop, drain_s=limits.drain_s)

@@ -60,14 +60,15 @@ class ChatWriter:
             case EpisodeEnded(trajectory):
                 if trajectory.answer is None:
                     self._think(self._rest)
-                self._told({"content": trajectory.answer or "", "annotations": self._annotations()})
+                self._told({"content": trajectory.answer or "", "annotations": self.annotations})
 
     def _think(self, text: str) -> None:
         if text:
             self._thoughts.append(text)
             self._told({"reasoning_content": text})
 
-    def _annotations(self) -> list[dict[str, Any]]:
+    @property
+    def annotations(self) -> list[dict[str, Any]]:
         """The passages that the policy has read, each once, with the first query that found it."""
         found: dict[str, dict[str, Any]] = {}
         for search in self._searches:
@@ -82,7 +83,7 @@ class ChatWriter:
             "role": "assistant",
             "content": trajectory.answer or "",
             "reasoning_content": "".join(self._thoughts),
-            "annotations": self._annotations(),
+            "annotations": self.annotations,
         }
         choice = {"index": 0, "message": message, "finish_reason": finish_reason(trajectory), "logprobs": None}
         return {**_head(self._asked, "chat.completion"), "choices": [choice], "usage": usage(trajectory)}

@@ -56,7 +56,7 @@ class AgentHost(uvicorn.Server):
                 app,
                 http=_Connection,
                 ws="none",
-                lifespan="off",
+                lifespan="on",
                 log_config=None,
                 access_log=False,
                 server_header=False,

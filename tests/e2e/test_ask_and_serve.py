@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,10 +12,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
+from mcp import Client
 
 from r1_searcher.episode.question import read_rows
 
@@ -126,6 +129,7 @@ def test_one_answer_in_every_way(service, question, world):
     deltas = [choice.delta for chunk in chunks for choice in chunk.choices]
     with httpx.stream("POST", f"{service}/episodes", json={"question": question}, timeout=60) as reply:
         *_, end = (json.loads(line[6:]) for line in reply.iter_lines() if line.startswith("data: "))
+    tool = asyncio.run(asked_over_mcp(f"{service}/mcp", question))
     command = [sys.executable, "-m", "r1_searcher.ask", "--model", MODEL, "--recipe", "tiny.stage2"]
     command += ["--search", f"corpus:{world / 'corpus.jsonl'}", "--json", question]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
@@ -137,6 +141,7 @@ def test_one_answer_in_every_way(service, question, world):
         "openai": whole.choices[0].message.content,
         "openai, streamed": "".join(delta.content or "" for delta in deltas),
         "watched": end["answer"],
+        "MCP": tool["answer"],
     }
     assert len(set(answers.values())) == 1 and answers["ask"], answers
     message = whole.choices[0].message
@@ -144,6 +149,11 @@ def test_one_answer_in_every_way(service, question, world):
     assert chunks[-1].usage == whole.usage and whole.usage.searches == end["n_searches"]
     stored = json.loads(urllib.request.urlopen(f"{service}/episodes/{whole.id}").read())
     assert stored["question"] == question and stored["events"][-1]["answer"] == answers["ask"]
+
+
+async def asked_over_mcp(url: str, question: str) -> dict[str, Any]:
+    async with Client(url) as client:
+        return (await client.call_tool("ask", {"question": question})).structured_content
 
 
 def test_errors_are_those_that_the_library_knows(service):
