@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from support.asgi_servers import serve_asgi
-from support.asked_agents import FOUND, FakePolicies, agent_of
+from support.episodes.asked_agents import FOUND, FakePolicies, agent_of
+from support.services.asgi_servers import serve_asgi
 
 from r1_searcher.agent_service.app import create_app
 from r1_searcher.agent_service.service import AgentService, ServiceLimits
