@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from support.episodes.fakes import Result, Turn, ask, passages, play, say, tag_tokenizer
 from tokenizers import Tokenizer, decoders, models
 
 from eval.report.page import build_report
@@ -25,6 +24,7 @@ from r1_searcher.run.episode_log import EpisodeLog
 from r1_searcher.run.episode_metrics import episode_metrics
 from r1_searcher.run.episode_record import EpisodeRecord
 from retriever.errors import RetrieverError
+from support.episodes.fakes import Result, Turn, ask, passages, play, say, tag_tokenizer
 
 RECIPE = find_recipe("tiny.stage2")
 SEARCHED = [ask("tower town"), say("Paris")]

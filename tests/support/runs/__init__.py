@@ -1,0 +1,1 @@
+"""What runs leave behind: folders, episode logs, checkpoints, and reports of them, in a browser too."""
