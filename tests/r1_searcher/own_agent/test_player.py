@@ -202,10 +202,11 @@ def test_who_hangs_up_and_asks_again_gets_the_answer_that_was_sampled():
 
 
 def test_an_agent_that_leaves_while_a_turn_is_sampled_gives_the_engine_its_slot_back():
-    given_up = []
+    sampling, given_up = asyncio.Event(), []
 
     class Endless:
         async def generate(self, ids, **options):
+            sampling.set()
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -216,7 +217,7 @@ def test_an_agent_that_leaves_while_a_turn_is_sampled_gives_the_engine_its_slot_
         asyncio.ensure_future(asks_once(question, settings)).add_done_callback(
             lambda done: done.cancelled() or done.exception()
         )
-        await asyncio.sleep(0.2)
+        await sampling.wait()
         return "I know."
 
     started = time.monotonic()
