@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 from support.episodes.asked_agents import FakePolicies, agent_of
@@ -19,9 +18,10 @@ from support.services.asgi_servers import serve_asgi
 from support.services.scripted_agent import ARABIC, EPISODE, HOSTILE, ScriptedAgent
 
 from r1_searcher.agent_service.app import create_app
-from r1_searcher.agent_service.html_page import html_page
 from r1_searcher.agent_service.service import AgentService
 from r1_searcher.agent_service.store import EpisodeStore
+
+pytestmark = pytest.mark.e2e
 
 TOKEN = "token-canary-0123456789"
 
@@ -385,27 +385,6 @@ def wait_until(condition, seconds: float = 60) -> None:
             return
         step.wait(0.02)
     raise AssertionError("it did not come to be so")
-
-
-# --- the document, without a browser
-
-
-def test_the_page_is_one_document_that_names_no_other():
-    page = html_page()
-    html = page.body.decode()
-    assert "{{" not in html and not re.findall(r"""(?:src|href)=["'](?!data:)[^"']+""", html)
-    assert "innerHTML" not in html and "insertAdjacentHTML" not in html and "document.write" not in html
-    policy = page.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
-
-
-def test_who_wrote_what_has_the_reports_colours():
-    assets = Path(__file__).resolve().parents[3] / "eval/report/assets/base.css"
-    report, page = assets.read_text(encoding="utf-8"), html_page().body.decode()
-    for kind in ("prompt", "action", "documents", "feedback"):
-        for name in (f"--{kind}:", f"--{kind}-soft:"):
-            told = [set(re.findall(rf"{name} (#\w+)", text)) for text in (report, page)]
-            assert told[0] == told[1] and len(told[0]) == 2, name
 
 
 # --- the real service, whose models and search are scripted
