@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 from support.runs.run_folders import run_folder
+from support.runs.supervise import over_stand_in
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from foundation.cli import ABORTED, BAD_INPUT, GUARDED
 from foundation.errors import InputError, RunAborted
 from r1_searcher.host.device import Device
 from r1_searcher.host.driver import expected_error, ray_options
 
-PROGRAM = Path(__file__).with_name("supervise.py")
 REPO = Path(__file__).resolve().parents[3]
 
 BUSY = """
@@ -47,14 +50,26 @@ def wait_for(condition, seconds: float = 30.0) -> None:
 
 
 @pytest.fixture
-def over(tmp_path, run):
-    """Runs the supervisor over a driver with this source."""
+def over(tmp_path, monkeypatch, capfd):
+    """Runs the supervisor, in this process, over a driver with this source; gives (status, what it prints)."""
 
-    def start(source: str, guard: str = "off"):
+    def start(source: str, guard: str = "off") -> tuple[int, str]:
         (tmp_path / "stand_in.py").write_text(source)
-        return run([sys.executable, PROGRAM, guard, tmp_path, tmp_path / "stand_in.py"], cwd=tmp_path)
+        monkeypatch.chdir(tmp_path)
+        supervisor = over_stand_in(guard, tmp_path, tmp_path / "stand_in.py")
+        return supervisor.run(), "".join(capfd.readouterr())
 
+    monkeypatch.setattr("r1_searcher.launch.supervisor.POLL_SECONDS", 0.05)
     return start
+
+
+def write_metrics(folder: Path, steps: dict[int, dict[str, float]]) -> None:
+    """What OpenRLHF's trainer writes for TensorBoard."""
+    writer = EventFileWriter(str(folder))
+    for step, metrics in steps.items():
+        values = [Summary.Value(tag=f"train/{name}", simple_value=value) for name, value in metrics.items()]
+        writer.add_event(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
+    writer.close()
 
 
 @pytest.fixture
@@ -65,11 +80,11 @@ def busy(tmp_path, environment):
     def start(ignore: bool = False, child_ignores: bool = False):
         source = BUSY.format(ignore=IGNORE if ignore else "", child_ignores=f"{IGNORE}; " if child_ignores else "")
         (tmp_path / "stand_in.py").write_text(source)
-        command = [sys.executable, str(PROGRAM), "off", str(tmp_path), str(tmp_path / "stand_in.py")]
+        command = [sys.executable, "-m", "support.runs.supervise", "off", str(tmp_path), str(tmp_path / "stand_in.py")]
         process = subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=environment,
+            env={**environment, "PYTHONPATH": f"{REPO}:{REPO / 'tests'}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -105,87 +120,67 @@ def test_a_signal_ends_the_driver_and_what_it_started(busy, number, child_ignore
 def test_a_driver_that_does_not_hear_a_signal_is_killed(busy, number):
     process, pids = busy(ignore=True, child_ignores=True)
     process.send_signal(number)
-    process.communicate(timeout=15)  # STOP_SECONDS is 1 here
+    process.communicate(timeout=15)
     assert process.returncode == 128 + number
     wait_for(lambda: not any(alive(pid) for pid in pids))
 
 
-@pytest.mark.parametrize("status", [0, 1, 7])
-def test_the_drivers_status_is_the_supervisors(over, status):
-    done = over(f"raise SystemExit({status})")
-    assert done.status == status
-    assert ("OpenRLHF ended" in done.err) == (status != 0)
+@pytest.mark.parametrize("expected", [0, 1, 7])
+def test_the_drivers_status_is_the_supervisors(over, expected):
+    status, told = over(f"raise SystemExit({expected})")
+    assert status == expected
+    assert ("OpenRLHF ended" in told) == (expected != 0)
 
 
 def test_the_output_goes_to_the_log_of_the_run(over, tmp_path):
     (tmp_path / "train.log").write_text("of an earlier attempt\n")
-    done = over("import sys; print('to stdout'); print('to stderr', file=sys.stderr)")
+    _, told = over("import sys; print('to stdout'); print('to stderr', file=sys.stderr)")
     log = (tmp_path / "train.log").read_text()
     assert log.startswith("of an earlier attempt\n") and "to stdout" in log and "to stderr" in log
-    assert "to std" not in done.out + done.err
+    assert "to std" not in told
 
 
 def test_a_failure_prints_the_end_of_the_log(over, tmp_path):
-    source = "for number in range(100): print('line', number)\nraise RuntimeError('engine lost')"
-    done = over(source)
-    assert done.status == 1 and f"status 1; the reason stands in {tmp_path / 'train.log'}" in done.err
-    assert "RuntimeError: engine lost" in done.err and "line 99" in done.err and "line 5\n" not in done.err
+    status, told = over("for number in range(100): print('line', number)\nraise RuntimeError('engine lost')")
+    assert status == 1 and f"status 1; the reason stands in {tmp_path / 'train.log'}" in told
+    assert "RuntimeError: engine lost" in told and "line 99" in told and "line 5\n" not in told
 
 
 def test_a_driver_that_is_killed_is_told_apart(over):
     """The out-of-memory killer is the usual reason."""
-    done = over("import os; os.kill(os.getpid(), 9)")
-    assert done.status == 128 + 9 and "SIGKILL" in done.err
+    status, told = over("import os; os.kill(os.getpid(), 9)")
+    assert status == 128 + 9 and "SIGKILL" in told
 
 
-@pytest.mark.parametrize("status", [ABORTED, BAD_INPUT])
-def test_an_expected_end_prints_its_one_line(over, status):
-    source = (
+@pytest.mark.parametrize("expected", [ABORTED, BAD_INPUT])
+def test_an_expected_end_prints_its_one_line(over, expected):
+    status, told = over(
         "import sys\nprint('r1_searcher: of an earlier attempt')\nprint('noise')\n"
         f"print('r1_searcher: the retriever is down', file=sys.stderr, flush=True)\nprint('more noise')\n"
-        f"sys.exit({status})"
+        f"sys.exit({expected})"
     )
-    done = over(source)
-    assert done.status == status
-    assert [line for line in done.err.splitlines() if "r1_searcher" in line] == ["r1_searcher: the retriever is down"]
-    assert "noise" not in done.err and "earlier" not in done.err
+    assert status == expected
+    assert [line for line in told.splitlines() if "r1_searcher" in line] == ["r1_searcher: the retriever is down"]
+    assert "noise" not in told and "earlier" not in told
 
 
 def test_steps_reach_the_progress_bar_and_the_metrics(over, tmp_path):
-    source = (
-        "from torch.utils.tensorboard import SummaryWriter\n"
-        f"with SummaryWriter(log_dir={str(tmp_path / 'tensorboard')!r}) as writer:\n"
-        "    for step in (1, 2, 3): writer.add_scalar('train/reward', step / 4, step)\n"
-    )
-    done = over(source)
-    assert done.status == 0 and "3/10" in done.err and "reward=0.75" in done.err
+    write_metrics(tmp_path / "written", {step: {"reward": step / 4} for step in (1, 2, 3)})
+    status, told = over("import os; os.rename('written', 'tensorboard')")
+    assert status == 0 and "3/10" in told and "reward=0.75" in told
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
-LOSES_ITS_LOSS = """
-import time
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-writer = EventFileWriter("tensorboard/run")
-for step in (1, 2, 3):
-    loss = float("nan") if step == 3 else 0.1
-    scalars = [("policy_loss", loss), ("timing/step_total", 1.0)]
-    summary = Summary(value=[Summary.Value(tag=f"train/{{name}}", simple_value=value) for name, value in scalars])
-    writer.add_event(Event(step=step, wall_time=time.time(), summary=summary))
-writer.flush()
-time.sleep({sleep})
-"""
-
-
-@pytest.mark.parametrize("action, sleep, status", [("stop", 60, GUARDED), ("warn", 0.5, 0)])
-def test_a_run_that_collapses_is_ended_where_the_guard_may(over, tmp_path, action, sleep, status):
+@pytest.mark.parametrize("action, sleep, expected", [("stop", 60, GUARDED), ("warn", 0.5, 0)])
+def test_a_run_that_collapses_is_ended_where_the_guard_may(over, tmp_path, action, sleep, expected):
     run_folder(tmp_path, 2)
     (tmp_path / "checkpoints" / "_actor" / "latest").unlink()  # this attempt began at 0
-    done = over(LOSES_ITS_LOSS.format(sleep=sleep), guard=action)
-    assert done.status == status, done.err
-    assert ("r1_searcher: the collapse guard ended the run: step 3" in done.err) is (status == GUARDED)
+    losses = {1: 0.1, 2: 0.1, 3: float("nan")}
+    steps = {step: {"policy_loss": loss, "timing/step_total": 1.0} for step, loss in losses.items()}
+    write_metrics(tmp_path / "written" / "run", steps)
+    status, told = over(f"import os, time; os.rename('written', 'tensorboard'); time.sleep({sleep})", guard=action)
+    assert status == expected, told
+    assert ("r1_searcher: the collapse guard ended the run: step 3" in told) is (status == GUARDED)
     assert json.loads((tmp_path / "guard.jsonl").read_text())["sign"] == "broken_loss"
 
 
