@@ -1,5 +1,6 @@
 """Settings of every test, and the tiny world with its search service."""
 
+import gc
 import logging
 import os
 import signal
@@ -21,6 +22,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 # Tests side by side (pytest -n) share the cores; torch would start a thread per core in each worker and its processes.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting has made, which lives to the end, out of every later look for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

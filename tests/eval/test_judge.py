@@ -58,7 +58,7 @@ def test_verdicts_errors_timeouts_and_nonsense(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("foundation.retry.RetryPolicy.wait", lambda *_: 0.01)
     bad = {
         0: Answer({"error": {"message": "out of order"}}, status=500),
-        1: Answer({}, seconds=4.0),
+        1: Answer({}, seconds=2.0),
         2: chat("Perhaps."),
         3: Answer("<html>", headers={"content-type": "text/html"}),
         4: Answer({"choices": []}),
@@ -75,8 +75,8 @@ def test_verdicts_errors_timeouts_and_nonsense(tmp_path, monkeypatch, capsys):
 
     file, out = write(tmp_path, 24), tmp_path / "judge.json"
     with serve(script) as endpoint:
-        # A busy machine, too, answers the others within three seconds.
-        assert run(file, endpoint.url, "--timeout", "3", "--price-in", "1000", "--price-out", "10000",
+        # A busy machine, too, answers the others within this time.
+        assert run(file, endpoint.url, "--timeout", "1.5", "--price-in", "1000", "--price-out", "10000",
                    "--key-variable", "JUDGE_KEY", out=out) == 0  # fmt: skip
         assert endpoint.most_at_once <= 8
         requests = len(endpoint.requests)
@@ -90,7 +90,7 @@ def test_verdicts_errors_timeouts_and_nonsense(tmp_path, monkeypatch, capsys):
         assert now["price"] == pytest.approx(1.7 + 0.17)
         assert set(endpoint.keys) == {"Bearer sk-secret"}
 
-        assert run(file, endpoint.url, "--timeout", "3", out=out) == 0
+        assert run(file, endpoint.url, "--timeout", "1.5", out=out) == 0
         again = json.loads(out.read_text())
         assert again["score"] == found["score"]
         # What the endpoint failed to answer is asked again; what the judge said is kept, nonsense too.

@@ -35,7 +35,7 @@ def run(sandbox, *tasks, within_s=30.0):
 
 @pytest.mark.parametrize(
     ("task", "words"),
-    [(b"loop", "takes more than 1 s"), (b"raise", "a parser failed"), (b"die", "ends the process"),
+    [(b"hang", "takes more than 1 s"), (b"raise", "a parser failed"), (b"die", "ends the process"),
      (b"eat", "MemoryError")],
 )  # fmt: skip
 def test_a_task_that_goes_wrong_fails_alone(sandbox, task, words):
@@ -65,7 +65,7 @@ def test_a_process_makes_room_for_a_new_one_after_its_tasks(sandbox):
 
 def test_who_finds_no_process_in_time_hears_so(sandbox):
     async def scenario():
-        busy = asyncio.create_task(sandbox.run(b"loop", 30))
+        busy = asyncio.create_task(sandbox.run(b"hang", 30))
         await asyncio.sleep(0.1)
         with pytest.raises(NoRoom, match=r"no free process within 0\.2 s"):
             await sandbox.run(b"abc", 0.2)
@@ -78,10 +78,10 @@ def test_who_finds_no_process_in_time_hears_so(sandbox):
 
 def test_who_gets_a_process_too_late_hears_that_it_was_for_want_of_one(sandbox):
     async def scenario():
-        busy = asyncio.create_task(sandbox.run(b"loop", 30))
+        busy = asyncio.create_task(sandbox.run(b"hang", 30))
         await asyncio.sleep(0.05)
         with pytest.raises(NoRoom):
-            await sandbox.run(b"loop", 1.5)
+            await sandbox.run(b"hang", 1.5)
         with pytest.raises(TaskFailed):
             await busy
 
@@ -97,7 +97,7 @@ def test_a_function_that_cannot_be_loaded_is_no_tasks_fault():
 def test_a_cancelled_task_leaves_no_answer_for_the_next(sandbox):
     async def scenario():
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(sandbox.run(b"loop", 30), 0.2)
+            await asyncio.wait_for(sandbox.run(b"hang", 30), 0.2)
         return await sandbox.run(b"abc", 30)
 
     started = time.monotonic()
