@@ -62,6 +62,15 @@ class OneLineParser(argparse.ArgumentParser):
         """Leave with one line instead of the whole usage text."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {_one_line(message)} (see --help)\n")
 
+    def exit(self, status: int = DONE, message: str | None = None) -> NoReturn:
+        """Leave; without a word, too, where whoever read the help has left (`--help | head`)."""
+        with contextlib.suppress(BrokenPipeError):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        unread = _drop_unread_output()
+        super().exit(NOBODY_READS if unread and status == DONE else status, message)
+        raise AssertionError("the library's method does not return")
+
 
 def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = False) -> int:
     """Exit status of `run()`; an expected error is one line on stderr, a bug raises.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes.commands import main_of
+from support.processes.commands import main_of, status_of
 
 from eval.results.folder_summary import summary_command
 from foundation.cli import (
@@ -148,11 +148,23 @@ def test_a_broken_connection_is_not_taken_for_it():
         run_command("name", raising(BrokenPipeError("a socket of a library")))
 
 
-def test_head_ends_a_command_without_a_word():
-    """The whole way, since an interpreter complains at its very end."""
-    words = "from eval import rescore; import sys; sys.exit(rescore.main(['--list']))"
-    script = f'set -o pipefail; "$1" -c "{words}" | :; echo "status ${{PIPESTATUS[0]}}"'
-    ended = subprocess.run(["bash", "-c", script, "bash", sys.executable], capture_output=True, text=True, cwd=ROOT)
+@pytest.mark.parametrize("command", [name for name in commands() if name not in INTERNAL])
+def test_help_that_nobody_reads_is_no_error(command, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread, monkeypatch.context() as changed:
+        changed.setattr("sys.stdout", unread)
+        assert status_of(main_of(command), "--help") == NOBODY_READS
+        print("nothing complains later")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("flag", ["--list", "--help"])
+def test_head_ends_a_command_without_a_word(flag, unbuffered):
+    """The whole way, since an interpreter complains at its very end, of what it has buffered."""
+    script = f'"$1" -m eval.rescore {flag} | :; echo "status ${{PIPESTATUS[0]}}"'
+    words, environment = ["bash", "-c", script, "bash", sys.executable], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert (ended.stdout, ended.stderr) == (f"status {NOBODY_READS}\n", "")
 
 
