@@ -11,6 +11,7 @@ import codecs
 import errno
 import gzip
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ _WIDE_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CHUNK_BYTES = 1 << 16
+_ANY_LENGTH = sys.maxsize - 1
 
 
 def text_suffix(path: Path) -> str:
@@ -47,13 +49,27 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         OSError: the file cannot be opened, is damaged, or is of a kind that is not read here.
     """
+    for number, line in enumerate(bounded_lines_of(path, _ANY_LENGTH), start=1):
+        assert line is not None
+        yield number, line
+
+
+def bounded_lines_of(path: Path, longest: int) -> Iterator[bytes | None]:
+    """The lines of `lines_of`; None for one of more than `longest` bytes without its line feed.
+
+    No more than that is held of a line, but of UTF-16 and UTF-32. Raises as `lines_of` does.
+    """
     try:
         with _opened(path) as file:
-            for number, line in enumerate(_utf8(file), start=1):
+            for line in _utf8(file, longest):
                 # Files that were joined have a mark in the middle, too.
-                yield number, line.removeprefix(_MARK)
+                yield None if line is None else line.removeprefix(_MARK)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise _unreadable(path, f"damaged: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _unreadable(path, f"damaged: {error}") from error  # gzip's and bz2's own, without a file
     except UnicodeDecodeError as error:
         raise _unreadable(path, f"not {error.encoding} ({error.reason} at byte {error.start})") from error
 
@@ -61,13 +77,25 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 def is_one_piece(path: Path) -> bool:
     """Whether the file must be read from its start: compressed, or of wide characters, whose line feeds are no byte.
 
+    As everywhere here, its first bytes tell, not its name.
+
     Raises:
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
         first = file.read(8)
-    packed = path.suffix in COMPRESSED or first.startswith((*_MAGIC, _ZSTD))
+    packed = first.startswith((*_MAGIC, _ZSTD))
     return packed or first.startswith(tuple(mark for mark, _ in _WIDE_MARKS)) or _unmarked(first[:4]) is not None
+
+
+def next_line(file: IO[bytes], longest: int, begun: bytes = b"") -> bytes | None:
+    """The next line, of which `begun` was read already; None for one of more than `longest` bytes, b"" at the end."""
+    line = begun + file.readline(longest + 1 - len(begun))
+    if len(line) <= longest or line.endswith(b"\n"):
+        return line
+    while (rest := file.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
+        pass
+    return None
 
 
 def _unpacked(path: Path) -> Path:
@@ -84,22 +112,26 @@ def _opened(path: Path) -> IO[bytes]:
     return found
 
 
-def _utf8(file: IO[bytes]) -> Iterator[bytes]:
+def _utf8(file: IO[bytes], longest: int) -> Iterator[bytes | None]:
     first = file.read(4)
     wide = next((encoding for mark, encoding in _WIDE_MARKS if first.startswith(mark)), None) or _unmarked(first)
     if wide is None:
-        yield from _joined(first, file)
+        yield from _joined(first, file, longest)
         return
     decoder, half = codecs.getincrementaldecoder(wide)(), ""
     chunk = first
     while chunk:
         *lines, half = (half + decoder.decode(chunk)).split("\n")
-        for line in lines:
-            yield (line + "\n").encode("utf-8", "surrogatepass")
+        yield from (_within(line + "\n", longest) for line in lines)
         chunk = file.read(_CHUNK_BYTES)
     half += decoder.decode(b"", final=True)
     if half:
-        yield half.encode("utf-8", "surrogatepass")
+        yield _within(half, longest)
+
+
+def _within(line: str, longest: int) -> bytes | None:
+    found = line.encode("utf-8", "surrogatepass")
+    return found if len(found.removesuffix(b"\n")) <= longest else None
 
 
 def _unmarked(first: bytes) -> str | None:
@@ -110,15 +142,14 @@ def _unmarked(first: bytes) -> str | None:
     return {b"\0\1\0\1": "utf-16-le", b"\1\0\1\0": "utf-16-be"}.get(zeros)
 
 
-def _joined(first: bytes, file: IO[bytes]) -> Iterator[bytes]:
+def _joined(first: bytes, file: IO[bytes], longest: int) -> Iterator[bytes | None]:
     """The lines of what was read already and of the rest."""
-    *lines, half = first.split(b"\n")
+    *lines, begun = first.split(b"\n")
     for line in lines:
         yield line + b"\n"
-    rest = half + file.readline()
-    if rest:
-        yield rest
-    yield from file
+    while (found := next_line(file, longest, begun)) != b"":
+        yield found
+        begun = b""
 
 
 def _unreadable(path: Path, reason: str) -> OSError:

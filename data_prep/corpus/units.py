@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from foundation.files import draft, write_json
-from foundation.text_lines import COMPRESSED, is_one_piece, lines_of
+from foundation.text_lines import bounded_lines_of, is_one_piece, next_line
 from retriever.index.formats import FORMATS, BadLine, Cutting, HeaderLine, read_line
 from retriever.index.store import Shard, write_shard
 from retriever.passage import Passage
@@ -162,31 +163,16 @@ class _Reading:
 def _lines(piece: Piece) -> Iterator[bytes | None]:
     """The piece's lines; None for one that is too long."""
     path = Path(piece.file)
-    opener = COMPRESSED.get(path.suffix)
-    if is_one_piece(path) and opener is None:
-        yield from (line for _, line in lines_of(path))
-        return
-    if opener is not None:
-        with opener(path, "rb") as file:
-            while (line := _next_line(file)) != b"":
-                yield line
+    if is_one_piece(path):
+        yield from bounded_lines_of(path, MAX_LINE_BYTES)
         return
     with path.open("rb") as file:
         if piece.start:
             # The line around the border belongs to the piece where it begins.
             file.seek(piece.start - 1)
-            _next_line(file)
-        while file.tell() < piece.stop and (line := _next_line(file)) != b"":
-            yield line
-
-
-def _next_line(file: IO[bytes]) -> bytes | None:
-    line = file.readline(MAX_LINE_BYTES)
-    if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
-        return line
-    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-        pass
-    return None
+            next_line(file, MAX_LINE_BYTES)
+        while file.tell() < piece.stop and (line := next_line(file, MAX_LINE_BYTES)) != b"":
+            yield None if line is None else line.removeprefix(codecs.BOM_UTF8)
 
 
 def _hash(identifier: str) -> int:

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from foundation.files import parse_json
 from foundation.json_lines import numbered_lines
 from retriever.index.formats import FORMATS, BadLine, Cutting, HeaderLine, Recognised, read_line, recognised
 from retriever.passage import Passage
@@ -22,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 1000
 """Passages that tell whether a corpus has titles."""
+_UNKNOWN = Recognised("jsonl", Cutting(), "jsonl, since its first lines are in no known format")
 _NAMES = frozenset({"id", "_id", "docid", "doc_id", "pid", "title", "text", "contents", "passage"})
 
 
@@ -37,13 +37,19 @@ def iter_corpus(path: str | Path) -> Iterator[Passage]:
     """
     path = Path(path)
     try:
-        found = recognised(path)
-        if found is None or (found.format, found.cutting) == ("jsonl", Cutting()):
-            for number, line in numbered_lines(path):
-                yield _passage_of_line(line, f"{path}, line {number}")
-        else:
+        found = recognised(path) or _UNKNOWN
+        if found.format != "jsonl" or found.cutting != Cutting():
             logger.info("%s is read as %s", path, found.shape)
-            yield from _published(path, found)
+        for number, line in numbered_lines(path):
+            try:
+                yield from read_line(line, FORMATS[found.format], found.cutting)
+            except HeaderLine:
+                continue
+            except BadLine as error:
+                raise CorpusError(
+                    f"{path}, line {number}: {error} (read as {found.shape}); python -m data_prep.corpus --format "
+                    f"{found.format} reads the rest and lists such lines"
+                ) from error
     except OSError as error:
         raise CorpusError(f"cannot read corpus {path}: {error.strerror or error}") from error
 
@@ -64,19 +70,6 @@ def doubts(passages: Sequence[Passage]) -> list[str]:
             "(--no-corpus-warnings turns this off)"
         )
     return found
-
-
-def _published(path: Path, found: Recognised) -> Iterator[Passage]:
-    for number, line in numbered_lines(path):
-        try:
-            yield from read_line(line, FORMATS[found.format], found.cutting)
-        except HeaderLine:
-            continue
-        except BadLine as error:
-            raise CorpusError(
-                f"{path}, line {number}: {error} (read as {found.shape}); python -m data_prep.corpus --format "
-                f"{found.format} reads the rest and lists such lines"
-            ) from error
 
 
 def read_corpus(path: str | Path) -> list[Passage]:
@@ -114,24 +107,3 @@ def corpus_hash(passages: Iterable[Passage]) -> str:
     for passage in passages:
         digest.update(json.dumps([passage.id, passage.title, passage.text]).encode())
     return digest.hexdigest()
-
-
-def _passage_of_line(line: bytes, where: str) -> Passage:
-    try:
-        row = parse_json(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except ValueError as error:
-        raise CorpusError(f"{where}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise CorpusError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    missing = [key for key in ("id", "title", "text") if key not in row]
-    if missing:
-        raise CorpusError(f"{where}: field {', '.join(missing)} is missing; the line has {sorted(row)}")
-    identifier = row["id"]
-    if isinstance(identifier, int) and not isinstance(identifier, bool):
-        identifier = str(identifier)
-    for key, value in (("id", identifier), ("title", row["title"]), ("text", row["text"])):
-        if not isinstance(value, str):
-            raise CorpusError(f"{where}: field {key} must be a string, found {value!r:.80}")
-    return Passage(identifier, row["title"], row["text"])

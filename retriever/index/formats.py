@@ -139,7 +139,8 @@ def _jsonl(line: str, cutting: Cutting) -> list[Passage]:
     """Any JSON objects with an id, a text and perhaps a title, under the fields that `cutting` names."""
     row, names = _object(line), cutting.fields
     title = _string(row, names["title"]) if names.get("title") in row else ""
-    return _one(_identifier(row, names["id"]), title, _string(row, names["text"]))
+    identifier, text = _identifier(row, names["id"]), _string(row, names["text"])
+    return [Passage(identifier, title, text)] if text.strip() else []
 
 
 FORMATS: Mapping[str, LineReader] = MappingProxyType(

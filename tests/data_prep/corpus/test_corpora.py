@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,13 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hostile.any_files import EXAMPLES, corpora, lines_in
 from support.processes.commands import status_of
 
 from data_prep.corpus import units as corpus_units
 from data_prep.corpus.__main__ import BAD_LINES_NAME, main, repeated_ids
 from data_prep.corpus.units import _lines, cut_into_units
 from retriever import Passage
-from retriever.index.corpus import read_corpus
+from retriever.index.corpus import iter_corpus, read_corpus
 from retriever.index.formats import FORMATS, BadLine, Cutting, read_line
 from retriever.index.store import PassageStore
 
@@ -192,6 +196,32 @@ def test_wrong_input_is_one_line(tmp_path, capsys, arguments, said):
     assert not (tmp_path / "out" / "store.json").exists()
 
 
+def test_a_compressed_file_that_is_damaged_behind_its_beginning_is_one_line(tmp_path, capsys):
+    packed = bytearray(gzip.compress(write_jsonl(tmp_path / "c.jsonl", 20_000).read_bytes()))
+    packed[-20_000] ^= 0xFF
+    (tmp_path / "c.jsonl.gz").write_bytes(packed)
+    assert build("--input", tmp_path / "c.jsonl.gz", "--out", tmp_path / "out", "--processes", 1) == 2
+    assert "damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.jsonl.gz", '{"id": "1", "title": "T", "text": "x"}\n'.encode("utf-16")),
+        ("c.jsonl.gz", gzip.compress('{"id": "1", "title": "T", "text": "x"}\n'.encode("utf-16"), mtime=0)),
+        ("c.jsonl.gz", b'{"id": "1", "title": "T", "text": "x"}\n'),
+        ("c.jsonl", bz2.compress(b'\xef\xbb\xbf{"id": "1", "title": "T", "text": "x"}\n')),
+        ("c.jsonl", b'{"id": "1", "title": "T", "text": "x"}\n\xef\xbb\xbf\r\n'),
+    ],
+    ids=["wide under a packed name", "wide and packed", "plain under a packed name", "packed", "joined"],
+)
+def test_what_a_corpus_is_packed_in_is_told_by_its_first_bytes(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert build("--input", tmp_path / name, "--out", tmp_path / "out", "--processes", 1) == 0
+    store = PassageStore.open(tmp_path / "out")
+    assert list(store) == [Passage("1", "T", "x")] and store.facts["bad_lines"] == 0
+
+
 def test_repeated_ids_over_units(monkeypatch):
     monkeypatch.setattr("data_prep.corpus.__main__._IDS_AT_ONCE", 10)
     draw = np.random.default_rng(0)
@@ -289,3 +319,26 @@ def test_a_format_that_is_not_the_files_is_refused_with_what_it_looks_like(tmp_p
     assert "c.jsonl looks like wiki18" in capsys.readouterr().err
     (tmp_path / "c.jsonl").write_text("no corpus\n")
     assert build(*arguments) == 2 and "name it with --format" in capsys.readouterr().err
+
+
+@settings(max_examples=EXAMPLES)
+@given(content=corpora(), suffix=st.sampled_from([".jsonl", ".tsv", ".jsonl.gz", ""]))
+def test_any_file_ends_in_passages_and_listed_lines_or_in_one_line(tmp_path_factory, content, suffix):
+    folder = tmp_path_factory.getbasetemp() / "any_corpus_of_a_store"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    source, out = folder / f"c{suffix}", folder / "store"
+    source.write_bytes(content)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = build("--input", source, "--out", out, "--processes", 1)
+    if status:
+        last = said.getvalue().rpartition("passages: ")[2].splitlines()[-1]
+        assert status == 2 and last.startswith("data_prep.corpus: ") and str(folder) in last
+        return
+    store, listed = PassageStore.open(out), (out / BAD_LINES_NAME).read_text().splitlines()
+    counted = list(store) if store.facts["source"] != "kilt" else [p for p in store if p.id.endswith("-0")]
+    lines = lines_in(content)
+    assert lines is None or len(counted) + len(listed) + store.facts["header_lines"] == lines
+    assert len(listed) == store.facts["bad_lines"] and all(json.loads(line)["reason"] for line in listed)
+    if not listed:
+        assert list(iter_corpus(source)) == list(store), "the server reads the same passages"

@@ -37,6 +37,29 @@ def json_lines(*rows: Mapping[str, object]) -> st.SearchStrategy[str]:
     return st.lists(line, max_size=4).flatmap(lambda lines: st.sampled_from(_joined(lines)))
 
 
+CORPUS_ROWS = (
+    {"id": "1", "title": "T", "text": "x"},
+    {"_id": 2, "title": "T", "text": "x", "metadata": {}},
+    {"id": "3", "contents": '"T"\nx'},
+    {"wikipedia_id": "4", "wikipedia_title": "T", "text": ["T\n", "x y\n", "Section::::S"]},
+    {"id": "5", "title": "T", "text": [["x."], [" y."]]},
+)
+"""A line of each kind of corpus that is JSON."""
+
+
+def corpora() -> st.SearchStrategy[bytes]:
+    """Files like corpora: JSON lines of one kind or several; tables of some columns, with names or without."""
+    cells = st.text(st.sampled_from("ab \" é\ud83d\ufeff\0\r'{"), max_size=6)
+    written = st.sampled_from(["T   x", "Title: T Text: x", '"Title: T Text: an ""x"""', '"a ""T"""', "x", " "])
+    rows = st.lists(st.lists(written | cells, min_size=1, max_size=4).map(lambda row: ["1", *row]), max_size=4)
+    names = st.sampled_from([[], [["id", "text", "title"]], [["pid", "title", "passage", "url"]], [["a", "b"]]])
+    tables = st.builds(lambda above, below: [*above, *below], names, rows).map(
+        lambda lines: _joined(map("\t".join, lines))
+    )
+    kinds = st.one_of(*(json_lines(row) for row in CORPUS_ROWS), json_lines(*CORPUS_ROWS))
+    return encoded(kinds | tables.flatmap(st.sampled_from))
+
+
 def _joined(lines: Iterable[str]) -> list[str]:
     text = "\n".join(line.replace("\n", " ") for line in lines)
     return [text, text + "\n", text.replace("\n", "\r\n") + "\r\n"]
@@ -52,4 +75,4 @@ def lines_in(content: bytes) -> int | None:
     else:
         if b"\0" in content:
             return None  # UTF-16 without a mark; the encodings have tests of their own
-    return len([line for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()])
+    return len([line for line in content.split(b"\n") if line.removeprefix(b"\xef\xbb\xbf").strip()])
