@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
+from support.services import peer_clients
 from support.services.http_clients import http_retriever
 from support.services.peer_clients import CLIENTS, post
 from support.services.search_servers import serve
@@ -15,6 +18,7 @@ from r1_searcher.launch.preflight import check_retriever
 from retriever import Passage, SearchRequest
 from retriever.index.bm25 import Bm25Index
 from retriever.sources import open_retriever
+from retriever.wire.formats import FORMATS, format_of_request, formats_at
 
 PASSAGES = [
     Passage("7", "1984 Summer Olympics", "The games were held in Los Angeles."),
@@ -204,3 +208,58 @@ def test_what_their_servers_answer(scripted_server, http_reply, address, answer,
     assert all(hit.passage.id for hit in hits) and [hit.score for hit in hits] == sorted(
         (hit.score for hit in hits), reverse=True
     )
+
+
+DOCS = (Path(__file__).parents[3] / "docs" / "retriever.md").read_text(encoding="utf-8")
+
+
+def rows_below(head: str) -> list[list[str]]:
+    """The rows of the table of the page with this head."""
+    (text,) = re.findall(rf"^{re.escape(head)}\n\|-.*\n((?:\|.*\n)+)", DOCS, flags=re.M)
+    return [line.strip("|").strip().split(" | ") for line in text.splitlines()]
+
+
+def test_the_forms_of_the_page_are_answered_as_it_says(url):
+    """Each request of the table, with a query in place of the dots."""
+    seen = set()
+    for client, request, answer in rows_below("| client | request | answer |"):
+        (path, written), *_ = re.findall(r"`POST (/\w+)` `({.*?})`", request)
+        row = json.loads(written.replace("[...]", '["rowers"]').replace('"..."', '"rowers"'))
+        shown = json.dumps(post(url + path, row))
+        named = [word for word in re.findall(r"`(\w+)`", answer) if word != "return_score"]
+        assert "rowers" in shown and all(f'"{word}"' in shown for word in named), client
+        seen.add(format_of_request(row, formats_at(path)).name)
+        for other in re.findall(r"`POST (/\w+)`(?: |,|$)", request):
+            seen |= {each.name for each in formats_at(other) if other != path}
+    assert seen == set(FORMATS)
+
+
+def table_of_clients(url: str, monkeypatch) -> list[str]:
+    """Client by form: what it sends, and what its own code makes of our answers."""
+    sent: list[str] = []
+
+    def noting(address, payload):
+        path = address.removeprefix(url)
+        sent.append(format_of_request(payload, formats_at(path)).name)
+        return post(address, payload)
+
+    monkeypatch.setattr(peer_clients, "post", noting)
+    rows = []
+    for name, client in CLIENTS.items():
+        several = client(url, ["olympics", "capital of France"])
+        form, requests = sent[-1], len(sent)
+        assert ["Los Angeles" in several[0], "Paris" in several[1]] == [True, True]
+        assert (requests == 1) == (name in LISTS)  # of which whole batches are tested above
+        assert client(url, []) == []
+        none = "one request" if len(sent) > requests else "no request"
+        found_nothing = {"": "an empty text", "None": "`None`"}[client(url, ["zzz"])[0]]
+        batch = "one request, 2,560 texts" if requests == 1 else "a request each"
+        assert "Paris" in client(url, ["capital " * 6000])[0]
+        rows.append(f"| `{name}` | `{form}` | two texts | {none}, `[]` | {found_nothing} | {batch} | its beginning |")
+        sent.clear()
+    return rows
+
+
+def test_the_table_of_clients_is_what_they_make_of_our_answers(url, monkeypatch):
+    head = "| client | form | two queries | no query | nothing found | 2,560 queries | 48,000 characters |"
+    assert [f"| {' | '.join(row)} |" for row in rows_below(head)] == table_of_clients(url, monkeypatch)
