@@ -260,6 +260,16 @@ def test_where_nothing_is_judged_the_server_s_own_words_are_the_end(answer, said
     assert json.loads(out.read_text())["score"]["judged"] == 6
 
 
+def test_a_verdict_with_its_reason_on_one_line_is_a_verdict(tmp_path):
+    """modelscope/evalscope PR #1588, open-compass/opencompass PR #2598: small judges write so."""
+    said = {True: "True. Both name the same city.", False: "False - it names another river."}
+    file, out = write(tmp_path, 4), tmp_path / "judge.json"
+    with serve(lambda request, seen: chat(said[right(request)])) as endpoint:
+        assert run(file, endpoint.url, out=out) == 0
+    found = json.loads(out.read_text())["score"]
+    assert (found["n"], found["judged"], found["accuracy"]) == (4, 4, 0.5)
+
+
 def test_failures_that_an_earlier_version_kept_are_asked_again(tmp_path):
     file, cache = write(tmp_path, 1), tmp_path / "v.jsonl"
     with serve(verdict) as endpoint:

@@ -65,6 +65,14 @@ def test_bad_input_is_one_line_and_status_2(changed, complaint, data, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_half_an_emoji_is_one_line_with_file_and_number(data, tmp_path, capsys):
+    data.write_text(data.read_text() + '{"id": "x", "question": "Who sang \\ud83d?", "answers": ["x"]}\n')
+    lines = len(data.read_text().splitlines())
+    assert main(command(data, tmp_path / "out")) == 2 and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert f"{data}, line {lines}: " in error and "half of a surrogate pair" in error and error.count("\n") == 1
+
+
 def test_two_questions_with_one_id_are_refused(data, tmp_path, capsys):
     data.write_text(2 * data.read_text())
     assert main(command(data, tmp_path / "out")) == 2

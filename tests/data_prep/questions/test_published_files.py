@@ -145,6 +145,11 @@ def test_parquet(tmp_path):
 MESSAGES = pa.list_(pa.struct({"content": pa.string(), "role": pa.string()}))
 TARGETS = pa.struct({"target": pa.list_(pa.string())})
 PARQUET = {
+    "FlashRAG": (
+        {"id": pa.string(), "question": pa.string(), "golden_answers": pa.list_(pa.string())},
+        {"id": "train_0", "question": "who wrote dune", "golden_answers": ["Frank Herbert"]},
+        ("train_0", *DUNE, "nq"),
+    ),
     # Search-R1, scripts/data_process/nq_search.py over FlashRAG's copy
     "search_r1": (
         {"id": pa.string(), "question": pa.string(), "golden_answers": pa.list_(pa.string()),

@@ -40,7 +40,8 @@ def test_the_published_keys_are_read(tmp_path, capsys):
     file = write(tmp_path, ROW)
     assert score.main([str(file)]) == 0
     shown = capsys.readouterr().out
-    assert "judge % (of n)" in shown and "100" in shown.rpartition("judge % (of n)")[2].splitlines()[0]
+    judged = shown.rpartition("judge % (of n)")[2].splitlines()[0].split()
+    assert (judged[0], judged[-1]) == ("100.0", "(1)")
     (record,) = read_predictions(file)
     assert [search.query for search in record.trajectory.searches] == ["capital of Aldmere"]
     out = tmp_path / "rescored.json"
@@ -106,7 +107,8 @@ def test_the_ends_that_the_published_script_writes(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz"])
 def test_a_mark_and_a_packing_do_not_matter(tmp_path, encoding, name):
-    assert len(read_predictions(write(tmp_path, ROW, ROW, name=name, encoding=encoding))) == 2
+    file = write(tmp_path, ROW, ROW, name=name, encoding=encoding)
+    assert len(read_predictions(file)) == 2 and score.main([str(file)]) == 0
 
 
 @pytest.mark.parametrize(("said", "answer"), [(1965, "1965"), (True, "yes"), (None, None)])

@@ -86,6 +86,10 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "dataset empty": (data("\n \n"), ["dataset is empty", "bad.jsonl", "at least one"]),
     "not JSON": (data(GOOD + "\n" + "{'id': 1}\n"), ["bad.jsonl", "line 3", "JSON"]),
     "row without answer": (data(GOOD + '{"question": "Why?"}\n'), ["line 2", "answers", "None"]),
+    "half an emoji": (
+        data(GOOD + '{"question": "Who sang \\ud83d?", "answer": "x"}\n'),
+        ["bad.jsonl", "line 2", "half of a surrogate pair"],
+    ),
     "row without question": (data('{"answer": "x"}\n'), ["line 1", "question"]),
     "hops is no number": (data('{"question": "q", "answer": "x", "hops": [2]}\n'), ["line 1", "hops"]),
     "dataset is binary": (

@@ -17,7 +17,7 @@ from r1_searcher.episode.policy import Finish
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import Span, SpanKind, StopReason, Trajectory
-from r1_searcher.recipe.protocols import DEEP_RESEARCHER, RESEARCH_BASE, SEARCH_R1, ZEROSEARCH
+from r1_searcher.recipe.protocols import DEEP_RESEARCHER, RESEARCH_BASE, RESEARCH_CHAT, SEARCH_R1, ZEROSEARCH
 from r1_searcher.reward import rules_search_r1 as search_r1_rules
 from r1_searcher.reward.rewards import REWARDS, Reward, WeightedPart, score
 
@@ -479,6 +479,7 @@ def test_a_thought_that_the_prompt_opened_counts_as_opened(first, research, sear
     row = QARow("1", "Where is the tower?", ("Paris",))
     for reward, protocol, documents, answer, kept in (
         ("research.code", RESEARCH_BASE, " <result>\nIn Paris.\n</result>", "\\boxed{Paris}", research),
+        ("research.code", RESEARCH_CHAT, " <result>\nIn Paris.\n</result>", "\\boxed{Paris}", research),
         ("search_r1.format", SEARCH_R1, "\n\n<information>In Paris.</information>\n\n", "Paris", searching),
     ):
         last = f"<think> Paris. </think> <answer> {answer} </answer>"
