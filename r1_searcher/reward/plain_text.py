@@ -19,6 +19,8 @@ _MARKS = {
     ord("\u2044"): "/",
 }
 """Dashes and minus signs, apostrophes and what is typed for one, the slash of a fraction."""
+_RAISED = re.compile(r"(?<=\d)(?=[\u207b\u208b\u00b2\u00b3\u00b9\u2070-\u2079\u2080-\u2089\u00bc-\u00be\u2150-\u215e])")
+"""Before an exponent, an index or a fraction behind a number: 10² is 10^2 and not 102, 1½ is 1 1/2 and not 11/2."""
 _INITIALS = re.compile(r"(?<=\b[^\W\d_])\.\s*(?=[^\W\d_]\b)")
 """Between two initials: J. K. Rowling is J.K. Rowling."""
 _MINUS, _POINT = "\u2212", "\u22c5"
@@ -32,10 +34,10 @@ def plain_text(text: str) -> str:
 
     Compatibility characters are what they stand for (full-width digits, ligatures, Roman numerals); dashes,
     quotation marks and invisible characters of all kinds are one or none; numbers are without thousands separators
-    and keep minus and decimal point; an abbreviation's points and a word's apostrophes are dropped (U.S. is US);
-    each character of a script without spaces is a word.
+    and keep minus, decimal point, exponent and fraction; an abbreviation's points and a word's apostrophes are dropped
+    (U.S. is US); each character of a script without spaces is a word.
     """
-    text = _one_code_point(_SPACES_IN_NUMBERS.sub("", text))
+    text = _one_code_point(_RAISED.sub(" ", _SPACES_IN_NUMBERS.sub("", text)))
     text = _GROUPED.sub(lambda number: re.sub("[,']", "", number[0]), text)
     text = re.sub(r"(?<![\w)])-(?=\d)", _MINUS, text)
     text = re.sub(r"(?<=\d)\.(?=\d)", _POINT, text)
