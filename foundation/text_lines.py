@@ -21,6 +21,7 @@ COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open,
 """What opens a compressed file, by its usual ending."""
 _MAGIC: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_LFS_POINTER = b"version https://git-lfs."
 _MARK = codecs.BOM_UTF8
 # UTF-32's little-endian mark begins with UTF-16's.
 _WIDE_MARKS = (
@@ -74,6 +75,13 @@ def bounded_lines_of(path: Path, longest: int) -> Iterator[bytes | None]:
         raise _unreadable(path, f"not {error.encoding} ({error.reason} at byte {error.start})") from error
 
 
+def check_is_here(path: Path) -> None:
+    """Refuse what a clone without Git LFS has in place of a large file. Raises `OSError`, as opening it does."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise _unreadable(path, "a pointer of Git LFS and not the file itself; fetch it with git lfs pull")
+
+
 def is_one_piece(path: Path) -> bool:
     """Whether the file must be read from its start: compressed, or of wide characters, whose line feeds are no byte.
 
@@ -103,6 +111,7 @@ def _unpacked(path: Path) -> Path:
 
 
 def _opened(path: Path) -> IO[bytes]:
+    check_is_here(path)
     with path.open("rb") as file:
         first = file.read(8)
     if first.startswith(_ZSTD):

@@ -17,7 +17,7 @@ from data_prep.questions.tables import read_table
 from foundation.errors import InputError
 from foundation.files import parse_json
 from foundation.json_lines import numbered_lines
-from foundation.text_lines import COMPRESSED, lines_of, text_suffix
+from foundation.text_lines import COMPRESSED, check_is_here, lines_of, text_suffix
 
 UNREAD = ("context", "ctxs", "entity_pages", "search_results", "positive_ctxs", "negative_ctxs", "hard_negative_ctxs")
 """Columns of pages: nine tenths of a row, and nothing here reads them."""
@@ -83,6 +83,7 @@ def from_file(path: Path) -> RawFile:
             f"--input {path}: unknown ending {suffix!r}; expected {', '.join(FORMATS)}, each plain or with {compressed}"
         )
     try:
+        check_is_here(path)
         shape, rows = FORMATS[suffix](path, suffix)
     except (OSError, ValueError) as error:
         raise _unreadable(path, suffix, error) from error

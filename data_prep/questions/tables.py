@@ -23,7 +23,7 @@ from foundation.text_table import fields_of, is_quoted, records_of
 QUESTION_COLUMNS = frozenset({"question", "query", "input"})
 ANSWER_COLUMNS = frozenset({"answer", "answers", "golden_answers"})
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
-_NAMES = {"\t": "tab-separated", ",": "comma-separated"}
+_NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def listed(cell: str) -> list[Any] | None:
 def _layout(path: Path, lines: Sequence[str], suffix: str) -> Layout:
     if not lines:
         return Layout("\t", ("question",), True, True)
-    delimiter = "\t" if "\t" in lines[0] or suffix != ".csv" else ","
+    delimiter = _delimiter(lines[0], suffix)
     quoting = is_quoted(lines, delimiter)
     first = [cell.strip() for cell in fields_of(lines[0], delimiter)]
     lower = [cell.lower() for cell in first]
@@ -104,6 +104,14 @@ def _layout(path: Path, lines: Sequence[str], suffix: str) -> Layout:
         f"--input {path}: the first line names no column question (found {', '.join(first)!r:.120}), and its second "
         "column is no list of answers as in DPR's files; add a line of column names"
     )
+
+
+def _delimiter(first: str, suffix: str) -> str:
+    """Tabs have any name; spreadsheets write semicolons where the comma is a decimal point."""
+    if "\t" in first or suffix != ".csv":
+        return "\t"
+    parted = {cell.strip().lower() for cell in fields_of(first, ";")}
+    return ";" if len(parted) > 1 and QUESTION_COLUMNS & parted else ","
 
 
 def _is_list(cell: str) -> bool:

@@ -184,13 +184,17 @@ def test_a_second_run_has_nothing_to_do_and_another_build_is_refused(tmp_path, c
         (["--format", "kilt", "--input", "{file}", "--words", "0"], "at least 1"),
         (["--format", "kilt", "--input", "{file}"], "no passages came out"),
         (["--format", "jsonl", "--input", "{broken}"], "Compressed file ended"),
+        (["--input", "{pointer}"], "git lfs pull"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, capsys, arguments, said):
     (tmp_path / "empty").touch()
     write_jsonl(tmp_path / "file", 3)
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:-12])
-    places = {name: str(tmp_path / name) for name in ("empty", "file")} | {"broken": str(tmp_path / "broken.gz")}
+    (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1e08\nsize 886\n")
+    places = {name: str(tmp_path / name) for name in ("empty", "file", "pointer")} | {
+        "broken": str(tmp_path / "broken.gz")
+    }
     assert build(*(argument.format(**places) for argument in arguments), "--out", tmp_path / "out") == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out" / "store.json").exists()

@@ -242,6 +242,9 @@ LINE = '{"question": "who wrote dune", "answers": ["Frank Herbert"]}'
         ("a.tsv", 'who wrote dune\t["Frank Herbert"]\n'),
         ("a.csv", "who wrote dune\t\"['Frank Herbert']\"\n"),
         ("a.tsv", "Query\tAnswers\nwho wrote dune\t['Frank Herbert']\n"),
+        # spreadsheets of half of Europe: zimmerman-team/IATI.cloud #1622, SheetJS/sheetjs #2239
+        ("a.csv", "id;question;answer\n1,5;who wrote dune;Frank Herbert\n"),
+        ("a.csv", '\ufeff"question";"answer"\r\n"who wrote dune";"Frank Herbert"\r\n'),
     ],
 )
 def test_what_a_file_is_is_told_by_what_is_in_it(tmp_path, caplog, file, content):
@@ -269,6 +272,8 @@ def test_what_a_file_is_is_told_by_what_is_in_it(tmp_path, caplog, file, content
         # NumPy's way to print a list: Python would join the two
         ("q.tsv", "question\tanswers\nwho?\t['Ann' 'Bob']\nwhere?\t['Here']\n", ["where?"], [2]),
         ("q.csv", "who?\t['Ann']\nwhere?\tHere\nwhen?\n", ["who?"], [2, 3]),
+        ("q.csv", 'question;answer\n"who; then?";Ann\nwhen, where?;Here\n', ["who; then?", "when, where?"], []),
+        ("q.csv", "question,answer,a;b\nwho; then?,Ann,x\n", ["who; then?"], []),
         ("q.tsv", b"question\tanswer\nwho\xe9?\tAnn\nwhere?\tHere\n", ["where?"], [2]),  # Latin-1
     ],
 )  # fmt: skip
@@ -280,6 +285,19 @@ def test_a_line_is_a_row(tmp_path, file, content, questions, bad):
 def test_what_is_left_out_is_said(tmp_path, caplog):
     answered(tmp_path, "q.tsv", "question\tanswer\nwho?\tAnn\nonly\n")
     assert "1 of 2 rows cannot be read and are left out, see" in caplog.text
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1e08\nsize 886\n"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".tsv", ".parquet"])
+def test_what_a_clone_without_git_lfs_has_in_place_of_a_file(tmp_path, capsys, suffix):
+    """micasense/imageprocessing #58, biomarkersParkinson/paradigma #250: read as the file, it is no JSON."""
+    (tmp_path / f"q{suffix}").write_text(POINTER)
+    flags = ["--dataset", "nq", "--input", tmp_path / f"q{suffix}", "--out", tmp_path / "o.jsonl"]
+    assert status_of(main, *flags) == 2
+    said = capsys.readouterr().err
+    assert "git lfs pull" in said and said.count("\n") == 1
 
 
 def test_a_table_without_names_is_refused(tmp_path, capsys):

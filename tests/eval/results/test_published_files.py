@@ -111,6 +111,13 @@ def test_a_mark_and_a_packing_do_not_matter(tmp_path, encoding, name):
     assert len(read_predictions(file)) == 2 and score.main([str(file)]) == 0
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "p.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1e08\nsize 886\n")
+    for read in (read_predictions, read_rows):
+        with pytest.raises(InputError, match="p.jsonl.*git lfs pull"):
+            read(tmp_path / "p.jsonl")
+
+
 @pytest.mark.parametrize(("said", "answer"), [(1965, "1965"), (True, "yes"), (None, None)])
 def test_predictions_that_are_no_strings(tmp_path, said, answer):
     assert read_predictions(write(tmp_path, ROW | {"pred_ans": said}))[0].answer == answer
