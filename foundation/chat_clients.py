@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from foundation.errors import BadResponse, TimedOut, Unavailable
-from foundation.http import describe, display_url, failure_of, message_of, printable
+from foundation.http import describe, display_url, failure_of, message_of, printable, trusted_certificates
 from foundation.proxies import proxy_for
 from foundation.secrets import with_credentials
 
@@ -44,15 +44,17 @@ class Connections:
             raise ImportError("a model behind an API needs the openai library: pip install openai") from error
         from httpx2 import AsyncHTTPTransport, Limits
 
-        limits = Limits(max_connections=1000, max_keepalive_connections=100)  # the library's own
+        # The limits are the library's own.
+        limits, trusted = Limits(max_connections=1000, max_keepalive_connections=100), trusted_certificates()
         hooks: dict[str, list[Any]] = {"request": [_without_no_key], "response": [_bound_answer]}
         connections = openai.DefaultAsyncHttpxClient(
             timeout=self._timeout,
             event_hooks=hooks,
             # A transport of one's own: else the environment's proxies are taken for 127.0.0.1 too.
-            transport=AsyncHTTPTransport(limits=limits),
+            transport=AsyncHTTPTransport(verify=trusted, limits=limits),
             mounts={
-                _origin(url): AsyncHTTPTransport(limits=limits, proxy=proxy) for url, proxy in self._proxies.items()
+                _origin(url): AsyncHTTPTransport(verify=trusted, limits=limits, proxy=proxy)
+                for url, proxy in self._proxies.items()
             },
         )
         return [

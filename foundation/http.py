@@ -10,10 +10,12 @@ import errno
 import http.client
 import re
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -40,6 +42,15 @@ class NoSuchHost(Unavailable):
 
 class AddressRefused(BadResponse):
     """The client's `AddressGuard` refuses the address that it would connect to."""
+
+
+@cache
+def trusted_certificates() -> ssl.SSLContext:
+    """What a transport of `httpx2` trusts by default. Each would read all certificates of the machine anew."""
+    from httpx2 import create_ssl_context
+
+    context: ssl.SSLContext = create_ssl_context()
+    return context
 
 
 def display_url(url: str) -> str:

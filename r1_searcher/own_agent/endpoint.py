@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foundation.files import parse_json
+from foundation.http import trusted_certificates
 from foundation.loops import PerLoop
 from foundation.web_server import MAX_BODY_BYTES
 from r1_searcher.own_agent import replies
@@ -178,4 +179,4 @@ def _connections() -> Any:
     from httpx2 import AsyncHTTPTransport, Limits
 
     limits = Limits(max_connections=None, max_keepalive_connections=100)
-    return openai.DefaultAsyncHttpxClient(transport=AsyncHTTPTransport(limits=limits))
+    return openai.DefaultAsyncHttpxClient(transport=AsyncHTTPTransport(verify=trusted_certificates(), limits=limits))

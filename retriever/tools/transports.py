@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from foundation.http import display_url
+from foundation.http import display_url, trusted_certificates
 from foundation.proxies import proxy_for
 from foundation.secrets import with_credentials
 from retriever.errors import RetrieverRejected
@@ -125,7 +125,7 @@ def _http_client(server: Server, url: str, refused: Callable[[int], None]) -> An
         key = server.secret(server.key_variable)
         headers |= {server.key_header: key} if server.key_header else {"Authorization": f"Bearer {key}"}
     return httpx.AsyncClient(
-        transport=_bounded(httpx, httpx.AsyncHTTPTransport(proxy=proxy_for(url))),
+        transport=_bounded(httpx, httpx.AsyncHTTPTransport(verify=trusted_certificates(), proxy=proxy_for(url))),
         headers=headers,
         auth=(unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
         timeout=httpx.Timeout(CONNECT_S, read=None),

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -34,6 +36,13 @@ CHATML = (
     "<|im_start|>assistant\n"
 )
 
+_BYTES = {token: bytes([token]) for token in range(256)}
+
+
+@cache
+def _compiled(template: str) -> jinja2.Template:
+    return jinja2.Template(template, keep_trailing_newline=True)
+
 
 class ByteTokenizer:
     """One token per UTF-8 byte (id = byte), and one per piece: EOS is 256, `pieces` follow in order.
@@ -51,10 +60,11 @@ class ByteTokenizer:
         self.pieces = (eos, *pieces)
         self.eos_texts = frozenset({eos})
         self._special = frozenset({eos, *special})
-        self._template = jinja2.Template(template, keep_trailing_newline=True)
+        self._template = _compiled(template)
         longest_first = sorted(self.pieces, key=len, reverse=True)
         self._split = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._ids = {piece: 256 + place for place, piece in enumerate(self.pieces)}
+        self._bytes = {**_BYTES, **{token: piece.encode() for piece, token in self._ids.items()}}
         self.encoded: list[str] = []
 
     def encode(self, text: str) -> list[int]:
@@ -65,13 +75,8 @@ class ByteTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(map(self._bytes, ids)).decode("utf-8", "replace")
-
-    def _bytes(self, token: int) -> bytes:
-        if token < 256:
-            return bytes([token])
         # Ids beyond the vocabulary are real: models pad their output layer.
-        return self.pieces[token - 256].encode() if token - 256 < len(self.pieces) else b""
+        return b"".join([self._bytes.get(token, b"") for token in ids]).decode("utf-8", "replace")
 
     def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]] = ()) -> str:
         return self._template.render(messages=messages, tools=tools, add_generation_prompt=True)
@@ -146,13 +151,17 @@ class ScriptedPolicy:
         return ids + (filler * max_tokens if turn.rambles else [min(self.tokenizer.eos_ids)])
 
     def _cut(self, ids: list[int], stops: Sequence[str], max_tokens: int) -> tuple[tuple[int, ...], Finish]:
-        for end in range(1, min(len(ids), max_tokens) + 1):
-            if ids[end - 1] in self.tokenizer.eos_ids:
-                return tuple(ids[:end]), Finish.EOS
-            tail = self.tokenizer.decode(ids[max(0, end - 64) : end])
-            if any(stop in tail for stop in stops):
-                return tuple(ids[:end]), Finish.STOP
-        return tuple(ids[:max_tokens]), Finish.LENGTH
+        ends = [place for place, token in enumerate(ids[:max_tokens]) if token in self.tokenizer.eos_ids]
+        most = ends[0] if ends else min(len(ids), max_tokens)
+        # A text that holds a stop string holds it however it goes on.
+        end = bisect_left(range(most + 1), True, key=lambda end: self._stopped(ids[:end], stops))
+        if end <= most:
+            return tuple(ids[:end]), Finish.STOP
+        return (tuple(ids[: most + 1]), Finish.EOS) if ends else (tuple(ids[:max_tokens]), Finish.LENGTH)
+
+    def _stopped(self, ids: Sequence[int], stops: Sequence[str]) -> bool:
+        text = self.tokenizer.decode(ids)
+        return any(stop in text for stop in stops)
 
 
 def logprob_of(token: int, turn: int) -> float:
