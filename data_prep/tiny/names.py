@@ -60,10 +60,16 @@ def pool(name: Pool) -> tuple[str, ...]:
 
 def background_names(count: int) -> list[str]:
     """`count` distinct names of six-letter words that are in no pool: filler for corpora of any size."""
+    return list(islice(_pairs(_background_words()), count))
+
+
+@cache
+def _background_words() -> list[str]:
+    """Some 275,000, whose shuffling takes longer than all else that a world needs."""
     syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in _VOWELS]
     words = [a + b + c for a in syllables for b in syllables for c in syllables]
     Random(_WORDS_SEED).shuffle(words)
-    return list(islice(_pairs(words), count))
+    return words
 
 
 def _pairs(words: list[str]) -> Iterator[str]:

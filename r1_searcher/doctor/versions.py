@@ -34,9 +34,10 @@ class Installed:
         versions: dict[str, str] = {}
         requires: dict[str, tuple[str, ...]] = {}
         for each in found:
-            name = canonicalize_name(each.metadata["Name"] or "")
+            described = each.metadata  # parsed at each look
+            name = canonicalize_name(described["Name"] or "")
             if name not in versions:  # the first on the path is the one that is imported
-                versions[name], requires[name] = each.version, tuple(each.requires or ())
+                versions[name], requires[name] = described["Version"], tuple(described.get_all("Requires-Dist") or ())
         return cls(versions, requires)
 
     @property

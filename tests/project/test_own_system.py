@@ -80,7 +80,7 @@ def data(tmp_path) -> Path:
 def search() -> Iterator[str]:
     index = Bm25Index.build([Passage("1", "Tower", "The tower is in Paris.")])
     server = make_server("127.0.0.1", 0, create_app(index), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()

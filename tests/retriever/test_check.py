@@ -145,13 +145,13 @@ def test_training_is_a_line_through_two_samples(measured, line):
 
 
 def test_the_plan_command(many, tmp_path, capsys):
-    assert plan.main(["--passages", "30000000", "--dim", "16", "--index", "Flat", "SQ8", "--budget", "0.05"]) == 0
+    assert plan.main(["--passages", "30000000", "--dim", "16", "--index", "Flat", "SQ8", "--budget", "0.002"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "30,000,000 passages" and lines[3].split()[:4] == ["Flat", "19.20", "1.92", "1.92"]
     write_corpus(tmp_path / "c.jsonl", many)
     out = tmp_path / "plan.json"
     command = ["--corpus", str(tmp_path / "c.jsonl"), "--encoder", "hashing", "--index", "Flat", "--json", str(out)]
-    assert plan.main([*command, "--budget", "0.05"]) == 0
+    assert plan.main([*command, "--budget", "0.002"]) == 0
     assert json.loads(out.read_text())["estimates"][0]["encode_hours"] > 0
 
 

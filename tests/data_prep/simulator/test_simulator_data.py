@@ -180,7 +180,7 @@ def scripted_judge():
                     "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
 
         server = make_server("127.0.0.1", 0, app, threaded=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}", asked
 

@@ -66,7 +66,7 @@ def live_url() -> Iterator[str]:
     from retriever.server.app import create_app
 
     server = make_server("127.0.0.1", 0, create_app(Bm25Index.build(PASSAGES)), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
@@ -367,7 +367,7 @@ def foreign_server(answer) -> ThreadingHTTPServer:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
 
 
