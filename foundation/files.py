@@ -106,6 +106,11 @@ def draft(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_draft(path: Path) -> bool:
+    """Whether a path has the name of a draft."""
+    return path.match(f".*{_DRAFT}")
+
+
 def drafts_in(folder: Path) -> list[Path]:
     """Drafts that are being written, or that a killed process has left."""
     return sorted(folder.glob(f".*{_DRAFT}"))

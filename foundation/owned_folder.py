@@ -24,7 +24,7 @@ import msgspec
 
 from foundation.errors import InputError, visible
 from foundation.files import (
-    drafts_in,
+    is_draft,
     make_folder,
     read_json,
     remove_left_drafts,
@@ -60,9 +60,11 @@ class OwnedFolder:
         """Refuse a path that is neither free nor a folder of this kind. Raises `InputError`."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; choose another {self.option}")
-        if not self.path.is_dir() or self.settings_file.is_file():
-            return
-        if set(self.path.iterdir()) - {self.path / LOCK_NAME, *drafts_in(self.path)}:
+        found: list[Path] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # free, or an empty one was just removed
+            found = [path for path in self.path.iterdir() if path.name != LOCK_NAME and not is_draft(path)]
+        # Looked at in this order: who is just claiming the folder writes its settings before anything else.
+        if found and not self.settings_file.is_file():
             raise InputError(f"{self.path} exists and holds no {self.kind}; choose another {self.option}")
 
     @contextlib.contextmanager

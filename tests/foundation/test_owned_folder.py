@@ -11,7 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PosixPath
+from typing import ClassVar
 
 import pytest
 
@@ -63,6 +66,36 @@ def test_foreign_things_are_refused_but_not_what_a_kill_left(owned):
     file = OwnedFolder(owned.path / "thesis.tex", owned.path / "thesis.tex" / "s.json", "run")
     with pytest.raises(InputError, match="is a file; choose another --out"):
         file.check_kind()
+
+
+class Changing(PosixPath):
+    """A folder in which another process works just before, or just after, it is listed."""
+
+    before: ClassVar[Callable[[], object]] = int
+    after: ClassVar[Callable[[], object]] = int
+
+    def iterdir(self):
+        self.before()
+        listed = list(super().iterdir())
+        self.after()
+        return iter(listed)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_folder_that_is_claimed_while_it_is_looked_at_is_no_strangers(owned, moment, monkeypatch):
+    owned.path.mkdir()
+    draft = owned.path / f".settings.json.{os.getpid()}-12345678.draft"
+    draft.write_text(json.dumps(SETTINGS))
+    monkeypatch.setattr(Changing, moment, staticmethod(lambda: draft.rename(owned.settings_file)))
+    OwnedFolder(Changing(owned.path), owned.settings_file, "evaluation").check_kind()
+    assert owned.settings_file.is_file()
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_free(owned, monkeypatch):
+    owned.path.mkdir()
+    monkeypatch.setattr(Changing, "before", staticmethod(owned.path.rmdir))
+    OwnedFolder(Changing(owned.path), owned.settings_file, "evaluation").check_kind()
+    assert not owned.path.exists()
 
 
 def test_many_differences_are_counted():

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.models.gguf_model import write_gguf
 from support.processes.commands import main_of, status_of
-from support.services.fake_endpoint import chat, choice, serve
+from support.services.fake_endpoint import chat, serve, stream
 
 from foundation.owned_folder import beside, held
 from retriever import Passage
@@ -163,7 +163,7 @@ def answers(request, seen: int):
     """What a judge says to a chat, and a policy to a prompt."""
     if "messages" in request:
         return chat("True")
-    return choice(text="<answer> a </answer>", finish_reason="stop")
+    return stream("<answer> a </answer>")
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
     python tests/support/crashes/two_at_once.py ROUNDS MODULE FOLDER ARGUMENT...     ({out} in an argument: its folder)
 
-Every process is a fork of this one, which has imported what the command imports, and waits for one signal to both.
-Prints how often the second was refused, as JSON.
+Every process is a fork of this one, which has imported what the command imports, and waits for one signal to both: so
+that they meet, and a round costs its work only. Prints how often the second was refused, as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -30,11 +31,15 @@ with (folder / "work").open("a") as work:
 def main() -> int:
     rounds, module, folder, *arguments = sys.argv[1:]
     run = command_of(module)
+
+    def argv_for(out: Path) -> list[str]:
+        return [argument.replace("{out}", str(out)) for argument in arguments]
+
+    import_what_is_used(run, argv_for(Path(folder) / "alone"), Path(folder))
     refused = 0
     for number in range(int(rounds)):
         out = Path(folder) / f"round-{number}"
-        argv = [argument.replace("{out}", str(out)) for argument in arguments]
-        ended = together(run, argv, Path(folder) / f"said-{number}")
+        ended = together(run, argv_for(out), Path(folder) / f"said-{number}")
         statuses = sorted(status for status, _ in ended)
         assert statuses[0] == 0 and statuses[1] in (0, 2), ended
         for status, said in ended:
@@ -52,8 +57,6 @@ def command_of(module: str) -> Callable[[Sequence[str]], int]:
     """The command; of a training all but the host itself, in whose place a stand-in works."""
     name = f"{module}.__main__" if Path(*module.split(".")).is_dir() else module
     loaded = importlib.import_module(name)
-    for library in ("pyarrow.ipc", "faiss", "bm25s", "transformers", "r1_searcher.launch.supervisor"):
-        importlib.import_module(library)
     if module == "r1_searcher.train":
         from r1_searcher.launch import supervisor
 
@@ -65,11 +68,28 @@ def command_of(module: str) -> Callable[[Sequence[str]], int]:
     return loaded.main
 
 
-def together(run: Callable[[Sequence[str]], int], argv: Sequence[str], said: Path) -> list[tuple[int, str]]:
-    """Exit status and stderr of two forks of the command that start at the same moment."""
+def import_what_is_used(run: Callable[[Sequence[str]], int], argv: Sequence[str], folder: Path) -> None:
+    """Let a fork run the command alone, and import here what it has imported on its way."""
+
+    def and_tell(argv: Sequence[str]) -> int:
+        status = run(argv)
+        (folder / "imported").write_text("\n".join(sys.modules))
+        return status
+
+    (ended,) = together(and_tell, argv, folder / "said-alone", processes=1)
+    assert ended[0] == 0, ended
+    for name in (folder / "imported").read_text().splitlines():
+        with contextlib.suppress(Exception):  # some can only be imported by their package
+            importlib.import_module(name)
+
+
+def together(
+    run: Callable[[Sequence[str]], int], argv: Sequence[str], said: Path, *, processes: int = 2
+) -> list[tuple[int, str]]:
+    """Exit status and stderr of forks of the command that start at the same moment."""
     gate, opener = os.pipe()
     pids = []
-    for number in range(2):
+    for number in range(processes):
         pid = os.fork()
         if pid == 0:
             os.close(opener)
