@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m support.hostile.reward_attack --candidates 2000
 
-tells, for each reward, the best score of an episode that nowhere holds the gold beside that of the best honest guess.
+prints a table: for each reward the best score of an episode that nowhere holds the gold, beside that of the best honest
+guess under the same protocol and for the same gold, there where the two are furthest apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from tqdm import tqdm
+
+from benchmarks.results.page import markdown_table
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.recipe.protocols import DEEP_RESEARCHER, R1_SEARCHER_TINY, RESEARCH_BASE, SEARCH_R1
@@ -52,6 +56,8 @@ _WORDS = (
     "é",
 )
 _JOINTS = (" ", "/", "|", ",", ";", "-", "_", "\n", "·", "，", "\u200b", "", " or ", " and ", "\t", "\\", "'")
+_MOST_SHOWN = 80
+"""Characters of an episode in the table."""
 _SHAPES = ("\\boxed{", "}", "{", "[", "]", "(1) ", "Doc 1: ", '"', "```", "**")
 
 
@@ -165,23 +171,38 @@ def findings(names: Sequence[str], candidates: int, protocols: Sequence[Protocol
                 yield attack(find_reward(name), protocol, gold, candidates)
 
 
+def table_row(reward: str, found: Sequence[Finding]) -> tuple[str, ...]:
+    """A reward's cells, in which the worst of what was found stands."""
+    worst = max(found, key=lambda each: each.best - each.honest)
+    trick = " ⏎ ".join(worst.text) if worst.best > worst.honest + 1e-9 else ""
+    shown = trick.replace("\n", "↵").replace("|", "¦").replace("`", "'").replace("\t", "⇥")
+    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]} …"
+    return (
+        f"`{reward}`",
+        f"{sum(each.tried for each in found):,}",
+        f"{worst.best:+.2f}",
+        f"{worst.honest:+.2f}",
+        f"`{shown}` ({worst.protocol}, “{worst.gold}”)" if trick else "–",
+    )
+
+
 def main() -> None:
     """Search and print, the published rewards included."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--candidates", type=int, default=500, help="for each reward, protocol and gold")
     parser.add_argument("--only", choices=("ours", "published"))
-    arguments = parser.parse_args()
-    names = [name for name in (*OURS, *(set(REWARDS) - set(OURS))) if arguments.only != "published" or name not in OURS]
-    for name in names if arguments.only != "ours" else OURS:
-        found = list(findings([name], arguments.candidates))
-        worst = max(found, key=lambda each: each.best - each.honest)
-        tried = sum(each.tried for each in found)
-        trick = worst.text if worst.best > worst.honest + 1e-9 else ""
-        print(
-            f"{name:45} tried {tried:6} best {worst.best:+.3f} honest {worst.honest:+.3f}",
-            f"{worst.protocol} {worst.gold} {trick}",
-            flush=True,
-        )
+    options = parser.parse_args()
+    published = [name for name in REWARDS if name not in OURS]
+    names = {"ours": OURS, "published": published}.get(options.only, [*OURS, *published])
+    rows = []
+    with tqdm(total=len(names) * len(PROTOCOLS) * len(GOLDS) * options.candidates, unit=" episodes") as bar:
+        for name in names:
+            found = []
+            for finding in findings([name], options.candidates):
+                found.append(finding)
+                bar.update(options.candidates)
+            rows.append(table_row(name, found))
+    print(markdown_table(("reward", "candidates tried", "best without the gold", "best honest guess", "trick"), rows))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ import argparse
 import asyncio
 import gzip
 import random
+import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+
+from tqdm import tqdm
 
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -162,42 +165,61 @@ class Outcome:
     failures: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
 
+    def faults(self) -> list[str]:
+        """What must not be, in words: an exception, a late episode, a good page that was not read."""
+        return [
+            *(f"{url}: {error}" for url, error in self.raised),
+            *(f"{url}: took {seconds:.1f} s" for url, seconds in self.late),
+            *(f"{url}: a good page, not read" for url in self.good_missed),
+        ]
 
-async def play_all(urls: list[str], is_good: Callable[[str], bool], *, at_once: int, allow_private: bool) -> Outcome:
-    """Read each address in an episode of its own."""
+
+async def play_all(
+    urls: list[str],
+    is_good: Callable[[str], bool],
+    *,
+    at_once: int,
+    allow_private: bool,
+    played: Callable[[], object] = int,
+) -> Outcome:
+    """Read each address in an episode of its own; `played` is called at the end of each."""
     outcome, places, tokenizer = Outcome(), asyncio.Semaphore(at_once), tag_tokenizer()
     pages = PageRetriever(
         retry=RetryPolicy(1, deadline=DEADLINE_S), rate=Rate(1e6, 10_000), allow_private=allow_private, probes=()
     )
     environment = Environment(R1_SEARCHER_TINY, replace(ROOMY, top_k=1), pages, tokenizer)
 
-    async def episode(url: str) -> None:
+    async def play(url: str) -> None:
         async with places:
             started = time.monotonic()
             try:
-                played = await run_episode(environment, ROW, ScriptedPolicy(tokenizer, [ask(url), say("x")]))
+                episode = await run_episode(environment, ROW, ScriptedPolicy(tokenizer, [ask(url), say("x")]))
             except Exception as error:
                 outcome.raised.append((url, repr(error)))
                 return
+            finally:
+                played()
             seconds = time.monotonic() - started
             outcome.slowest_s = max(outcome.slowest_s, seconds)
             if seconds > DEADLINE_S + SLACK_S:
                 outcome.late.append((url, seconds))
             outcome.played += 1
-            shown = bool(played.searches and played.searches[0].shown_ids)
+            shown = bool(episode.searches and episode.searches[0].shown_ids)
             outcome.read += shown
             if is_good(url) and not shown:
                 outcome.good_missed.append(url)
 
     try:
-        await asyncio.gather(*map(episode, urls))
+        await asyncio.gather(*map(play, urls))
     finally:
         await pages.close()
     outcome.failures = pages.stats.failures
     return outcome
 
 
-async def fuzz_pages(count: int, seed: int = 0, *, first: int = 0, at_once: int = 16) -> Outcome:
+async def fuzz_pages(
+    count: int, seed: int = 0, *, first: int = 0, at_once: int = 16, played: Callable[[], object] = int
+) -> Outcome:
     """Read `count` pages of the hostile site."""
     async with hostile_site(seed) as site:
         urls = [f"{site}{number}" for number in range(first, first + count)]
@@ -206,28 +228,39 @@ async def fuzz_pages(count: int, seed: int = 0, *, first: int = 0, at_once: int 
             lambda url: int(url.rpartition("/")[2]) % GOOD_EVERY == 0,
             at_once=at_once,
             allow_private=True,
+            played=played,
         )
 
 
-async def fuzz_urls(count: int, seed: int = 0, *, first: int = 0) -> Outcome:
+async def fuzz_urls(count: int, seed: int = 0, *, first: int = 0, played: Callable[[], object] = int) -> Outcome:
     """Ask for `count` odd addresses."""
     urls = [hostile_url((seed, number)) for number in range(first, first + count)]
-    return await play_all(urls, lambda url: False, at_once=16, allow_private=False)
+    return await play_all(urls, lambda url: False, at_once=16, allow_private=False, played=played)
 
 
-def main() -> None:
-    """Play many and print what came of them."""
+def main() -> int:
+    """Play many, and print what came of them; status 1 where something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pages", type=int, default=0)
     parser.add_argument("--urls", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if arguments.pages:
-        print("pages", asyncio.run(fuzz_pages(arguments.pages, arguments.seed, first=arguments.first)))
-    if arguments.urls:
-        print("urls", asyncio.run(fuzz_urls(arguments.urls, arguments.seed, first=arguments.first)))
+    options = parser.parse_args()
+    faults: list[str] = []
+    for kind, count, fuzz in (("pages", options.pages, fuzz_pages), ("addresses", options.urls, fuzz_urls)):
+        if not count:
+            continue
+        with tqdm(total=count, desc=kind, unit=f" {kind}") as bar:
+            outcome = asyncio.run(fuzz(count, options.seed, first=options.first, played=bar.update))
+        faults += outcome.faults()
+        print(
+            f"{kind}: {outcome.played} of {count} played, {outcome.read} read, slowest {outcome.slowest_s:.1f} s,",
+            f"{len(outcome.faults())} faults; not read: {dict(outcome.failures.most_common())}",
+        )
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
