@@ -48,8 +48,6 @@ def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:
     """Where the model is served; None: it runs in this process. Raises `InputError`."""
     if options.endpoint is None:
         return None
-    if options.engines > 1:
-        raise InputError("--engines are vLLM's on this machine; a served model has its own")
     if options.tokenizer is None:
         raise InputError("--endpoint needs --tokenizer: the folder or hub name of the served model's tokenizer")
     return EndpointConfig(options.endpoint, options.model, options.key_variable, options.endpoint_timeout)
@@ -59,6 +57,8 @@ def model_of(options: argparse.Namespace) -> PlayedModel:
     """The model that the options name. Raises `InputError`."""
     endpoint = endpoint_of(options)
     if endpoint is not None:
+        if options.engines > 1:
+            raise InputError("--engines are vLLM's on this machine; a served model has its own")
         return ServedModel(endpoint, options.tokenizer, options.endpoint_text, options.trust_remote_code)
     return EngineModel(
         options.model,

@@ -182,6 +182,6 @@ def test_two_processes_started_together(kind, tmp_path):
             cwd=ROOT, env=environment, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    counted = json.loads(done.stdout)
+    counted = json.loads(done.stdout.splitlines()[-1])  # some libraries talk, too
     print(kind, counted)
     assert counted["rounds"] == ROUNDS and counted["refused"] >= ROUNDS / 2, "they did not meet"

@@ -18,14 +18,17 @@ from support.episodes.fakes import FakeRetriever, ScriptedPolicy, ask, passages,
 from support.processes.commands import status_of
 
 from data_prep.questions.sampling import shuffled
+from data_prep.select import options as flags
 from data_prep.select.__main__ import Surroundings, select
 from data_prep.select.difficulty import Bounds, Difficulty, Tries
 from data_prep.select.question_sets import PLANS, ClassedRow, Quota, draw_question_sets
+from foundation.chat import EndpointConfig
 from foundation.cli import run_command
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.inference.decoding import Decoding
+from r1_searcher.inference.policies import ServedModel
 from r1_searcher.inference.sources import Services
 from retriever.errors import RetrieverUnavailable
 
@@ -349,6 +352,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, command, capsys, mo
     assert world.run("out", *command, *more)[0] == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (world.folder / "out").exists()
+
+
+def test_the_model_may_be_behind_an_endpoint():
+    words = ["--data", "q.jsonl", "--model", "m", "--out", "o", "--endpoint", "http://127.0.0.1:9"]
+    options, _ = flags.parse([*words, "--tokenizer", "t", "--endpoint-text"], None)
+    assert flags.model_of(options) == ServedModel(EndpointConfig("http://127.0.0.1:9", "m", timeout=300.0), "t", True)
+    with pytest.raises(InputError, match="--endpoint needs --tokenizer"):
+        flags.model_of(flags.parse(words, None)[0])
 
 
 def test_ids_must_be_unique_over_all_files(world, command, capsys):

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def together(
                 status = run(argv)
             except SystemExit as left:
                 status = left.code if isinstance(left.code, int) else 98
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)
