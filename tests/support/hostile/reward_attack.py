@@ -56,6 +56,7 @@ _WORDS = (
     "é",
 )
 _JOINTS = (" ", "/", "|", ",", ";", "-", "_", "\n", "·", "，", "\u200b", "", " or ", " and ", "\t", "\\", "'")
+_HEADS = ("reward", "candidates tried", "best without the gold", "best honest guess", "trick")
 _MOST_SHOWN = 80
 """Characters of an episode in the table."""
 _SHAPES = ("\\boxed{", "}", "{", "[", "]", "(1) ", "Doc 1: ", '"', "```", "**")
@@ -194,15 +195,14 @@ def main() -> None:
     options = parser.parse_args()
     published = [name for name in REWARDS if name not in OURS]
     names = {"ours": OURS, "published": published}.get(options.only, [*OURS, *published])
-    rows = []
+    print(markdown_table(_HEADS, ()), flush=True)
     with tqdm(total=len(names) * len(PROTOCOLS) * len(GOLDS) * options.candidates, unit=" episodes") as bar:
         for name in names:
             found = []
             for finding in findings([name], options.candidates):
                 found.append(finding)
                 bar.update(options.candidates)
-            rows.append(table_row(name, found))
-    print(markdown_table(("reward", "candidates tried", "best without the gold", "best honest guess", "trick"), rows))
+            print(markdown_table(_HEADS, [table_row(name, found)]).splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":
