@@ -53,6 +53,15 @@ def test_a_draft_becomes_the_file_when_all_went_well(tmp_path):
     assert file.read_text() == "new" and not drafts_in(tmp_path)
 
 
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    """The file is one's or the other's, whole; the one that ends later wins, and neither fails."""
+    file = tmp_path / "state.json"
+    with draft(file) as slow, draft(file) as fast:
+        slow.write_text("of the slow one")
+        fast.write_text("of the fast one")
+    assert file.read_text() == "of the slow one" and not drafts_in(tmp_path)
+
+
 def test_a_full_disk_ends_the_run_and_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(RunAborted, match=r"cannot write .*file: No space left.*same command"), draft(tmp_path / "file"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
