@@ -121,7 +121,8 @@ def test_what_a_trick_is_worth(trick):
 
 
 def test_the_page_tells_every_trick_and_its_worth():
-    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \| ([+-]?[\d.]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    known = PAGE.read_text(encoding="utf-8").partition("## The search for new ones")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \| ([+-]?[\d.]+) \|", known, re.MULTILINE)
     assert {(reward, words, float(worth)) for reward, words, worth in rows} == {
         (trick.reward, trick.words, trick.worth) for trick in TRICKS
     }
