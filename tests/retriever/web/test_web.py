@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+import traceback
 
 import pytest
 from flask import Flask, Response
@@ -241,6 +242,22 @@ def test_the_address_comes_from_the_option_the_environment_or_the_row(monkeypatc
     for wrong in ("ftp://x/", "http://", "no address", "http://x/?api_key=1"):
         with pytest.raises(ValueError, match="must look like"):
             JsonService(wiki, url=wrong)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999/search", "http://127.0.0.1\\search"])
+def test_an_address_that_cannot_be_asked_shows_no_key(address):
+    """SerpAPI takes its key in the address, which the HTTP library quotes."""
+
+    async def scenario():
+        retriever = WebRetriever(JsonService(WEB_ENGINES["serpapi"], url=address), rate=QUICK, retry=FAST)
+        try:
+            await retriever.search(SearchRequest("who?", 5))
+        finally:
+            await retriever.close()
+
+    with pytest.raises(RetrieverError) as failed:
+        asyncio.run(scenario())
+    assert KEY not in "".join(traceback.format_exception(failed.value))
 
 
 # --- the cache ---
