@@ -26,7 +26,10 @@ FIVE_HUNDRED = [*(f"City{n}" for n in range(499)), "Lazan Vurif"]
 def answered(protocol: Protocol, answer: str, *, gold: str = GOLD, searches: bool = True) -> Trajectory:
     """An episode that keeps the protocol's format and answers."""
     turns = [turn_that_asks(protocol, "a b c")] * searches + [turn_that_answers(protocol, answer)]
-    return play(turns, passages("A text."), protocol=protocol, row=replace(ROW, answers=(gold,))).trajectory
+    row, limits = replace(ROW, answers=(gold,)), replace(ROOMY, turn_tokens=8192, max_length=16_384)
+    played = play(turns, passages("A text."), protocol=protocol, row=row, limits=limits).trajectory
+    assert played.answer == answer, "cut off, it would be worth nothing for another reason"
+    return played
 
 
 def forged() -> Trajectory:
