@@ -56,7 +56,12 @@ def site():
 
 def read(*urls, at_once=False, **options):
     async def scenario():
-        settings = {"retry": RetryPolicy(1, deadline=20), "rate": Rate(1e4, 100), "allow_private": True} | options
+        settings = {
+            "retry": RetryPolicy(1, deadline=60),
+            "read_timeout": 60.0,
+            "rate": Rate(1e4, 100),
+            "allow_private": True,
+        } | options
         pages = PageRetriever(**({"probes": ()} | settings))
         try:
             asked = [pages.search(SearchRequest(url, 5)) for url in urls]
