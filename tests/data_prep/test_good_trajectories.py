@@ -6,10 +6,9 @@ import json
 from random import Random
 
 import pytest
+from support.models.dialect_tokenizers import dialect_tokenizer
 
 from data_prep.good_trajectories import Choice, choose, main
-from data_prep.tiny.dialects import find_dialect
-from data_prep.tiny.tokenizer import build_tokenizer
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, TrajectoryRecorder
@@ -25,7 +24,7 @@ DOCUMENTS = "\n\n<information>(1) Town Bim : mayor Xo .</information>\n\n"
 def saved(tmp_path_factory):
     """A tokenizer's folder, and the tokenizer."""
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = build_tokenizer(find_dialect("search_r1.tiny"))
+    tokenizer = dialect_tokenizer("search_r1.tiny")
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     return folder, HFTokenizer(tokenizer)
@@ -104,7 +103,7 @@ def test_the_command_writes_one_row_per_episode(run_folder, saved, tmp_path, cap
 
 def test_a_model_with_another_tokenizer_is_refused(run_folder, saved, tmp_path, capsys):
     other = tmp_path / "other"
-    build_tokenizer(find_dialect("r1_searcher.tiny")).save_pretrained(other)
+    dialect_tokenizer("r1_searcher.tiny").save_pretrained(other)
     (other / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     out = tmp_path / "sft.jsonl"
     run = run_folder((episode(saved[1]), 1.0))
@@ -167,7 +166,7 @@ def test_published_transcripts_are_chosen_by_a_reward_and_written_anew(transcrip
 
 
 def test_a_teachers_evaluation_is_written_anew_whatever_its_tokenizer(run_folder, saved, tmp_path):
-    other = HFTokenizer(build_tokenizer(find_dialect("r1_searcher.tiny")))
+    other = HFTokenizer(dialect_tokenizer("r1_searcher.tiny"))
     teacher = run_folder((episode(saved[1]), 1.0))
     model = tmp_path / "other"
     other.hf.save_pretrained(model)

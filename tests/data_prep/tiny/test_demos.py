@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from support.models.dialect_tokenizers import dialect_tokenizer
 
 from data_prep.tiny.base import SHIPPED
 from data_prep.tiny.demos import DemoEncoder, Script, document_writer, good_script, pieces, replies, weak_script
@@ -18,7 +19,6 @@ from data_prep.tiny.dialects import DIALECTS, EOS, Dialect, fill, find_dialect
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world
 from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.rollout import LIMITS, BatchedPolicy, InlineRetriever, summary
-from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -33,7 +33,7 @@ FAMILIES = sorted({dialect.name for dialect in DIALECTS.values()})
 
 @pytest.fixture(scope="module")
 def tokenizers() -> dict[str, HFTokenizer]:
-    return {name: HFTokenizer(build_tokenizer(DIALECTS[name])) for name in FAMILIES}
+    return {name: HFTokenizer(dialect_tokenizer(name)) for name in FAMILIES}
 
 
 @pytest.fixture(params=FAMILIES)
