@@ -30,11 +30,11 @@ PY="$(bash train_scripts/setup.sh --dev --print-python)"
 export PYTHONUNBUFFERED=1
 unset PYTHONDONTWRITEBYTECODE # every worker and every process of a test would compile the project again
 
-# The report is opened in a browser; where it cannot be installed, its tests are skipped and say how to get it.
+# The report and the service's page are opened in a browser; without one these tests are skipped and say how to get it.
 if [[ "$FAST" == 0 ]] && ! command -v chromium >/dev/null && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-  printf '\n================ chromium, for the tests of the report\n'
+  printf '\n================ chromium, for the tests of the report and of the service's page\n'
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
-    >/dev/null 2>&1 || printf 'chromium could not be installed; the tests of the report will be skipped\n'
+    >/dev/null 2>&1 || printf 'chromium could not be installed; the tests in a browser will be skipped\n'
 fi
 
 part "ruff check" "$PY" -m ruff check .
