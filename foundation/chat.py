@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from foundation.chat_clients import Connections, typed_failures
-from foundation.chat_replies import message_text, refused_parameter
+from foundation.chat_replies import message_text, refused_parameter, why_nothing
 from foundation.errors import BadResponse, InputError, OutsideFailure, Rejected, TimedOut, Unavailable
-from foundation.http import display_url, is_base_url
+from foundation.http import display_url, failure_of, is_base_url
 from foundation.loops import PerLoop
 from foundation.retry import Attempts, RetryPolicy
 from foundation.secrets import check_may_carry_key
@@ -40,8 +40,8 @@ class EndpointConfig:
     """Where a model is served, and how long to wait for it."""
 
     url: str
-    """Base address, such as `http://127.0.0.1:8000`; `/v1` is added where there is no path. Several equal servers,
-    separated by commas, are asked in turn."""
+    """Base address, such as `http://127.0.0.1:8000`; `/v1` is added where there is no path, and the path of a request
+    (`/v1/chat/completions`) is left out. Several equal servers, separated by commas, are asked in turn."""
     model: str = ""
     """Its name there; empty asks the server for its first one."""
     key_variable: str = ""
@@ -70,7 +70,8 @@ class EndpointConfig:
     def base_urls(self) -> tuple[str, ...]:
         """The addresses that the paths of the API are relative to."""
         urls = [url.strip().rstrip("/") for url in self.url.split(",")]
-        return tuple(url if urlsplit(url).path else f"{url}/v1" for url in urls)
+        based = (url if urlsplit(url).path else f"{url}/v1" for url in urls)
+        return tuple(url.removesuffix("/completions").removesuffix("/chat") for url in based)
 
     def key_name(self, url: str) -> str:
         """The environment variable with the key for one of the addresses; empty where it is sent none."""
@@ -301,13 +302,19 @@ class OpenAIEndpoint:
             async with asyncio.timeout(seconds):  # the library's own starts anew with every byte
                 return await answer
 
-    def _bad_response(self, reply: Any, expected: str) -> BadResponse:
-        return BadResponse(f"{self.config.shown}: expected {expected}, found {str(reply)[:200]!r}")
+    def _bad_response(self, reply: Any, expected: str) -> OutsideFailure:
+        reason, status = why_nothing(reply)
+        if status is not None:
+            return failure_of(status, f"{self.config.shown}: status {status}: {reason}", reason, {})
+        return BadResponse(f"{self.config.shown}: expected {expected}, found {reason}")
 
 
 async def _models(client: Any) -> list[Any]:
     """The models that a server has. Raises ValueError for an answer that is no list of them."""
-    answer = await client.models.list()
+    try:
+        answer: Any = await client.models.list()
+    except AttributeError:  # of the library, where the answer is a text, such as a web page
+        answer = "what is no JSON"
     models = getattr(answer, "data", None)
     if not isinstance(models, list):
         raise ValueError(

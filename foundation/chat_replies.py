@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from foundation.errors import Rejected
+from foundation.http import message_of, printable
 
 _REFUSED = re.compile(
     r"unsupported|not (?:be )?(?:supported|permitted|allowed|recogni[sz]ed|accepted|implemented|available)|"
@@ -39,6 +40,25 @@ def message_text(reply: Any) -> str | None:
     finished = getattr(choice, "finish_reason", None) != "length"
     thoughts = [_joined(getattr(message, name, None)) for name in ("reasoning_content", "reasoning")]
     return next((text for text in thoughts if text and finished), content)
+
+
+def why_nothing(reply: Any) -> tuple[str, int | None]:
+    """What a reply without text or choice has instead; and the status that it should have come with, where it says so.
+
+    Gateways answer 200 and put their error, or the one of the server behind them, into the body.
+    """
+    error = getattr(reply, "error", None)
+    if error:
+        code = error.get("code") if isinstance(error, dict) else None
+        is_status = isinstance(code, int) and 400 <= code < 600
+        return printable(message_of({"error": error}) or str(error))[:300], code if is_status else None
+    choice = next(iter(getattr(reply, "choices", None) or ()), None)
+    refusal = getattr(getattr(choice, "message", None), "refusal", None)
+    if refusal:
+        return f"a refusal: {printable(str(refusal))[:300]!r}", None
+    if getattr(choice, "finish_reason", None) == "content_filter":
+        return "nothing, since a filter of the server's kept it back", None
+    return repr(str(reply)[:200]), None
 
 
 def spoken(text: str) -> str | None:

@@ -96,6 +96,10 @@ def test_failures_are_typed_and_bounded(pieces, failure, attempts):
         ("http://host:8000", "http://host:8000/v1"),
         ("http://host:8000/", "http://host:8000/v1"),
         ("https://host/openai/v1/", "https://host/openai/v1"),
+        # the address of a request, as providers' pages show it: Kilo-Org/kilocode #2035, cloudflare-docs #22906
+        ("http://host:8000/v1/chat/completions", "http://host:8000/v1"),
+        ("http://host:8000/v1/completions/", "http://host:8000/v1"),
+        ("https://host/compat/chat/completions", "https://host/compat"),
     ],
 )
 def test_addresses(given, used):
@@ -156,6 +160,30 @@ def test_an_answer_that_cannot_be_used(answer, said):
     with serve(lambda request, seen: answer) as endpoint, pytest.raises(BadResponse, match=said) as caught:
         chatted(endpoint)
     assert len(endpoint.requests) == 1 and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("choice_row", "said"),
+    [
+        ({"finish_reason": "stop", "message": {"content": None, "refusal": "I cannot\nhelp."}}, "a refusal: 'I cannot"),
+        ({"finish_reason": "content_filter", "message": {"content": None}}, "a filter of the server's"),
+    ],
+)
+def test_what_a_model_would_not_say_is_told(choice_row, said):
+    with serve(lambda request, seen: Answer({"choices": [{"index": 0, **choice_row}]})) as endpoint:
+        with pytest.raises(BadResponse, match=said) as caught:
+            chatted(endpoint)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [b"text/html", b"text/event-stream", b"text/plain"])
+def test_a_page_where_the_list_of_models_should_be_is_no_traceback(kind):
+    """mindsdb/mindshub #9676, FB208/OpenBidKit_Yibiao #4: the address of a web page, which answers 200 to any path."""
+    page = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: 6\r\n\r\n<html>" % kind
+    with sending([page]) as url:
+        with pytest.raises(BadResponse, match="OpenAI-compatible server"):
+            asyncio.run(OpenAIEndpoint(EndpointConfig(url, "m")).check(PATIENCE))
+        asyncio.run(OpenAIEndpoint(EndpointConfig(url, "m")).check_listening())
 
 
 def test_one_client_in_two_event_loops():

@@ -136,6 +136,26 @@ def test_a_refusal_is_one_line_in_the_server_s_words(user, name):
     assert len(sent) == requests
 
 
+@pytest.mark.parametrize(
+    ("error_row", "said", "requests"),
+    [
+        ({"message": "wrong key", "code": 401}, "status 401: wrong key", {1}),
+        ({"message": "Provider returned error", "code": 429}, "status 429: Provider returned error", {2}),
+        ({"message": "flagged", "code": 502}, "status 502: flagged", {2}),
+        ({"message": "model is loading", "code": "loading"}, "model is loading", {1, 2}),
+        ("no credits", "no credits", {1, 2}),
+    ],
+    ids=["wrong key", "rate limit", "behind a gateway", "no status", "a text"],
+)
+@pytest.mark.parametrize("user", [*CHATS, "policy"])
+def test_an_error_that_comes_as_an_answer_is_an_error(user, error_row, said, requests):
+    """OpenRouter's gateway: UKGovernmentBEIS/inspect_ai #1534, SWE-agent/mini-swe-agent PR #902, dify #9249."""
+    body = {"id": None, "choices": None, "model": None, "error": error_row}
+    found, sent = asked(USERS[user], lambda request, seen: Answer(body))
+    assert isinstance(found, Exception) and said in str(found) and "\n" not in str(found)
+    assert len(sent) in requests
+
+
 @pytest.mark.parametrize("status", [409, 429, 503])
 @pytest.mark.parametrize("user", USERS)
 def test_a_busy_server_is_asked_again(user, status):
