@@ -194,6 +194,16 @@ def test_without_a_system_message_its_text_begins_the_user_s(how, protocol):
     assert render_prompt(without, ROW, tokenizer) == f"[user]{ROW.question}\n[assistant]{protocol.prefill}"
 
 
+WITH_SYSTEM = [protocol for protocol in PROTOCOLS.values() if protocol.chat and protocol.system_prompt]
+
+
+@pytest.mark.parametrize("protocol", WITH_SYSTEM, ids=lambda protocol: protocol.name)
+def test_no_protocol_needs_a_system_message(protocol):
+    assert len(WITH_SYSTEM) >= 4
+    prompt = render_prompt(protocol, ROW, template(NO_SYSTEM["refused"]))
+    assert prompt.startswith("[user]") and f"{protocol.system_prompt[-20:]}\n\n{ROW.question}\n" in prompt
+
+
 def test_a_template_that_indents_or_strips_a_system_message_shows_it():
     prompt = render_prompt(R1_SEARCHER_CHAT, ROW, template(TURNS))
     assert prompt.startswith("[system]") and takes_system_message(R1_SEARCHER_CHAT, template(TURNS))
