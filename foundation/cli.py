@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import select
@@ -51,6 +52,9 @@ class OneLineParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the library does; without `args`, the arguments of this process."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name of bytes that are no text, or a terminal of few letters, must not end a command that is done.
+            sys.stdout.reconfigure(errors="backslashreplace")
         given = sys.argv[1:] if args is None else list(args)
         shown = hide(given, self._secret_flags)
         if args is None and shown != given:
@@ -64,11 +68,11 @@ class OneLineParser(argparse.ArgumentParser):
 
     def exit(self, status: int = DONE, message: str | None = None) -> NoReturn:
         """Leave; without a word, too, where whoever read the help has left (`--help | head`)."""
-        with contextlib.suppress(BrokenPipeError):
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        unread = _drop_unread_output()
-        super().exit(NOBODY_READS if unread and status == DONE else status, message)
+        if status == DONE:
+            status = _status_of(self.prog, lambda: None)
+        if status == DONE and _drop_unread_output():
+            status = NOBODY_READS
+        super().exit(status, message)
         raise AssertionError("the library's method does not return")
 
 
@@ -82,6 +86,10 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
     """
     settle_home()
     stop_with_starter()
+    return _status_of(name, run, hint="; the same command continues from here" if resumable else "")
+
+
+def _status_of(name: str, run: Callable[[], int | None], *, hint: str = "") -> int:
     try:
         status = run() or DONE
         if sys.stdout is not None:
@@ -96,12 +104,14 @@ def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = F
         return NOBODY_READS
     except OSError as error:
         found = as_users_error(error)
+        if found is None and is_disk_failure(error):
+            found = storage_error(Path("the output, or a file"), error)
         if found is None:
             raise
+        _drop_unwritten_output()
         print(f"{name}: {_one_line(str(found))}", file=sys.stderr, flush=True)
         return BAD_INPUT if isinstance(found, InputError) else ABORTED
     except KeyboardInterrupt:
-        hint = "; the same command continues from here" if resumable else ""
         print(f"{name}: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
 
@@ -183,10 +193,23 @@ def _drop_unread_output() -> bool:
     """Send what is still to be written to nowhere, where its reader has left; whether one has."""
     unread = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and _has_no_reader(stream)]
     for stream in unread:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # else the interpreter complains when it flushes at its end
-        os.close(nowhere)
+        _send_nowhere(stream)
     return bool(unread)
+
+
+def _drop_unwritten_output() -> None:
+    """Send nowhere what a full disk does not take."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _send_nowhere(sys.stdout)
+
+
+def _send_nowhere(stream: IO[str]) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())  # else the interpreter complains when it flushes at its end
+    os.close(nowhere)
 
 
 def _has_no_reader(stream: IO[str]) -> bool:

@@ -11,6 +11,7 @@ import codecs
 import errno
 import gzip
 import lzma
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -40,8 +41,8 @@ def text_suffix(path: Path) -> str:
 
 
 def text_stem(path: Path) -> str:
-    """The name without its endings: `train` of `train.jsonl.gz`."""
-    return _unpacked(path).stem
+    """The name without its endings: `train` of `train.jsonl.gz`; bytes in it that are no text are replaced."""
+    return os.fsencode(_unpacked(path).stem).decode("utf-8", "replace")
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:

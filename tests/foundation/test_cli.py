@@ -6,6 +6,7 @@ import argparse
 import ast
 import errno
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -141,6 +142,31 @@ def test_output_that_nobody_reads_is_no_error(monkeypatch, size):
         changed.setattr("sys.stdout", unread)
         assert run_command("name", lambda: print("x" * size)) == NOBODY_READS
         print("nothing complains later")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_a_full_disk_does_not_take_is_one_line(unbuffered):
+    """`… > file` on a disk that is full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "eval.rescore", "--list"]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+    assert ended.returncode == ABORTED and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("eval.rescore: cannot write the output, or a file: No space left")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_of_letters_that_a_terminal_has_not(encoding, monkeypatch):
+    """canonical/ubuntu-pro-client #859; and a name of a file whose bytes are no text."""
+    parser = OneLineParser(prog="name", description="\u2026 \u6771\u4eac")
+    with io.TextIOWrapper(io.BytesIO(), encoding=encoding) as terminal, monkeypatch.context() as changed:
+        changed.setattr("sys.stdout", terminal)
+        assert status_of(parser.parse_args, "--help") == DONE
+        assert run_command("name", lambda: print(os.fsdecode(b"\xfcbung"))) == DONE
+        shown = terminal.buffer.getvalue()
+    assert shown.startswith(b"usage: name") and shown.endswith(b"\\udcfcbung\n")
 
 
 def test_a_broken_connection_is_not_taken_for_it():

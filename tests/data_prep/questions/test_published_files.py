@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -280,6 +281,11 @@ def test_what_a_file_is_is_told_by_what_is_in_it(tmp_path, caplog, file, content
 def test_a_line_is_a_row(tmp_path, file, content, questions, bad):
     assert [question for question, _ in answered(tmp_path, file, content)] == questions
     assert bad_lines(tmp_path) == bad
+
+
+def test_a_file_whose_name_is_no_text_gives_its_rows_an_id(tmp_path):
+    answered(tmp_path, os.fsdecode(b"\xfcbung.jsonl"), LINE)
+    assert [row.id for row in read_rows(tmp_path / "out.jsonl")] == ["nq-\ufffdbung-1"]
 
 
 def test_what_is_left_out_is_said(tmp_path, caplog):
