@@ -73,7 +73,6 @@ class OneLineParser(argparse.ArgumentParser):
         if status == DONE and _drop_unread_output():
             status = NOBODY_READS
         super().exit(status, message)
-        raise AssertionError("the library's method does not return")
 
 
 def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = False) -> int:
