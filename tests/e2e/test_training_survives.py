@@ -14,7 +14,7 @@ import signal
 
 import psutil
 import pytest
-from support.processes.e2e_stack import wait_until
+from support.processes.e2e_stack import check_every_question_is_trained_on_once, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -53,7 +53,10 @@ def test_a_run_survives_what_can_happen_to_it(training, world, retriever):
 
     assert run.finish() == 0, run.console[-2000:]
     assert run.steps() == STEPS and run.checkpoint() == STEPS and (run.run_dir / "complete").exists()
-    check_no_question_is_repeated_or_skipped(run, world, killed_at)
+    assert sorted(run.attempts())[-1] == killed_at
+    questions = (world / "stage2.jsonl").read_text().splitlines()
+    assert len(questions) == 8 * STEPS
+    check_every_question_is_trained_on_once(run, STEPS, len(questions))
     assert not [pid for pid in left if psutil.pid_exists(pid)], "processes of the killed attempt are left"
     check_model_loads(run.run_dir / "model")
 
@@ -83,20 +86,6 @@ def check_failures_are_counted_and_masked(run) -> None:
     counted = sum(line["retrieval/failed_attempts"] * 64 for line in run.metrics())
     assert counted >= 1, "no failed attempt reached the metrics"
     assert all(line["policy_loss"] is not None and line["actor_grad_norm"] is not None for line in run.metrics())
-
-
-def check_no_question_is_repeated_or_skipped(run, world, killed_at: int) -> None:
-    """The steps that count are those of an attempt up to the checkpoint that the next one started from."""
-    starts = sorted(run.attempts())
-    asked: dict[str, set[int]] = {}
-    for start, end in zip(starts, [*starts[1:], STEPS], strict=True):
-        for episode in run.attempts()[start]:
-            if start < episode["step"] <= end:
-                asked.setdefault(episode["row"]["id"], set()).add(episode["step"])
-    assert starts[-1] == killed_at
-    assert all(len(steps) == 1 for steps in asked.values()), "a question was trained on twice"
-    questions = (world / "stage2.jsonl").read_text().splitlines()
-    assert len(asked) == len(questions) == 8 * STEPS, "a question was skipped"
 
 
 def check_model_loads(folder) -> None:

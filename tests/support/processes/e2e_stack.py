@@ -142,3 +142,19 @@ class Training:
         for path in sorted((self.run_dir / "trajectories").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
             found.setdefault(int(path.name.split("-")[0]), []).extend(read_episode_lines(path))
         return found
+
+
+def check_every_question_is_trained_on_once(run: Training, steps: int, questions: int) -> None:
+    """No attempt repeats or skips a question of a run of one pass over the data.
+
+    The steps that count are those of an attempt up to the checkpoint that the next one started from.
+    """
+    attempts = run.attempts()
+    starts = sorted(attempts)
+    asked: dict[str, set[int]] = {}
+    for start, end in zip(starts, [*starts[1:], steps], strict=True):
+        for episode in attempts[start]:
+            if start < episode["step"] <= end:
+                asked.setdefault(episode["row"]["id"], set()).add(episode["step"])
+    assert all(len(found) == 1 for found in asked.values()), "a question was trained on twice"
+    assert len(asked) == questions, "a question was skipped"
