@@ -5,6 +5,10 @@ Their reward comes from a `reward_func` file.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 from support.processes.e2e_stack import REPO, check_rewards_are_the_recipes
 
@@ -21,6 +25,24 @@ FLAGS = (
     *("--rollout.micro_batch_size", "1", "--train.micro_batch_size", "1", "--train.batch_size", str(BATCH * SAMPLES)),
     *("--ckpt.save_steps", "2"),
 )
+
+GENERATE = """
+import json, sys
+from r1_searcher.inference.engine import EngineSettings, Request, load_core, prepare_environment, step_core
+
+folder, prompt = sys.argv[1], json.loads(sys.argv[2])
+core = load_core(EngineSettings(folder, 512, prepare_environment(model=folder)))
+from vllm import SamplingParams
+
+sampling = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True, logprobs=0)
+outputs = step_core(core, [Request("0", prompt, sampling)])
+while not any(output.finished for output in outputs):
+    outputs = step_core(core, [])
+(answer,) = outputs[-1].outputs
+logprobs = [found[token].logprob for token, found in zip(answer.token_ids, answer.logprobs)]
+print()
+print(json.dumps({"ids": list(answer.token_ids), "logprobs": logprobs}))
+"""
 
 
 def test_two_actors_train_on_whole_rollouts_and_end(training, world, retriever, tmp_path):
@@ -44,11 +66,29 @@ def test_two_actors_train_on_whole_rollouts_and_end(training, world, retriever, 
 
 
 def check_an_exported_checkpoint_is_the_model(run_dir, steps) -> None:
-    """Its weights are gathered from the parts that two ranks have written."""
+    """Its weights are gathered from the parts that two ranks have written, and vLLM and transformers load it."""
     import torch
     from safetensors.torch import load_file
 
-    export.export(run_dir)
-    exported = load_file(run_dir / "export" / f"global_step{steps}" / "model.safetensors")
-    final = load_file(run_dir / "model" / "model.safetensors")
+    assert export.main([str(run_dir), "--step", str(steps)]) == 0
+    folder = run_dir / "export" / f"global_step{steps}"
+    exported, final = (load_file(path / "model.safetensors") for path in (folder, run_dir / "model"))
     assert exported and all(torch.equal(value, final[name]) for name, value in exported.items())
+    check_both_libraries_say_the_same(folder)
+
+
+def check_both_libraries_say_the_same(folder) -> None:
+    """What vLLM generates has the log-probs that transformers gives it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    prompt = AutoTokenizer.from_pretrained(folder)("Question : What is the home of the person ")["input_ids"]
+    program = [sys.executable, "-c", GENERATE, str(folder), json.dumps(prompt)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    ids = torch.tensor([prompt + said["ids"]])
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(folder)(ids).logits[0, len(prompt) - 1 : -1]
+    expected = logits.float().log_softmax(-1).gather(-1, torch.tensor(said["ids"])[:, None])[:, 0]
+    assert len(said["ids"]) == 8 and said["logprobs"] == pytest.approx(expected.tolist(), abs=0.1)
