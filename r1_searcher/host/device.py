@@ -90,7 +90,16 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
         threads: of each process on CPUs, see `threads_for`.
     """
     wanted = {"TOKENIZERS_PARALLELISM": "true", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    if device is Device.CPU:
+    if device is Device.CUDA:
+        wanted |= {
+            # As in OpenRLHF's own `ray.init`: tensors are read where they lie in Ray's store. Nobody may write into
+            # them there; without a GPU to copy them to, the trainer would.
+            "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
+            # DeepSpeed compiles its optimizer for RAM (--ds.adam_offload) at run time, and not with a CUDA compiler of
+            # another minor version than torch's. The set-up refuses those of another major version.
+            "DS_SKIP_CUDA_CHECK": "1",
+        }
+    else:
         wanted |= {
             ENVIRONMENT_VARIABLE: "1",
             "DS_ACCELERATOR": "cpu",

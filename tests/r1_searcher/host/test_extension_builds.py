@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.extension_builds import build_root, prepare, remove_stale_locks
 
 HOLD = """
@@ -76,6 +78,47 @@ def test_the_environments_tools_come_first(monkeypatch, tmp_path):
         prepare()
         assert os.environ["PATH"] == f"{tools}:/usr/bin:/bin"
     assert not lock.exists()
+
+
+@pytest.mark.slow
+def test_deepspeed_compiles_with_another_minor_version_of_cuda(monkeypatch):
+    """Only where it is told to, which it is in every process of a run on GPUs."""
+    import torch
+
+    builder = pytest.importorskip("deepspeed.ops.op_builder.builder")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(builder, "installed_cuda_version", lambda name="": (13, 2))
+    monkeypatch.delenv("DS_SKIP_CUDA_CHECK", raising=False)
+    with pytest.raises(builder.CUDAMismatchException):
+        builder.assert_no_cuda_mismatch("cpu_adam")
+    for name, value in worker_environment(Device.CUDA).items():
+        monkeypatch.setenv(name, value)
+    assert builder.assert_no_cuda_mismatch("cpu_adam")
+
+
+STEP = """
+import torch
+from deepspeed.ops.adam import FusedAdam
+
+weight = torch.nn.Parameter(torch.ones(4))
+optimizer = FusedAdam([weight], lr=0.1)
+weight.grad = torch.ones(4)
+optimizer.step()
+print(weight.tolist())
+"""
+
+
+@pytest.mark.slow
+def test_the_first_step_compiles_nothing(tmp_path):
+    """The set-up has built the optimizer: no ninja is asked for, and nothing is written where extensions are built."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    built = tmp_path / "extensions"
+    environment = {**os.environ, "PATH": str(programs), "TORCH_EXTENSIONS_DIR": str(built), "DS_ACCELERATOR": "cpu"}
+    done = subprocess.run([sys.executable, "-c", STEP], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx([0.9] * 4)
+    assert not list(built.rglob("*.so")) and not list(built.rglob("build.ninja"))
 
 
 def test_a_lock_that_is_new_and_held_here_stays(tmp_path):

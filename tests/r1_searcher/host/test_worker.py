@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from foundation.errors import InputError
 from foundation.secrets import CREDENTIALS_VARIABLE
 from r1_searcher.host import worker
-from r1_searcher.host.device import Device
+from r1_searcher.host.device import Device, worker_environment
 from r1_searcher.host.driver import ray_options
 
 SECRETS = {
@@ -63,6 +66,25 @@ def test_a_cluster_is_told_what_everybody_may_read_and_no_secret(environment):
     variables = ray_options({"A": "1"}, Device.CUDA, 3)["runtime_env"]["env_vars"]
     assert {name: variables.get(name) for name in OPEN} == OPEN and variables["A"] == "1"
     assert "canary" not in json.dumps(variables) and not set(NOT_PASSED_ON) & set(variables)
+
+
+def test_workers_on_gpus_have_all_that_the_hosts_own_ray_would_give_them(monkeypatch):
+    """OpenRLHF sets it where it starts Ray itself, which the driver has done before."""
+    spec = importlib.util.find_spec("openrlhf")
+    if spec is None or spec.origin is None:
+        pytest.skip("openrlhf is not installed")
+    host = ast.parse(Path(spec.origin).with_name("cli").joinpath("train_ppo_ray.py").read_text())
+    (started,) = (
+        node for node in ast.walk(host) if isinstance(node, ast.Call) and ast.unparse(node.func) == "ray.init"
+    )
+    runtime = next(given.value for given in started.keywords if given.arg == "runtime_env")
+    for variable in ("RAY_ADDRESS", "TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS"):
+        monkeypatch.delenv(variable, raising=False)
+    theirs = eval(compile(ast.Expression(runtime), "train_ppo_ray.py", "eval"), {"os": os})["env_vars"]
+    ours = ray_options(worker_environment(Device.CUDA), Device.CUDA, 1)["runtime_env"]["env_vars"]
+    assert theirs and {name: ours.get(name) for name in theirs} == theirs
+    monkeypatch.setenv("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "0")
+    assert worker_environment(Device.CUDA)["RAY_ENABLE_ZERO_COPY_TORCH_TENSORS"] == "0", "what the user has set wins"
 
 
 def test_keys_reach_the_workers_of_a_cluster_in_a_file_of_the_users_own(environment, tmp_path):
