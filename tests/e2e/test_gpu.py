@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes.e2e_stack import REPO, Training
-from support.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
 from support.models.small_qwen import small_qwen
+from support.processes.e2e_stack import REPO, Training
+from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]  # what vLLM compiles at its first start is kept
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.e2e_stack import Training, check_every_question_is_trained_on_once
+from support.processes.e2e_stack import Training, check_every_question_is_trained_on_once
 
 from r1_searcher import export
 from r1_searcher.run.checkpoints import kept_steps, saved_models

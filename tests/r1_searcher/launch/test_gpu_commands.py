@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
-from support.small_qwen import VOCABULARY, small_qwen
+from support.models.small_qwen import VOCABULARY, small_qwen
+from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
 
 from r1_searcher import train
 from r1_searcher.host.device import Device
