@@ -166,6 +166,15 @@ def above_zero(text: str) -> float:
     raise argparse.ArgumentTypeError(f"must be a number above 0, found {text!r}")
 
 
+def share(text: str) -> float:
+    """A number above 0, and 1 at most."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 < value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1, found {text!r}")
+
+
 def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
     """An argument list as (flag, its values). Raises `InputError` for a word before the first flag."""
     flags: list[tuple[str, list[str]]] = []

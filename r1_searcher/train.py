@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundation.cli import OneLineParser, above_zero, positive, run_command
+from foundation.cli import OneLineParser, above_zero, positive, run_command, share
 from foundation.errors import InputError
 from foundation.secrets import hide
 from r1_searcher.episode.question import QARow, read_rows
@@ -93,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
     parser.add_argument(
         "--max-steps", type=positive, help="end after N steps (rollouts); default: all passes over the data"
+    )
+    parser.add_argument(
+        "--log-share",
+        type=share,
+        default=RunConfig.logged_share,
+        metavar="F",
+        help="share of each step's questions whose episodes are kept in RUN/trajectories (default: %(default)g)",
     )
     parser.add_argument("--no-document-mask", action="store_true", help="train retrieved tokens too (ablation)")
     parser.add_argument(
@@ -275,6 +282,7 @@ def _run_config(options: argparse.Namespace, plan: Plan, extent: Extent, folder:
         total_steps=extent.steps,
         optimizer_steps=extent.optimizer_steps,
         engine_slots=command.engine_slots,
+        logged_share=options.log_share,
         judge=_judge(options),
         plugins=options.plugins,
     )

@@ -137,7 +137,8 @@ class AgentExecutor(AgentExecutorBase):
             started = time.perf_counter()
             reward = await self.reward.score(trajectory, stage)
             reward_seconds = time.perf_counter() - started
-            self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=attempt))
+            if self.run.logs(ticket.step, row.id):
+                self.log.write(EpisodeRecord(trajectory, reward, step=ticket.step, stage=stage, attempt=attempt))
         failed = attempt + (trajectory.stop_reason is StopReason.RETRIEVER_ERROR)
         metrics = episode_metrics(trajectory, reward, failed_attempts=failed, reward_seconds=reward_seconds)
         group.played.append((bool(metrics["retrieval/rate"]), bool(metrics["format/rate"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,8 @@ class RunConfig:
     """Updates of the weights over the whole run."""
     engine_slots: int = 128
     """Episodes that an engine may play at the same time."""
+    logged_share: float = 1.0
+    """Of each step's questions, whose episodes are kept; see `logs`."""
     judge: JudgeConfig | None = None
     plugins: tuple[str, ...] = ()
     """Files and modules with systems of the user's own; see `r1_searcher.recipe.plugins`."""
@@ -117,6 +120,10 @@ class RunConfig:
     def counts_progress(self) -> bool:
         """Whether the run's episodes depend on how far it is."""
         return depends_on_progress(self.recipe, self.retriever.source)
+
+    def logs(self, step: int, question: str) -> bool:
+        """Whether the episodes of a question are kept: all of a group or none, other questions in other steps."""
+        return zlib.crc32(f"{step} {question}".encode()) < self.logged_share * 2**32
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads. Only the user can read it, since an address may hold a key."""

@@ -29,6 +29,7 @@ from foundation.cli import (
     port,
     positive,
     run_command,
+    share,
 )
 from foundation.errors import BadResponse, InputError, RunAborted
 
@@ -212,6 +213,7 @@ def test_errors_of_other_kinds_are_translated():
         (natural, {"0": 0, "3": 3}, ["-1", "x"]),
         (port, {"0": 0, "65535": 65535}, ["-1", "65536", "http"]),
         (above_zero, {"0.5": 0.5, "3": 3.0}, ["0", "-1", "nan", "inf", "x"]),
+        (share, {"0.5": 0.5, "1": 1.0}, ["0", "-1", "1.01", "nan", "x"]),
     ],
 )
 def test_types_of_arguments(kind, good, bad):

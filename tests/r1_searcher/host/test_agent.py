@@ -306,6 +306,17 @@ def test_steps_count_from_the_checkpoint(make_executor, tmp_path):
     assert path.name.startswith("000010-")
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_log_may_hold_a_share_of_the_questions(make_executor, tmp_path, share):
+    """What is handed to the host does not depend on it."""
+    executor = make_executor(questions_per_step=24, questions_per_pass=24, logged_share=share)
+    responses = run(executor, *[[say("Paris")]] * 24)
+    assert {response["prompt"] for response in responses} == {f"prompt {n}" for n in range(24)}
+    kept = {line["row"]["id"] for line in logged(tmp_path)}
+    assert kept == {row(n).id for n in range(24) if executor.run.logs(1, row(n).id)}
+    assert len(kept) == 24 if share == 1 else 4 < len(kept) < 20
+
+
 def test_a_question_that_the_host_filters_out_does_not_end_a_step(make_executor, tmp_path):
     changes = {"questions_per_step": 2, "questions_per_pass": 100, "kept_rewards": (0.0, 1.0)}
     executor = make_executor(samples_per_question=2, **changes)

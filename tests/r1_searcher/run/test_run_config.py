@@ -24,6 +24,19 @@ def test_a_curriculum_of_the_search_engine_counts_progress(source, counts):
     assert run.counts_progress == counts
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_share_of_the_questions_is_logged_and_another_one_in_each_step(share):
+    run = RunConfig("run", find_recipe("tiny.stage2"), RetrieverConfig("http://h"), logged_share=share)
+    logged = [{question for question in range(1000) if run.logs(step, f"q{question}")} for step in (1, 2)]
+    assert all(abs(len(found) / 1000 - share) < 0.05 for found in logged)
+    assert len(logged[0] & logged[1]) < 1.5 * share**2 * 1000
+
+
+def test_everything_is_logged_unless_told_otherwise():
+    run = RunConfig("run", find_recipe("tiny.stage2"), RetrieverConfig("http://h"))
+    assert all(run.logs(step, f"q{step}") for step in range(100))
+
+
 def test_only_the_user_can_read_a_runs_configuration(tmp_path):
     """An address may hold a key."""
     run = RunConfig("run", find_recipe("tiny.stage2"), RetrieverConfig("web:serper?url=http://h/x"))
