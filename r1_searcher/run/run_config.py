@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import zlib
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,7 @@ class RunConfig:
 
     def logs(self, step: int, question: str) -> bool:
         """Whether the episodes of a question are kept: all of a group or none, other questions in other steps."""
-        return zlib.crc32(f"{step} {question}".encode()) < self.logged_share * 2**32
+        return random.Random(f"{step} {question}").random() < self.logged_share
 
     def write(self, path: Path) -> None:
         """Write the file that `read` reads. Only the user can read it, since an address may hold a key."""
