@@ -21,7 +21,7 @@ from r1_searcher.run.run_config import RunConfig
 
 pytestmark = pytest.mark.slow
 
-SMALL_CARD = "24"
+SMALL_CARD = "32"
 """GB of the GPU."""
 
 
