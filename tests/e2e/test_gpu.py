@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.models.small_qwen import small_qwen
 from support.processes.e2e_stack import REPO, Training
-from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
+from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, searching, two_steps
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]  # what vLLM compiles at its first start is kept
 
@@ -38,7 +38,7 @@ def train(tmp_path: Path, eight_questions: Path, retriever):
 
     def run(words: list[str]) -> Training:
         command = [sys.executable, "-m", "r1_searcher.train", *words]
-        command += ["--run-dir", str(tmp_path / "run"), "--data", str(eight_questions), "--search", retriever.url]
+        command += ["--run-dir", str(tmp_path / "run"), "--data", str(eight_questions), *searching(retriever.url)]
         training = Training(tmp_path / "run", tuple(command))
         assert training.finish(900) == 0, training.console[-4000:] + _log(training)[-8000:]
         return training

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.models.small_qwen import VOCABULARY, small_qwen
-from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, two_steps
+from support.processes.gpu_commands import APART, QUESTIONS, STAGES, STEPS, on_one_gpu, searching, two_steps
 
 from r1_searcher import train
 from r1_searcher.host.device import Device
@@ -51,7 +51,7 @@ def launched(world, retriever_url, tmp_path, monkeypatch) -> Callable[[list[str]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         data = tmp_path / "eight.jsonl"
         data.write_text("".join((world / "stage1.jsonl").read_text().splitlines(keepends=True)[:QUESTIONS]))
-        ours = ["--run-dir", str(tmp_path / "run"), "--data", str(data), "--search", retriever_url]
+        ours = ["--run-dir", str(tmp_path / "run"), "--data", str(data), *searching(retriever_url)]
         assert train.main([*words, *ours]) == 1, "the recorder's status"
         return started[-1]
 

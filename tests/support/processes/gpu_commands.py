@@ -43,6 +43,11 @@ def two_steps(name: str, stage: str, model: Path) -> list[str]:
     return ["--preset", name, "--stage", stage, "--device", "cuda", *ours, *flags]
 
 
+def searching(url: str) -> list[str]:
+    """A search service in the place of all sources: a page reader would ask the Internet before the start."""
+    return ["--search", url, "--browse", url]
+
+
 def on_one_gpu(name: str, stage: str, model: Path) -> list[str]:
     """The same with trainer and engine in turns on one GPU."""
     return [*two_steps(name, stage, model), *ONE_GPU]
