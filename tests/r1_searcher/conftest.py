@@ -1,4 +1,4 @@
-"""The training command and its scripts, run as a user runs them."""
+"""What tests of the training stack share: the training command and its scripts, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from support.models.subjects import BASE, TINY
+
+from r1_searcher.inspection.subject import Subject, load_subject
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -73,6 +76,12 @@ def train() -> Callable[..., Finished]:
 @pytest.fixture(scope="session")
 def model(repo: Path) -> Path:
     return repo / "data_prep" / "tiny" / "model"
+
+
+@pytest.fixture(scope="session")
+def good() -> Subject:
+    """The tiny base model under stage 2's recipe, in which no check finds a fault."""
+    return load_subject(TINY, str(BASE))
 
 
 @pytest.fixture(scope="session")

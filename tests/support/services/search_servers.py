@@ -10,9 +10,12 @@ from pathlib import Path
 
 from foundation.process import bind, url_of
 from foundation.web_server import MAX_BODY_BYTES, Access, HttpServer
+from retriever.passage import Passage
 from retriever.server import __main__ as server_command
 from retriever.server.app import create_app
 from retriever.server.search_service import SearchService
+
+TOWNS = [Passage(str(i), f"Town {i}", f"The river number {i} flows through the town.") for i in range(20)]
 
 
 class Stop:
