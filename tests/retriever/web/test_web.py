@@ -1,4 +1,4 @@
-"""Web search services: their wire formats, faults, keys, cache and rate limit, against local fakes."""
+"""Web search services: their wire formats, faults, keys and health, against local fakes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import time
 import traceback
 
 import pytest
-from flask import Flask, Response
-from hypothesis import given
-from hypothesis import strategies as st
-from support.services.fake_web import KEY, KEY_VARIABLES, PATHS, ROWS, FakeServices, serve_app
+from flask import Flask
+from support.services.fake_web import KEY, PATHS, ROWS, FakeServices, serve_app
+from support.services.web_searches import FAST, QUERY, QUICK, SITE, fault, searched
 
 from foundation.retry import RetryPolicy
 from retriever import (
@@ -23,43 +22,10 @@ from retriever import (
     RetrieverUnavailable,
     SearchRequest,
 )
-from retriever.web.disk_cache import DiskCache, cache_key
-from retriever.web.duckduckgo import DuckDuckGo
 from retriever.web.engines import WEB_ENGINES
-from retriever.web.rate_limit import Rate, RateLimits
 from retriever.web.search import JsonService, WebRetriever
 
-FAST = RetryPolicy(attempts=3, backoff=0.02, deadline=20.0)
-QUICK = Rate(10_000, 10_000)
-
-
-@pytest.fixture(autouse=True)
-def keys(monkeypatch):
-    for name in KEY_VARIABLES:
-        monkeypatch.setenv(name, KEY)
-
-
-def searched(services, engine, *queries, top_k=5, site="", cache=None):
-    """What each query brings: hits or the error."""
-
-    async def scenario(url):
-        service = JsonService(WEB_ENGINES[engine], url=url + PATHS[engine], read_timeout=10.0)
-        retriever = WebRetriever(service, site=site, rate=QUICK, retry=FAST, cache=cache)
-        outcomes = []
-        for query in queries:
-            try:
-                outcomes.append(await retriever.search(SearchRequest(query, top_k)))
-            except RetrieverError as error:
-                outcomes.append(error)
-        await retriever.close()
-        return outcomes, retriever.stats
-
-    with serve_app(services.app()) as url:
-        return asyncio.run(scenario(url))
-
-
-# What each service is sent for the query `C++ & "50%" = é?`, at most 5 results, from en.wikipedia.org.
-QUERY, SITE = 'C++ & "50%" = é?', "en.wikipedia.org"
+# What each service is sent for the query, at most 5 results, from one site.
 SENT = {
     "serper": ("POST", "/search", {}, {"q": f"{QUERY} site:{SITE}", "num": 5}),
     "serpapi": (
@@ -134,10 +100,6 @@ def test_at_most_top_k_and_no_longer_query_than_is_taken(engine):
     sent = str(services.seen[0].body or services.seen[0].parameters)
     assert "x" * WEB_ENGINES[engine].max_query_chars in sent
     assert "x" * (WEB_ENGINES[engine].max_query_chars + 1) not in sent
-
-
-def fault(status, body="{}", **headers):
-    return Response(body, status=status, headers=headers, content_type="application/json")
 
 
 FAULTS = [
@@ -258,205 +220,3 @@ def test_an_address_that_cannot_be_asked_shows_no_key(address):
     with pytest.raises(RetrieverError) as failed:
         asyncio.run(scenario())
     assert KEY not in "".join(traceback.format_exception(failed.value))
-
-
-# --- the cache ---
-
-
-def test_a_cached_answer_costs_nothing(tmp_path):
-    now = [1000.0]
-    services, cache = FakeServices(ROWS), DiskCache(tmp_path, max_age=100, clock=lambda: now[0])
-    (first, again), _ = searched(services, "serper", "who?", " who? ", cache=cache)
-    assert first == again and len(services.seen) == 1
-    (more,), _ = searched(services, "serper", "who?", top_k=6, cache=cache)
-    (elsewhere,), _ = searched(services, "serper", "who?", site=SITE, cache=cache)
-    assert more == elsewhere == first and len(services.seen) == 3
-    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
-
-
-def test_old_answers_are_asked_for_again_and_deleted(tmp_path):
-    async def scenario():
-        now = [1000.0]
-        cache = DiskCache(tmp_path, max_age=100, clock=lambda: now[0])
-        await cache.put("a", b"1")
-        now[0] = 1099.9
-        assert await cache.get("a") == b"1" and await cache.get("b") is None
-        now[0] = 1100.0
-        assert await cache.get("a") is None
-        cache.close()
-        await cache.put("b", b"2")
-        cache.close()
-        patient = DiskCache(tmp_path, max_age=1e6, clock=lambda: now[0])
-        assert await patient.get("a") is None and await patient.get("b") == b"2"
-        now[0] = 0.0  # the clock was ahead when it was kept: nobody knows how old it is
-        assert await patient.get("b") is None
-        patient.close()
-
-    asyncio.run(scenario())
-    assert cache_key(("ab", "c")) != cache_key(("a", "bc"))
-
-
-def test_a_cache_is_its_users_and_its_size_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("retriever.web.disk_cache.MOST_BYTES", 1000)
-    monkeypatch.setattr("retriever.web.disk_cache._PUTS_PER_LOOK", 4)
-
-    async def scenario():
-        times = iter(range(1000, 9000))
-        cache = DiskCache(tmp_path / "new", clock=lambda: next(times))
-        for number in range(40):
-            await cache.put(str(number), bytes(100))
-        found = [await cache.get(str(number)) is not None for number in range(40)]
-        cache.close()
-        return found
-
-    found = asyncio.run(scenario())
-    assert 5 <= sum(found) <= 14 and found[-1] and not found[0]
-    modes = {path.name: path.stat().st_mode & 0o077 for path in [tmp_path / "new", *(tmp_path / "new").iterdir()]}
-    assert set(modes.values()) == {0}, modes
-
-
-def test_without_a_usable_cache_searches_go_on(tmp_path, caplog):
-    (tmp_path / "web.sqlite3").write_bytes(b"this is no database" * 100)
-    services = FakeServices(ROWS)
-    (first, again), _ = searched(services, "serper", "who?", "who?", cache=DiskCache(tmp_path))
-    assert first == again and len(services.seen) == 2
-    assert [record.levelname for record in caplog.records if "no cache" in record.getMessage()] == ["WARNING"]
-
-
-def test_failures_are_not_cached(tmp_path):
-    services = FakeServices(ROWS, faults=[fault(401)])
-    (failed, found), _ = searched(services, "serper", "who?", "who?", cache=DiskCache(tmp_path))
-    assert isinstance(failed, RetrieverRejected) and len(found) == 2
-
-
-def test_equal_searches_at_once_are_one_and_each_gets_its_outcome():
-    async def scenario(url):
-        retriever = WebRetriever(JsonService(WEB_ENGINES["serper"], url=f"{url}/search"), rate=QUICK, retry=FAST)
-        impatient = asyncio.create_task(retriever.search(SearchRequest("same", 5)))
-        others = [retriever.search(SearchRequest(query, 5)) for query in ["same"] * 15 + ["other"]]
-        waiting = asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0)
-        impatient.cancel()
-        outcomes = await waiting
-        await retriever.close()
-        return outcomes
-
-    services = FakeServices(ROWS)
-    with serve_app(services.app()) as url:
-        outcomes = asyncio.run(scenario(url))
-        assert sorted(seen.body["q"] for seen in services.seen) == ["other", "same"]
-        assert all(outcome == outcomes[0] and len(outcome) == 2 for outcome in outcomes)
-        services.faults = [fault(403), fault(403)]
-        assert {type(outcome) for outcome in asyncio.run(scenario(url))} == {RetrieverRejected}
-
-
-# --- the rate limit ---
-
-
-def test_a_bucket_gives_its_burst_then_its_rate():
-    now = [0.0]
-    limits = RateLimits(Rate(2, burst=3), clock=lambda: now[0])
-    assert [limits.reserve("a") for _ in range(5)] == [0, 0, 0, 0.5, 1.0]
-    assert limits.reserve("b") == 0
-    now[0] = 1.5  # the two on credit are due, and one more token is there
-    assert [limits.reserve("a") for _ in range(2)] == [0, 0.5]
-
-
-@given(st.lists(st.floats(0, 3), max_size=40), st.floats(0.1, 50), st.integers(1, 10))
-def test_no_window_ever_holds_more_than_burst_and_rate_allow(pauses, per_second, burst):
-    now = [0.0]
-    limits = RateLimits(Rate(per_second, burst), clock=lambda: now[0])
-    granted = []
-    for pause in pauses:
-        now[0] += pause
-        granted.append(now[0] + limits.reserve("host"))
-    assert granted == sorted(granted)
-    for first, start in enumerate(granted):
-        for last in range(first, len(granted)):
-            assert last - first + 1 <= burst + (granted[last] - start) * per_second + 1 + 1e-6
-
-
-def test_searches_keep_to_the_rate_and_the_queue_is_not_on_the_deadline():
-    async def scenario(url):
-        service = JsonService(WEB_ENGINES["serper"], url=f"{url}/search")
-        retriever = WebRetriever(service, rate=Rate(5, 1), retry=RetryPolicy(1, deadline=1.0))
-        started = time.monotonic()
-        await asyncio.gather(*(retriever.search(SearchRequest(f"q{n}", 1)) for n in range(8)))
-        await retriever.close()
-        return time.monotonic() - started
-
-    with serve_app(FakeServices(ROWS).app()) as url:
-        assert asyncio.run(scenario(url)) >= 1.4
-
-
-@pytest.mark.parametrize(("per_second", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (1, 0)])
-def test_a_rate_lets_something_through(per_second, burst):
-    with pytest.raises(ValueError, match="per_second > 0"):
-        Rate(per_second, burst)
-
-
-# --- DuckDuckGo: the real library against pages in the engine's shape ---
-
-
-def duck_page(*rows):
-    items = "".join(
-        f'<div class="links_main result__body"><h2><a href="{url}">{title}</a></h2><a href="{url}">{text}</a></div>'
-        for url, title, text in rows
-    )
-    return f"<html><body>{items}</body></html>"
-
-
-@pytest.fixture
-def duck(monkeypatch):
-    """Sets what DuckDuckGo answers: (query) -> (status, page); gives (search, queries asked)."""
-    pytest.importorskip("ddgs")
-    from ddgs.engines.duckduckgo import Duckduckgo
-    from flask import request
-
-    asked = []
-
-    def search(answer, *queries, read_timeout=5.0):
-        app = Flask("duck")
-
-        @app.post("/html/")
-        def html():
-            asked.append(request.form["q"])
-            status, page = answer(request.form["q"])
-            return Response(page, status=status, content_type="text/html; charset=utf-8")
-
-        async def scenario():
-            retriever = WebRetriever(DuckDuckGo(read_timeout=read_timeout), site=SITE, rate=QUICK, retry=FAST)
-            return [await retriever.search(SearchRequest(query, 3)) for query in queries]
-
-        with serve_app(app) as url:
-            monkeypatch.setattr(Duckduckgo, "search_url", f"{url}/html/")
-            return asyncio.run(scenario())
-
-    return search, asked
-
-
-def test_duckduckgo_finds(duck):
-    search, asked = duck
-    rows = [("https://a.example/1", "One", "first"), ("https://a.example/2", "Two", "second")]
-    ((hits),) = search(lambda query: (200, duck_page(*rows)), "who?")
-    assert asked == [f"who? site:{SITE}"]
-    assert [(hit.passage.id, hit.passage.title) for hit in hits] == [(url, title) for url, title, _ in rows]
-    assert "first" in hits[0].passage.text
-
-
-def test_duckduckgo_tells_nothing_found_from_being_blocked(duck):
-    search, asked = duck
-    works = duck_page(("https://a.example", "E", "e"))
-    assert search(lambda query: (200, works if query == "encyclopedia" else duck_page()), "zzz", "yyy") == [(), ()]
-    assert asked == [f"zzz site:{SITE}", "encyclopedia", f"yyy site:{SITE}"]
-    with pytest.raises(RetrieverUnavailable, match="blocks this machine"):
-        search(lambda query: (202, "a puzzle for robots"), "zzz")
-
-
-@pytest.mark.slow
-def test_duckduckgo_in_time(duck):
-    search, _ = duck
-    started = time.monotonic()
-    with pytest.raises(RetrieverError):
-        search(lambda query: time.sleep(3) or (200, ""), "zzz", read_timeout=1.0)
-    assert time.monotonic() - started < 8
