@@ -18,6 +18,7 @@ from support.services.fake_web import PATHS, serve_app
 
 FAST = RetryPolicy(attempts=3, backoff=0.02, deadline=20.0)
 QUICK = Rate(10_000, 10_000)
+QUERY, SITE = 'C++ & "50%" = é?', "en.wikipedia.org"
 
 
 def searched(services, engine, *queries, top_k=5, site="", cache=None):
@@ -37,9 +38,6 @@ def searched(services, engine, *queries, top_k=5, site="", cache=None):
 
     with serve_app(services.app()) as url:
         return asyncio.run(scenario(url))
-
-
-QUERY, SITE = 'C++ & "50%" = é?', "en.wikipedia.org"
 
 
 def fault(status, body="{}", **headers):
