@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from r1_searcher.agent_service.service import AgentService
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.inference.agent import Agent
@@ -17,6 +18,9 @@ from support.episodes.fakes import ROOMY, FakeRetriever, Result, ScriptedPolicy,
 
 RECIPE = find_recipe("tiny.stage2")
 FOUND = passages("is in Paris", "is in France")
+CHAT = "/v1/chat/completions"
+SAID = {"messages": [{"role": "user", "content": "Where is the tower?"}]}
+Use = Callable[[Any, AgentService], Coroutine[Any, Any, Any]]
 
 
 @dataclass
@@ -144,3 +148,8 @@ async def call(
     status = sent[0]["status"] if sent else 0
     shown = {name.decode(): value.decode() for name, value in sent[0]["headers"]} if sent else {}
     return Reply(status, shown, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def one(method: str, path: str, body: Any = None, **options: Any) -> Use:
+    """A use of the service that is one request."""
+    return lambda app, service: call(app, method, path, body, **options)
