@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.services.agent_page import ask, opened, turns
 from support.services.scripted_agent import ARABIC, HOSTILE
 

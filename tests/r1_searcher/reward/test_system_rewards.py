@@ -6,69 +6,18 @@ A vector is an episode and what each reward of its system gives for it; R1-Searc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.episodes.finished import Correction, Docs, Episodes
 
-from r1_searcher.episode.parsing import Answer, Truncated, parse_action
-from r1_searcher.episode.policy import Finish
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import Span, SpanKind, StopReason, Trajectory
 from r1_searcher.recipe.protocols import DEEP_RESEARCHER, RESEARCH_BASE, RESEARCH_CHAT, SEARCH_R1, ZEROSEARCH
 from r1_searcher.reward import rules_search_r1 as search_r1_rules
 from r1_searcher.reward.rewards import REWARDS, Reward, WeightedPart, score
-
-EXAMPLE = "as in <answer> Lake Geneva </answer>, with \\boxed{Lake Geneva} <think>"
-
-
-@dataclass(frozen=True)
-class Docs:
-    """Text between the frame's ends, as the environment inserts it."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What the environment inserts after a malformed action."""
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """Makes finished episodes of one protocol; answers are recorded as the loop does it."""
-
-    protocol: Protocol
-
-    def __call__(
-        self,
-        *turns: str | Docs | Correction,
-        golds: Sequence[str] = ("Paris",),
-        reason: StopReason = StopReason.ANSWERED,
-    ) -> Trajectory:
-        spans = (Span(SpanKind.PROMPT, 0, 0, EXAMPLE), *map(self._span, turns))
-        row = QARow(id="1", question="Which city?", answers=tuple(golds))
-        return Trajectory(row=row, ids=(), spans=spans, stop_reason=reason, answer=self._answer(spans[-1], reason))
-
-    def _span(self, turn: str | Docs | Correction) -> Span:
-        match turn:
-            case Docs(text):
-                block = f"{self.protocol.before_documents}{text}{self.protocol.after_documents}"
-                return Span(SpanKind.DOCUMENTS, 0, 0, block)
-            case Correction():
-                return Span(SpanKind.FEEDBACK, 0, 0, self.protocol.feedback)
-        return Span(SpanKind.ACTION, 0, 0, turn)
-
-    def _answer(self, last: Span, reason: StopReason) -> str | None:
-        if reason is StopReason.ANSWERED:
-            ends_at_tag = self.protocol.stops_at_answer and last.text.rstrip().endswith(self.protocol.answer.close)
-            action = parse_action(self.protocol, last.text, Finish.STOP if ends_at_tag else Finish.EOS)
-            assert isinstance(action, Answer), f"the loop finds no answer in {last.text!r}"
-            return action.text
-        cut = parse_action(self.protocol, last.text, Finish.LENGTH)
-        return cut.answer if reason is StopReason.LENGTH and isinstance(cut, Truncated) else None
 
 
 def check(vector: Sequence[object], rewards: Sequence[Reward], protocol: Protocol) -> None:
@@ -82,7 +31,6 @@ def check(vector: Sequence[object], rewards: Sequence[Reward], protocol: Protoco
 NO_ANSWER, LENGTH = StopReason.NO_ANSWER, StopReason.LENGTH
 SEARCH_LIMIT, RETRIEVER_ERROR = StopReason.SEARCH_LIMIT, StopReason.RETRIEVER_ERROR
 FIX = Correction()
-
 # ---- Search-R1: (episode, EM, structured format, structured format with a retrieval bonus of 0.1) -------------------
 search_r1 = Episodes(SEARCH_R1)
 S = "<think>I need a fact.</think>\n<search>capital France</search>"
