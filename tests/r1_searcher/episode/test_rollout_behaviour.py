@@ -1,5 +1,7 @@
 """What the episode loop promises. Breaking one of these is a decision, not a test to fix.
 
+6 and 7 are tested in `test_room.py`, 13 in `test_corrections.py`, the others here.
+
  1. A search is followed by its documents, and the policy continues after them.
  2. Several searches follow each other; each gets its own documents.
  3. One search more than allowed ends the episode (SEARCH_LIMIT) and never reaches the retriever; corrections count
@@ -29,6 +31,10 @@ from dataclasses import replace
 
 import pytest
 from support.episodes.fakes import (
+    ACTION,
+    BLOCK,
+    DOCUMENTS,
+    PROMPT,
     ROOMY,
     ROW,
     ByteTokenizer,
@@ -47,22 +53,15 @@ from support.episodes.fakes import (
 from r1_searcher.episode.protocol import prompt_text
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment, run_episode
-from r1_searcher.episode.trajectory import SpanKind, StopReason
+from r1_searcher.episode.trajectory import StopReason
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE, R1_SEARCHER_CHAT, R1_SEARCHER_TINY
 from retriever.errors import RetrieverRejected, RetrieverTimeout, RetrieverUnavailable
-
-ACTION, DOCUMENTS, FEEDBACK, PROMPT = SpanKind.ACTION, SpanKind.DOCUMENTS, SpanKind.FEEDBACK, SpanKind.PROMPT
-BLOCK = "\n\n<|begin_of_documents|>\n{}<|end_of_documents|>\n\n"
-
-
-def kinds(played) -> list[SpanKind]:
-    return [span.kind for span in played.trajectory.spans]
 
 
 def test_01_search_then_documents_then_answer():
     played = play([ask("tower"), say("Paris")], passages("It is in Paris."))
     check_invariants(played)
-    assert kinds(played) == [PROMPT, ACTION, DOCUMENTS, ACTION]
+    assert played.kinds == [PROMPT, ACTION, DOCUMENTS, ACTION]
     assert played.texts(DOCUMENTS) == [BLOCK.format("(1) It is in Paris.\n")]
     assert (played.trajectory.stop_reason, played.trajectory.answer) == (StopReason.ANSWERED, "Paris")
     assert played.policy.asked[1].ids == played.trajectory.ids[: played.trajectory.spans[3].start]
@@ -71,7 +70,7 @@ def test_01_search_then_documents_then_answer():
 def test_02_two_searches_get_their_own_documents():
     played = play([ask("one"), ask("two"), say("x")], passages("first"), passages("second", "third"))
     check_invariants(played)
-    assert kinds(played) == [PROMPT, ACTION, DOCUMENTS, ACTION, DOCUMENTS, ACTION]
+    assert played.kinds == [PROMPT, ACTION, DOCUMENTS, ACTION, DOCUMENTS, ACTION]
     assert played.texts(DOCUMENTS) == [BLOCK.format("(1) first\n"), BLOCK.format("(1) second\n(2) third\n")]
     assert played.trajectory.n_searches == 2
 
@@ -138,72 +137,6 @@ def test_05_end_of_turn(turn, reason, answer):
     assert (played.trajectory.stop_reason, played.trajectory.answer) == (reason, answer)
     assert played.trajectory.ids[-1] == 256, "the EOS was sampled: it stays in the ids"
     assert played.texts(ACTION) == [turn], "and is not part of the text"
-
-
-def test_06_budget_of_the_turn():
-    played = play([Turn(say("early"), rambles=True)], limits=replace(ROOMY, turn_tokens=40))
-    check_invariants(played)
-    assert (played.trajectory.stop_reason, played.trajectory.answer) == (StopReason.LENGTH, "early")
-    assert played.trajectory.token_count(ACTION) == 40
-
-
-def test_06_a_half_written_query_at_the_budget_is_no_search():
-    played = play([Turn("<|begin_of_query|>" + "long " * 50)], limits=replace(ROOMY, turn_tokens=30))
-    assert (played.trajectory.stop_reason, played.retriever.requests) == (StopReason.LENGTH, [])
-
-
-def test_06_a_stop_string_completed_by_the_last_token_of_the_budget_is_a_search():
-    played = play([ask("abc"), say("x")], passages("p"), limits=replace(ROOMY, turn_tokens=5))
-    assert [request.query for request in played.retriever.requests] == ["abc"]
-
-
-def test_06_budget_of_the_episode():
-    prompt = play([say("x")]).trajectory.token_count(PROMPT)
-    limits = replace(ROOMY, max_length=prompt + 70, answer_tokens=10)
-    played = play([Turn("", rambles=True)], limits=limits)
-    check_invariants(played)
-    assert (played.trajectory.stop_reason, len(played.trajectory.ids)) == (StopReason.LENGTH, prompt + 70)
-
-
-@pytest.mark.parametrize("over", [0, 1, 100])
-def test_06_a_prompt_that_fills_the_episode_never_reaches_the_policy(over):
-    prompt = play([say("x")]).trajectory.token_count(PROMPT)
-    played = play([], limits=replace(ROOMY, max_length=prompt - over if over < prompt else 2, answer_tokens=1))
-    assert (played.trajectory.stop_reason, played.policy.asked) == (StopReason.LENGTH, [])
-    assert played.trajectory.action_ranges == []
-
-
-def _room_behind_query(tokens: int, answer_tokens: int = 10):
-    """Limits with exactly this many tokens free for documents after `ask("q")`."""
-    used = len(play([ask("q"), say("x")]).policy.asked[1].ids) - len(tag_tokenizer().encode(BLOCK.format("None")))
-    return replace(ROOMY, max_length=used + tokens + answer_tokens, answer_tokens=answer_tokens)
-
-
-def test_07_whole_passages_are_left_out_and_tags_stay():
-    block = BLOCK.format("(1) short\n")
-    room = len(tag_tokenizer().encode(block))
-    played = play([ask("q"), say("x")], passages("much longer than there is room for", "short"),
-                  limits=_room_behind_query(room))  # fmt: skip
-    check_invariants(played)
-    assert played.texts(DOCUMENTS) == [block]
-    (search,) = played.trajectory.searches
-    assert (search.passage_ids, search.shown_ids) == (("p1", "p2"), ("p2",))
-    assert played.policy.asked[1].max_tokens == 10, "the reserve for the answer is untouched"
-
-
-def test_07_one_token_less_and_the_passage_is_out():
-    room = len(tag_tokenizer().encode(BLOCK.format("(1) short\n")))
-    played = play([ask("q"), say("x")], passages("short"), limits=_room_behind_query(room - 1))
-    assert played.texts(DOCUMENTS) == [BLOCK.format("None")]
-    assert played.trajectory.searches[0].shown_ids == ()
-
-
-def test_07_no_room_for_the_tags_ends_the_episode():
-    room = len(tag_tokenizer().encode(BLOCK.format("None"))) - 1
-    played = play([ask("q")], passages("p"), limits=_room_behind_query(room))
-    check_invariants(played)
-    assert (played.trajectory.stop_reason, played.trajectory.n_searches) == (StopReason.LENGTH, 0)
-    assert played.trajectory.searches[0].passage_ids == ("p1",), "the search was made and is on record"
 
 
 def test_08_nothing_found():
@@ -279,77 +212,12 @@ def test_12_a_question_with_braces_and_a_placeholder_is_literal():
     assert "Question : What does {question} or {0} or \\1 mean?\n" in play([say("x")], row=row).texts(PROMPT)[0]
 
 
-FEEDBACK_TEXT = "\nThat was no query. Try again.\n"
-FORGIVING = replace(R1_SEARCHER_TINY, name="forgiving", forgiving=True, feedback=FEEDBACK_TEXT)
-
-
-def test_13_feedback_lets_the_policy_try_again():
-    played = play([ask(""), ask("q"), say("x")], passages("p"), protocol=FORGIVING)
-    check_invariants(played)
-    assert kinds(played) == [PROMPT, ACTION, FEEDBACK, ACTION, DOCUMENTS, ACTION]
-    assert played.texts(FEEDBACK) == [FEEDBACK_TEXT]
-    assert (played.trajectory.stop_reason, played.trajectory.n_searches) == (StopReason.ANSWERED, 1)
-
-
-def test_13_feedback_for_ever_ends_at_the_length():
-    limits = replace(ROOMY, max_length=400, max_searches=None)
-    played = play([ask("")] * 50, protocol=FORGIVING, limits=limits)
-    check_invariants(played)
-    assert played.trajectory.stop_reason is StopReason.LENGTH
-    assert len(played.texts(FEEDBACK)) > ROOMY.max_searches
-    assert played.trajectory.spans[-1].kind is ACTION, "feedback that nothing can follow is not inserted"
-
-
-def test_13_feedback_for_ever_ends_at_the_cap():
-    played = play([ask("")] * 50, protocol=FORGIVING, limits=replace(ROOMY, max_searches=3))
-    check_invariants(played)
-    assert kinds(played) == [PROMPT, *[ACTION, FEEDBACK] * 3, ACTION]
-    assert played.trajectory.stop_reason is StopReason.INVALID_ACTION
-
-
-@pytest.mark.parametrize("turns", [["Hm.", ask("q"), ask("")], [ask(""), "Hm.", ask("q")], [ask("q"), ask("q"), "Hm."]])
-def test_13_searches_and_corrections_share_one_cap(turns):
-    played = play([*turns, ask("one more")], passages("p"), protocol=FORGIVING, limits=replace(ROOMY, max_searches=3))
-    check_invariants(played)
-    assert played.trajectory.stop_reason is StopReason.SEARCH_LIMIT
-    assert [request.query for request in played.retriever.requests] == ["q"] * turns.count(ask("q"))
-
-
-def test_13_a_turn_without_an_action_is_corrected_too():
-    played = play(["I wonder.", Turn("x" * 30), say("y")], protocol=FORGIVING, limits=replace(ROOMY, turn_tokens=20))
-    check_invariants(played)
-    assert kinds(played) == [PROMPT, ACTION, FEEDBACK, ACTION, FEEDBACK, ACTION]
-    assert played.trajectory.ids[played.trajectory.spans[1].end - 1] == 256, "the EOS was sampled and stays"
-    assert played.trajectory.stop_reason is StopReason.ANSWERED
-
-
-def test_13_an_empty_correction_lets_the_policy_go_on_after_an_unusable_query_only():
-    silent = replace(R1_SEARCHER_TINY, name="silent", forgiving=True)
-    played = play([ask(""), ask("q"), "I give up."], passages("p"), protocol=silent)
-    check_invariants(played)
-    assert kinds(played) == [PROMPT, ACTION, ACTION, DOCUMENTS, ACTION]
-    assert played.trajectory.stop_reason is StopReason.NO_ANSWER
-    endless = play([ask("")] * 50, protocol=silent, limits=replace(ROOMY, max_searches=None, max_length=100))
-    check_invariants(endless)
-    assert endless.trajectory.stop_reason is StopReason.LENGTH
-
-
 def test_03_without_a_cap_the_tokens_are_the_limit():
     limits = replace(ROOMY, max_searches=None, max_length=1500)
     played = play([ask("q")] * 100, passages("p"), limits=limits)
     check_invariants(played)
     assert played.trajectory.stop_reason is StopReason.LENGTH
     assert played.trajectory.n_searches > ROOMY.max_searches
-
-
-@pytest.mark.parametrize("room", range(0, 40))
-def test_13_feedback_is_inserted_only_where_a_token_can_follow(room):
-    start = len(play([ask("")]).trajectory.ids)
-    limits = replace(ROOMY, max_length=start + room, answer_tokens=1)
-    played = play([ask(""), say("x")], protocol=FORGIVING, limits=limits)
-    check_invariants(played)
-    assert bool(played.texts(FEEDBACK)) == (room > len(FEEDBACK_TEXT)) == (len(played.policy.asked) == 2)
-    assert played.trajectory.spans[-1].kind is ACTION
 
 
 def test_14_concurrent_episodes_do_not_mix():

@@ -30,6 +30,8 @@ from retriever.passage import Hit, Hits, Passage, SearchRequest
 EOS = "<|endoftext|>"
 ROW = QARow(id="q1", question="Where is the tower?", answers=("Paris",), source="toy")
 ROOMY = Limits(max_searches=8, turn_tokens=512, max_length=8192, top_k=3, answer_tokens=64)
+ACTION, DOCUMENTS, FEEDBACK, PROMPT = SpanKind.ACTION, SpanKind.DOCUMENTS, SpanKind.FEEDBACK, SpanKind.PROMPT
+BLOCK = "\n\n<|begin_of_documents|>\n{}<|end_of_documents|>\n\n"
 
 
 CHATML = (
@@ -214,6 +216,10 @@ class Played:
     policy: ScriptedPolicy
     retriever: FakeRetriever
     environment: Environment
+
+    @property
+    def kinds(self) -> list[SpanKind]:
+        return [span.kind for span in self.trajectory.spans]
 
     def texts(self, kind: SpanKind) -> list[str]:
         return [span.text for span in self.trajectory.of_kind(kind)]
