@@ -19,22 +19,20 @@ from r1_searcher.episode.policy import Policy
 from r1_searcher.episode.prompting import documents_frame, render_prompt
 from r1_searcher.episode.protocol import Protocol, Tool
 from r1_searcher.episode.question import QARow
+from r1_searcher.episode.searching import Reply, ask
 from r1_searcher.episode.tokenization import Tokenizer
-from r1_searcher.episode.trajectory import SearchRecord, SpanKind, StopReason, Trajectory, TrajectoryRecorder
+from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory, TrajectoryRecorder
 from r1_searcher.episode.watching import (
     DocumentsGiven,
     EpisodeEnded,
     Event,
     FeedbackGiven,
     PromptGiven,
-    Searched,
     SearchStarted,
     Watch,
     WatchedTurn,
 )
-from retriever.errors import RetrieverError
 from retriever.interface import Retriever
-from retriever.passage import Hits, Passage, SearchRequest
 
 
 @dataclass(frozen=True)
@@ -165,16 +163,16 @@ class _Episode:
     async def _search(self, action: Search) -> StopReason | None:
         if self._move_is_refused():
             return StopReason.SEARCH_LIMIT
-        self.tell(SearchStarted(action.queries, action.tool.name if action.tool else ""))
+        tool = action.tool.name if action.tool else ""
+        self.tell(SearchStarted(action.queries, tool))
         replies = await self._ask_all(action)
         failed = any(reply.failure for reply in replies)
-        results = [Found(reply.query, tuple(hit.passage for hit in reply.hits), action.tool) for reply in replies]
+        results = [Found(reply.query, reply.passages, action.tool) for reply in replies]
         block = None if failed else self.env.documents.fit(results, self._room_for_documents)
         shown = block.results if block else [replace(found, passages=()) for found in results]
-        self.record.searches += [
-            reply.record(found.passages, action.tool) for reply, found in zip(replies, shown, strict=True)
-        ]
-        seen = [reply.seen(found) for reply, found in zip(replies, shown, strict=True)]
+        pairs = [(reply, found.passages) for reply, found in zip(replies, shown, strict=True)]
+        self.record.searches += [reply.record(passages, tool) for reply, passages in pairs]
+        seen = [reply.seen(passages, tool) for reply, passages in pairs]
         self.tell(DocumentsGiven(tuple(seen), block.text if block else ""))
         if block is None:
             return StopReason.RETRIEVER_ERROR if failed else StopReason.LENGTH
@@ -187,43 +185,7 @@ class _Episode:
         room = self.budget - limits.answer_tokens
         return room if limits.document_tokens is None else min(room, limits.document_tokens)
 
-    async def _ask_all(self, action: Search) -> Sequence[_Reply]:
-        retriever = self.env.retriever_of(action.tool)
-        if not action.more:
-            return [await self._ask(retriever, action.query)]
-        return await asyncio.gather(*(self._ask(retriever, query) for query in action.queries))
-
-    async def _ask(self, retriever: Retriever, query: str) -> _Reply:
-        context = {"row": self.record.row, "progress": self.progress}
-        request = SearchRequest(query=query, top_k=self.env.limits.top_k, context=context)
-        started = time.perf_counter()
-        try:
-            hits = await retriever.search(request)
-        except RetrieverError as error:
-            return _Reply(query, (), time.perf_counter() - started, f"{type(error).__name__}: {error}")
-        return _Reply(query, tuple(hits), time.perf_counter() - started)
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """The outcome of one request to a retriever."""
-
-    query: str
-    hits: Hits
-    seconds: float
-    failure: str = ""
-
-    def seen(self, shown: Found) -> Searched:
-        tool = shown.tool.name if shown.tool else ""
-        return Searched(self.query, shown.passages, self.seconds, self.failure, tool)
-
-    def record(self, shown: Sequence[Passage], tool: Tool | None) -> SearchRecord:
-        return SearchRecord(
-            query=self.query,
-            passage_ids=tuple(hit.passage.id for hit in self.hits),
-            shown_ids=tuple(passage.id for passage in shown),
-            scores=tuple(round(float(hit.score), 6) for hit in self.hits),
-            seconds=round(self.seconds, 6),
-            error=self.failure,
-            tool=tool.name if tool else "",
-        )
+    async def _ask_all(self, action: Search) -> Sequence[Reply]:
+        retriever, row = self.env.retriever_of(action.tool), self.record.row
+        asked = [ask(retriever, query, self.env.limits.top_k, row, self.progress) for query in action.queries]
+        return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)

@@ -19,6 +19,7 @@ from r1_searcher.episode.policy import Completion, Finish, Policy
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
+from r1_searcher.episode.searching import Reply, ask
 from r1_searcher.episode.trajectory import SearchRecord, SpanKind, StopReason, Trajectory, TrajectoryRecorder
 from r1_searcher.episode.watching import (
     DocumentsGiven,
@@ -34,8 +35,7 @@ from r1_searcher.episode.watching import (
 from r1_searcher.own_agent.messages import ChatRequest, Message, Refused, ToolCall, first_difference, same_tools
 from r1_searcher.own_agent.rendering import opening_text, text_between
 from r1_searcher.own_agent.tool_calls import read_calls
-from retriever.errors import RetrieverError
-from retriever.passage import Hits, SearchRequest
+from retriever.passage import Hits
 
 FULL, SEARCH_LIMIT = "context_length_exceeded", "search_limit"
 """Codes of refusals that are limits of the episode: an agent that gives up over them has not failed."""
@@ -235,28 +235,23 @@ class Conversation:
         calls = self._turn.message.tool_calls if self._turn is not None else ()
         tool = calls[0].name if calls else ""
         self._tell(SearchStarted((query,), tool))
-        context = {"row": self.row, "progress": self._progress}
-        started = time.perf_counter()
         try:
-            hits = await self._env.retriever.search(SearchRequest(query, top_k or limits.top_k, context))
-        except RetrieverError as error:
-            self.fail_search(query, f"{type(error).__name__}: {error}", time.perf_counter() - started)
-            raise Refused("search_failed", "the search service has failed; the episode is over", 410) from error
+            reply = await ask(self._env.retriever, query, top_k or limits.top_k, self.row, self._progress)
         except Exception as error:
             self.fail(error)
             raise Refused("conversation_over", "the search has failed", 410) from error
-        ids = tuple(hit.passage.id for hit in hits)
-        scores = tuple(round(float(hit.score), 6) for hit in hits)
-        seconds = round(time.perf_counter() - started, 6)
+        if reply.failure:
+            self.fail_search(reply)
+            raise Refused("search_failed", "the search service has failed; the episode is over", 410)
         if not self.closed:
-            self._record.searches.append(SearchRecord(query, ids, ids, scores, seconds, tool=tool))
-            self._found.append(Searched(query, tuple(hit.passage for hit in hits), seconds, tool=tool))
-        return hits
+            self._record.searches.append(reply.record(reply.passages, tool))
+            self._found.append(reply.seen(reply.passages, tool))
+        return reply.hits
 
-    def fail_search(self, query: str, failure: str, seconds: float = 0.0) -> None:
+    def fail_search(self, reply: Reply) -> None:
         """Note a search that an outside service has failed; the episode ends by it."""
-        self._record.searches.append(SearchRecord(query, (), (), (), round(seconds, 6), error=failure))
-        self._tell(DocumentsGiven((*self._found, Searched(query, (), seconds, failure)), ""))
+        self._record.searches.append(reply.record((), ""))
+        self._tell(DocumentsGiven((*self._found, reply.seen((), "")), ""))
         if not self.ended.done():
             self.ended.set_result(StopReason.RETRIEVER_ERROR)
 
