@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from foundation.files import parse_json
 from r1_searcher.episode.parsing import MAX_QUERY_CHARS
@@ -32,7 +30,8 @@ from r1_searcher.episode.watching import (
     Watch,
     WatchedTurn,
 )
-from r1_searcher.own_agent.messages import ChatRequest, Message, Refused, ToolCall, first_difference, same_tools
+from r1_searcher.own_agent.history import History, Turn
+from r1_searcher.own_agent.messages import ChatRequest, Message, Refused, ToolCall
 from r1_searcher.own_agent.rendering import opening_text, text_between
 from r1_searcher.own_agent.tool_calls import read_calls
 from retriever.passage import Hits
@@ -41,17 +40,6 @@ FULL, SEARCH_LIMIT = "context_length_exceeded", "search_limit"
 """Codes of refusals that are limits of the episode: an agent that gives up over them has not failed."""
 _MOST_PASSAGES = 100
 _ENDS = {FULL: StopReason.LENGTH, SEARCH_LIMIT: StopReason.SEARCH_LIMIT}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One answer of the policy, as the agent is told."""
-
-    message: Message
-    finish_reason: str
-    """`stop`, `tool_calls` or `length`, as OpenAI's clients know them."""
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class Conversation:
@@ -74,12 +62,9 @@ class Conversation:
         self._progress = progress
         self._record = TrajectoryRecorder(row)
         self._started = time.perf_counter()
-        self._said: tuple[Message, ...] = ()
-        """Everything so far; the last message is the policy's."""
-        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self._history = History()
         self._watched = WatchedTurn(environment.tokenizer, watch)
         """The latest turn."""
-        self._turn: Turn | None = None
         self._completion: Completion | None = None
         self._one_at_a_time = asyncio.Lock()
         self._sampling: asyncio.Task[Completion] | None = None
@@ -95,31 +80,25 @@ class Conversation:
         """The policy's answer. Raises `Refused`."""
         async with self._one_at_a_time:
             self._check_open()
-            if self._turn is not None and self._is_repeated(request):
-                return self._turn
+            if (answered := self._history.answer_to(request)) is not None:
+                return answered
             self._limit = ""
             self._append(request)
             completion = await self._sample(request)
             self._completion = completion
-            self._turn = self._turn_of(request, completion)
-            self._said, self._tools = (*request.messages, self._turn.message), request.tools
+            turn = self._turn_of(request, completion)
+            self._history.add(request, turn)
             self._searches_at_turn = self._searches_begun
-            return self._turn
+            return turn
 
     def _check_open(self) -> None:
         if self.closed or self.ended.done():
             raise Refused("conversation_over", "this episode is over", 410)
 
-    def _is_repeated(self, request: ChatRequest) -> bool:
-        return (
-            len(request.messages) == len(self._said) - 1
-            and first_difference(request.messages, self._said) is None
-            and same_tools(request.tools, self._tools)
-        )
-
     def _append(self, request: ChatRequest) -> None:
         """Record what the request adds. Raises `Refused`, and records nothing then."""
-        kind, text = self._added(request)
+        new = self._history.added(request)
+        kind, text = self._rendered(request, new)
         ids = self._env.tokenizer.encode(text)
         if len(self._record.ids) + len(ids) >= self._env.limits.max_length:
             self._limit = FULL
@@ -128,7 +107,7 @@ class Conversation:
                 f"{len(self._record.ids)} tokens so far and {len(ids)} new ones leave no room for an answer in an "
                 f"episode of {self._env.limits.max_length}",
             )
-        self._note_tools_of_its_own(request.messages[len(self._said) :])
+        self._note_tools_of_its_own(new)
         self._record.append(kind, ids, text)
         if kind is SpanKind.PROMPT:
             self._tell(PromptGiven(text))
@@ -142,36 +121,25 @@ class Conversation:
         if self._watch is not None:
             self._watch(event)
 
-    def _added(self, request: ChatRequest) -> tuple[SpanKind, str]:
+    def _rendered(self, request: ChatRequest, new: Sequence[Message]) -> tuple[SpanKind, str]:
         protocol, tokenizer = self._env.protocol, self._env.tokenizer
-        if not self._said:
-            return SpanKind.PROMPT, opening_text(protocol, tokenizer, request.messages, request.tools)
-        self._check_history(request)
-        new = request.messages[len(self._said) :]
-        assert self._completion is not None
+        if self._completion is None:
+            return SpanKind.PROMPT, opening_text(protocol, tokenizer, new, request.tools)
         eos = self._completion.finish is Finish.EOS
-        text = text_between(protocol, tokenizer, self._said, new, request.tools, ended_with_eos=eos)
-        found = self._searches_begun > self._searches_at_turn or any(message.role == "tool" for message in new)
+        text = text_between(protocol, tokenizer, self._history.messages, new, request.tools, ended_with_eos=eos)
+        found = self._searched_since_turn or any(message.role == "tool" for message in new)
         return SpanKind.DOCUMENTS if found else SpanKind.FEEDBACK, text
 
-    def _check_history(self, request: ChatRequest) -> None:
-        place = first_difference(self._said, request.messages)
-        if place is not None:
-            raise Refused(
-                "history_changed",
-                f"messages[{place}] is not the {self._said[place].role} message that was recorded there: an episode "
-                "trains one conversation, which may only grow. Send all earlier messages as they were, the policy's "
-                "with content and tool_calls as they came; a second conversation is a second episode",
-            )
-        if not same_tools(self._tools, request.tools):
-            raise Refused("history_changed", "'tools' are others than in the first request; they stand in the prompt")
+    @property
+    def _searched_since_turn(self) -> bool:
+        return self._searches_begun > self._searches_at_turn
 
     def _note_tools_of_its_own(self, new: Sequence[Message]) -> None:
         """Record the calls that the agent has answered by itself, without the run's search."""
-        if self._turn is None or self._searches_begun > self._searches_at_turn:
+        if self._searched_since_turn:
             return
         answers = sum(message.role == "tool" for message in new)
-        calls = self._turn.message.tool_calls[:answers]
+        calls = self._history.calls[:answers]
         self._record.searches += [SearchRecord(_query(call), (), (), (), 0.0, tool=call.name) for call in calls]
 
     async def _sample(self, request: ChatRequest) -> Completion:
@@ -232,8 +200,7 @@ class Conversation:
             self._limit = SEARCH_LIMIT
             raise Refused(SEARCH_LIMIT, f"an episode may search {limits.max_searches} times")
         self._searches_begun += 1
-        calls = self._turn.message.tool_calls if self._turn is not None else ()
-        tool = calls[0].name if calls else ""
+        tool = self._history.calls[0].name if self._history.calls else ""
         self._tell(SearchStarted((query,), tool))
         try:
             reply = await ask(self._env.retriever, query, top_k or limits.top_k, self.row, self._progress)
@@ -241,17 +208,17 @@ class Conversation:
             self.fail(error)
             raise Refused("conversation_over", "the search has failed", 410) from error
         if reply.failure:
-            self.fail_search(reply)
+            self.fail_search(reply, tool)
             raise Refused("search_failed", "the search service has failed; the episode is over", 410)
         if not self.closed:
             self._record.searches.append(reply.record(reply.passages, tool))
             self._found.append(reply.seen(reply.passages, tool))
         return reply.hits
 
-    def fail_search(self, reply: Reply) -> None:
+    def fail_search(self, reply: Reply, tool: str = "") -> None:
         """Note a search that an outside service has failed; the episode ends by it."""
-        self._record.searches.append(reply.record((), ""))
-        self._tell(DocumentsGiven((*self._found, reply.seen((), "")), ""))
+        self._record.searches.append(reply.record((), tool))
+        self._tell(DocumentsGiven((*self._found, reply.seen((), tool)), ""))
         if not self.ended.done():
             self.ended.set_result(StopReason.RETRIEVER_ERROR)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,16 +207,3 @@ def _json_or_text(text: str) -> Any:
         return parse_json(text)
     except ValueError:
         return text
-
-
-def first_difference(known: Sequence[Message], sent: Sequence[Message]) -> int | None:
-    """Place of the first message of `known` that `sent` does not begin with; None where it begins with all of them."""
-    for place, message in enumerate(known):
-        if place >= len(sent) or not message.is_same(sent[place]):
-            return place
-    return None
-
-
-def same_tools(some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether two requests offer the same tools."""
-    return json.dumps(list(some), sort_keys=True) == json.dumps(list(others), sort_keys=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from r1_searcher.own_agent.conversation import Turn
+from r1_searcher.own_agent.history import Turn
 from r1_searcher.own_agent.messages import Refused
 
 MODEL = "policy"
