@@ -9,6 +9,7 @@ keeps to itself (`_map`, `task_dispatcher`, `asyncore`, `channel_class`, `parser
 
 from __future__ import annotations
 
+import argparse
 import hmac
 import ipaddress
 import json
@@ -24,8 +25,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundation.cli import port, positive
 from foundation.files import write_whole
-from foundation.process import StopSignal
+from foundation.process import StopSignal, stop_with_parent
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -55,6 +57,47 @@ _MANY_CALLERS = 8
 _GATHER_S = 0.002
 """waitress looks at every connection for each event: with many callers, events of so many seconds are handled at
 once, which leaves an encoder a tenth more of the processors."""
+
+
+def add_address_options(
+    add: Callable[..., object], *, token: str | None, default: int | None = 0, also: str = "0 picks a free one"
+) -> None:
+    """Add the options of a service that listens: `--host`, `--port`, and with a token `--token-file`.
+
+    Args:
+        add: `add_argument` of a parser or of one of its groups.
+        token: environment variable with the token that callers must send; None where the service takes none.
+        default: port of a service that is not told one.
+        also: what the help says of the port.
+    """
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    shown = "" if default is None else " (%(default)s)"
+    add("--port", type=port, default=default, metavar="PORT", help=also + shown)
+    if token is not None:
+        words = f"file with the token that callers must send (default: that in {token})"
+        add("--token-file", type=Path, metavar="FILE", help=words)
+
+
+def add_lifetime_options(add: Callable[..., object]) -> None:
+    """Add the options by which whoever starts a service knows when it answers, and ends it: see `begin_lifetime`."""
+    add("--ready-file", type=Path, metavar="FILE", help="file to write the URL to, once the service answers")
+    words = "stop when the parent process ends; its pid covers a parent that dies before we look"
+    add("--exit-with-parent", type=positive, nargs="?", const=0, metavar="PID", help=words)
+
+
+def begin_lifetime(options: argparse.Namespace) -> None:
+    """Follow the options of `add_lifetime_options`; a file of an earlier service would send clients to a wrong address.
+
+    Raises:
+        ValueError: the parent is gone already, or there is no folder for the file.
+        OSError: the file cannot be deleted.
+    """
+    if options.exit_with_parent is not None:
+        stop_with_parent(options.exit_with_parent or None)
+    if options.ready_file is not None:
+        if not options.ready_file.absolute().parent.is_dir():
+            raise ValueError(f"--ready-file {options.ready_file}: its folder does not exist")
+        options.ready_file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

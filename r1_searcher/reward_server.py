@@ -17,13 +17,22 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.cli import OneLineParser, expected, port, positive, run_command
+from foundation.cli import OneLineParser, expected, positive, run_command
 from foundation.errors import InputError
-from foundation.process import REWARD_TOKEN_VARIABLE, StopSignal, bind, stop_with_parent, url_of
-from foundation.web_server import MAX_BODY_BYTES, Access, Capacity, HttpServer, token_of, warn_if_open
+from foundation.process import REWARD_TOKEN_VARIABLE, StopSignal, bind, url_of
+from foundation.web_server import (
+    MAX_BODY_BYTES,
+    Access,
+    Capacity,
+    HttpServer,
+    add_address_options,
+    add_lifetime_options,
+    begin_lifetime,
+    token_of,
+    warn_if_open,
+)
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
@@ -111,10 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     signals = StopSignal()
     with expected(ValueError, OSError, ImportError):
-        if args.exit_with_parent is not None:
-            stop_with_parent(args.exit_with_parent or None)
-        if args.ready_file is not None:
-            args.ready_file.unlink(missing_ok=True)
+        begin_lifetime(args)
         access = Access(token := token_of(args.token_file, REWARD_TOKEN_VARIABLE))
         limit = args.max_body_bytes
         app = create_app(find_reward(args.reward), find_protocol(args.protocol), access=access, max_body_bytes=limit)
@@ -135,29 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reward", required=True, metavar="NAME", help=", ".join(REWARDS))
     parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
     add_plugin_option(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=port, default=0, help="0 picks a free one (%(default)s)")
+    add_address_options(parser.add_argument, token=REWARD_TOKEN_VARIABLE)
     parser.add_argument("--threads", type=positive, default=32, help="requests at once (%(default)s)")
     parser.add_argument(
         "--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="limit of a request (%(default)s)"
     )
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help=f"file with the token that callers must send (default: that in {REWARD_TOKEN_VARIABLE})",
-    )
-    parser.add_argument(
-        "--ready-file", type=Path, metavar="PATH", help="file to write the URL to, once the server is ready"
-    )
-    parser.add_argument(
-        "--exit-with-parent",
-        type=int,
-        nargs="?",
-        const=0,
-        metavar="PID",
-        help="stop when the parent process ends; its pid covers a parent that dies before we look",
-    )
+    add_lifetime_options(parser.add_argument)
     return parser
 
 

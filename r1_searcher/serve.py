@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from foundation.cli import OneLineParser, expected, port, run_command
+from foundation.cli import OneLineParser, expected, run_command
 from foundation.errors import Unavailable
 from foundation.files import write_whole
 from foundation.http import probe
-from foundation.process import bind, stop_with_parent, url_of
+from foundation.process import bind, url_of
+from foundation.web_server import add_address_options, add_lifetime_options, begin_lifetime
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.launch.processes import Session
 
@@ -50,17 +51,14 @@ def _parser() -> OneLineParser:
     add = parser.add_argument
     add("--agent", action="store_true", help="serve an agent that searches by itself; see --agent --help")
     add("--model", required=True, help="folder or hub name; it needs a chat template")
-    add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    add("--port", type=port, default=0, help="0: a free one (default)")
-    add("--ready-file", type=Path, help="file to write the URL to, once the server answers")
-    add("--exit-with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    add_address_options(add, token=None)
+    add_lifetime_options(add)
     return parser
 
 
 def _run(options: argparse.Namespace, server_flags: Sequence[str]) -> int:
     with expected(OSError, ValueError):
-        if options.exit_with_parent is not None:
-            stop_with_parent(options.exit_with_parent)
+        begin_lifetime(options)
         with bind(options.host, options.port) as listener:  # free again by the time that vLLM takes it
             number, url = listener.getsockname()[1], url_of(options.host, listener)
     device, _ = detect()

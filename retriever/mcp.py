@@ -27,10 +27,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from foundation.cli import OneLineParser, expected, port, run_command
+from foundation.cli import OneLineParser, expected, run_command
 from foundation.errors import InputError
 from foundation.process import TOKEN_VARIABLE, StopSignal, bind, url_of
-from foundation.web_server import Access, token_of, warn_if_open
+from foundation.web_server import Access, add_address_options, token_of, warn_if_open
 from retriever.errors import RetrieverError
 from retriever.index.backends import Opening, build_index, load_index
 from retriever.index.store import PassageStore, open_corpus
@@ -241,9 +241,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--milvus-uri", metavar="URL", help="its Milvus server, which is sent the token in MILVUS_TOKEN")
     add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
     add = parser.add_argument_group("over HTTP").add_argument
-    add("--port", type=port, metavar="PORT", help="listen there (0: a free one), not on the standard streams")
-    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--token-file", type=Path, metavar="FILE", help=f"the callers' token (default: that in {TOKEN_VARIABLE})")
+    there = "listen there (0: a free one), not on the standard streams"
+    add_address_options(add, token=TOKEN_VARIABLE, default=None, also=there)
     return parser
 
 

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foundation.cli import OneLineParser, above_zero, expected, natural, port, positive, run_command
+from foundation.cli import OneLineParser, above_zero, expected, natural, positive, run_command
 from foundation.errors import InputError
-from foundation.process import StopSignal, bind, stop_with_parent, url_of
-from foundation.web_server import token_of, warn_if_open
+from foundation.process import StopSignal, bind, url_of
+from foundation.web_server import add_address_options, add_lifetime_options, begin_lifetime, token_of, warn_if_open
 from r1_searcher.agent_service.app import MAX_BODY_BYTES, create_app
 from r1_searcher.agent_service.host import host
 from r1_searcher.agent_service.service import AgentService, ServiceLimits
@@ -77,11 +77,8 @@ def _parser() -> OneLineParser:
     add = parser.add_argument_group("process").add_argument
     add("--store", type=Path, default=RUNS / "agent", metavar="DIR", help="episodes and ratings (%(default)s)")
     add("--keep", type=positive, default=10_000, metavar="N", help="episodes kept there (%(default)s)")
-    add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    add("--port", type=port, default=0, help="0: a free one (default)")
-    add("--token-file", type=Path, metavar="FILE", help=f"file with the token (default: that in {TOKEN_VARIABLE})")
-    add("--ready-file", type=Path, metavar="FILE", help="file to write the URL to, once the service answers")
-    add("--exit-with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    add_address_options(add, token=TOKEN_VARIABLE)
+    add_lifetime_options(add)
     return parser
 
 
@@ -90,10 +87,7 @@ def _serve(options: argparse.Namespace) -> None:
     decoding = Decoding(options.temperature, seed=options.seed)
     played = _played(options)
     with expected(OSError, ValueError):
-        if options.exit_with_parent is not None:
-            stop_with_parent(options.exit_with_parent)
-        if options.ready_file is not None:
-            options.ready_file.unlink(missing_ok=True)
+        begin_lifetime(options)
         token = token_of(options.token_file, TOKEN_VARIABLE)
         listener = bind(options.host, options.port)
     with listener, contextlib.closing(EpisodeStore(options.store, options.keep)) as store:

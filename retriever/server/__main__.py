@@ -18,9 +18,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.cli import OneLineParser, expected, natural, port, positive, run_command
-from foundation.process import TOKEN_VARIABLE, StopSignal, bind, stop_with_parent, url_of
-from foundation.web_server import MAX_BODY_BYTES, Access, Capacity, HttpServer, token_of, warn_if_open
+from foundation.cli import OneLineParser, expected, natural, positive, run_command
+from foundation.process import TOKEN_VARIABLE, StopSignal, bind, url_of
+from foundation.web_server import (
+    MAX_BODY_BYTES,
+    Access,
+    Capacity,
+    HttpServer,
+    add_address_options,
+    add_lifetime_options,
+    begin_lifetime,
+    token_of,
+    warn_if_open,
+)
 from retriever.index.backends import SAVED_BACKENDS, Opening, build_index, load_index
 from retriever.index.corpus import doubts
 from retriever.index.store import open_corpus
@@ -52,9 +62,7 @@ def _serve(args: argparse.Namespace) -> None:
     with expected(ValueError, OSError):
         _refuse_misplaced(args)
         token = token_of(args.token_file, TOKEN_VARIABLE)
-        if args.exit_with_parent is not None:
-            stop_with_parent(args.exit_with_parent or None)
-        _clear_ready_file(args.ready_file)
+        begin_lifetime(args)
         listener = bind(args.host, args.port)
     with listener:
         limits = BatchLimits(args.max_batch, args.max_waiting, args.search_threads)
@@ -129,18 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="limit of a request (%(default)s)")
     add = parser.add_argument_group("process").add_argument
-    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=port, default=8000, help="0 picks a free one (%(default)s)")
+    add_address_options(add, token=TOKEN_VARIABLE, default=8000)
     add("--threads", type=positive, default=128, help="requests at once (%(default)s)")
-    add(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help=f"file with the token that callers must send (default: that in {TOKEN_VARIABLE})",
-    )
-    add("--ready-file", type=Path, metavar="PATH", help="file to write the URL to, once the service answers")
-    parent_help = "stop when the parent process ends; its pid covers a parent that dies before we look"
-    add("--exit-with-parent", type=positive, nargs="?", const=0, metavar="PID", help=parent_help)
+    add_lifetime_options(add)
     return parser
 
 
@@ -162,15 +161,6 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
     for name in foreign:
         if getattr(args, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} cannot be combined with {source}")
-
-
-def _clear_ready_file(file: Path | None) -> None:
-    """A file left by an earlier run would send clients to the wrong address. Raises ValueError without its folder."""
-    if file is None:
-        return
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"--ready-file {file}: its folder does not exist")
-    file.unlink(missing_ok=True)
 
 
 def _open_index(args: argparse.Namespace) -> Index:
