@@ -31,7 +31,7 @@ from eval.results.table import scores_table
 from foundation.cli import run_command
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.inference.engine import console_apart
-from r1_searcher.inference.options import model_of
+from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import PlayedModel
 from r1_searcher.inference.sources import Services
 from r1_searcher.launch import preflight
@@ -62,8 +62,7 @@ def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Tim
     folder.check_owner(settings)
     folder.claim(settings)
     predictions = Predictions(folder.predictions_file)
-    concurrency = options.concurrency or 64 * options.engines
-    session = Session(contestant, rows, decodings, predictions, timing, concurrency)
+    session = Session(contestant, rows, decodings, predictions, timing, concurrency_of(options))
     timing.lap("checks")
     try:
         if not session.is_complete:

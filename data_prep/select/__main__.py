@@ -41,6 +41,7 @@ from foundation.owned_folder import check_equal
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
 from r1_searcher.inference.engine import console_apart
+from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import PlayedModel
 from r1_searcher.inference.sources import NoRetriever, Services
 
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 class Surroundings:
     """What a selection reaches out to; a test gives its own."""
 
-    model: Callable[[argparse.Namespace], PlayedModel] = flags.model_of
+    model: Callable[[argparse.Namespace], PlayedModel] = model_of
     """The model that the flags name."""
     services: Callable[[argparse.Namespace, Contestant], Services] = services_of
     """The search services that the flags name, for the recipe with search."""
@@ -138,7 +139,7 @@ def _play(
     try:
         if _missing(job, log):
             with surroundings.console(folder.log_file) as console:
-                asyncio.run(_roll(job, model, services, log, options.concurrency, console))
+                asyncio.run(_roll(job, model, services, log, concurrency_of(options), console))
     finally:
         log.close()
     return settings, log

@@ -14,18 +14,17 @@ from data_prep.select.question_sets import PLANS, Plan, Quota
 from data_prep.select.rollouts import Criterion, Phase
 from data_prep.select.selection import read_manifest
 from eval.play.contestant import find_contestant
-from foundation.chat import EndpointConfig
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.inference.decoding import Decoding
-from r1_searcher.inference.options import endpoint_of
-from r1_searcher.inference.policies import EngineModel, PlayedModel, ServedModel
+from r1_searcher.inference.options import add_concurrency_option, add_model_options
 from r1_searcher.recipe.options import add_search_options, add_trust_option, check_agent
 from r1_searcher.recipe.plugins import add_plugin_option
 
 NOT_RECORDED = ("out", "from_manifest", "search", "browse", "plugins", "endpoint", "key_variable", "concurrency",
-                "tensor_parallel_size", "endpoint_timeout", "model_is_named", "trust_remote_code")  # fmt: skip
+                "device", "engines", "tensor_parallel_size", "endpoint_timeout", "model_is_named",
+                "trust_remote_code")  # fmt: skip
 """Flags that no set depends on, such as addresses: a rebuild takes them from its own command line, and nowhere else."""
 _MODELS = ("model", "tokenizer")
 
@@ -145,14 +144,6 @@ def inputs_of(files: Sequence[Path]) -> list[dict[str, str]]:
     return [{"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files]
 
 
-def model_of(options: argparse.Namespace) -> PlayedModel:
-    """The model in this process, or behind an endpoint. Raises `InputError`."""
-    endpoint = endpoint_of(options)
-    if endpoint is not None:
-        return ServedModel(endpoint, options.tokenizer, options.endpoint_text, options.trust_remote_code)
-    return EngineModel(options.model, None, options.tensor_parallel_size, options.seed, options.trust_remote_code)
-
-
 def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = OneLineParser(prog="data_prep.select", description=description, allow_abbrev=False)
     add = parser.add_argument
@@ -198,22 +189,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
             metavar="QUOTA",
             help="quotas instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
         )
-    add("--concurrency", type=positive, default=64, help="episodes at a time (%(default)s)")
+    add_concurrency_option(parser)
     add_trust_option(parser)
-    engine = parser.add_argument_group("the model in this process (vLLM)").add_argument
-    engine("--tensor-parallel-size", type=positive, default=1, help="GPUs that share the model")
-    served = parser.add_argument_group("the model behind an OpenAI-compatible endpoint").add_argument
-    served("--endpoint", metavar="URL", help="address, e.g. http://127.0.0.1:8000; its key is in the environment")
-    served("--tokenizer", metavar="DIR", help="the served model's tokenizer: a folder or a hub name")
-    served(
-        "--endpoint-text",
-        action="store_true",
-        help="evaluate through text, for an endpoint without token ids: not exact",
-    )
-    served(
-        "--key-variable",
-        default=EndpointConfig.key_variable,
-        help="environment variable of the key (default: OPENAI_API_KEY, which goes to api.openai.com only)",
-    )
-    served("--endpoint-timeout", type=float, default=300.0, metavar="S", help="longest time of one turn in s")
+    add_model_options(parser)
     return parser

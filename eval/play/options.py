@@ -13,7 +13,7 @@ from foundation.errors import InputError
 from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.inference import options as inference
 from r1_searcher.inference.decoding import Decoding
-from r1_searcher.inference.options import add_model_options
+from r1_searcher.inference.options import add_concurrency_option, add_model_options
 from r1_searcher.inference.sources import Services
 from r1_searcher.recipe.options import (
     add_recipe_options,
@@ -39,7 +39,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--also-sampled", action="store_true", help="evaluate temperature 1 too, as training samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--limit", type=positive, help="only the first N questions")
-    parser.add_argument("--concurrency", type=positive, help="episodes at a time (default: 64 for each engine)")
+    add_concurrency_option(parser)
     parser.add_argument(
         "--note", action="append", default=[], metavar="KEY=VALUE", help="remark to keep with the scores"
     )

@@ -15,6 +15,8 @@ from r1_searcher.recipe.options import changed_recipe, check_agent
 from r1_searcher.recipe.recipe import Recipe, find_recipe
 from r1_searcher.run.trained_with import TrainedWith
 
+_EPISODES_OF_AN_ENGINE = 64
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Give a command the ways in which a model can run."""
@@ -42,6 +44,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     served.add_argument(
         "--endpoint-timeout", type=float, default=300.0, metavar="S", help="longest time of one turn in s"
     )
+
+
+def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
+    """Give a command that plays many episodes `--concurrency`; see `concurrency_of`."""
+    parser.add_argument("--concurrency", type=positive, help="episodes at a time (default: 64 for each engine)")
+
+
+def concurrency_of(options: argparse.Namespace) -> int:
+    """How many episodes a command plays at a time."""
+    return int(options.concurrency or _EPISODES_OF_AN_ENGINE * options.engines)
 
 
 def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:

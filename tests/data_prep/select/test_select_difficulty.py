@@ -12,22 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.episodes.fakes import FakeRetriever, ScriptedPolicy, ask, passages, say, tag_tokenizer
 from support.processes.commands import status_of
 
-from data_prep.questions.sampling import shuffled
-from data_prep.select import options as flags
 from data_prep.select.__main__ import Surroundings, select
-from data_prep.select.difficulty import Bounds, Difficulty, Tries
-from data_prep.select.question_sets import PLANS, ClassedRow, Quota, draw_question_sets
+from data_prep.select.options import parse, recorded
 from foundation.chat import EndpointConfig
 from foundation.cli import run_command
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.inference.decoding import Decoding
+from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import ServedModel
 from r1_searcher.inference.sources import Services
 from retriever.errors import RetrieverUnavailable
@@ -354,49 +350,19 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, command, capsys, mo
     assert said in error and error.count("\n") == 1 and not (world.folder / "out").exists()
 
 
-def test_the_model_may_be_behind_an_endpoint():
-    words = ["--data", "q.jsonl", "--model", "m", "--out", "o", "--endpoint", "http://127.0.0.1:9"]
-    options, _ = flags.parse([*words, "--tokenizer", "t", "--endpoint-text"], None)
-    assert flags.model_of(options) == ServedModel(EndpointConfig("http://127.0.0.1:9", "m", timeout=300.0), "t", True)
-    with pytest.raises(InputError, match="--endpoint needs --tokenizer"):
-        flags.model_of(flags.parse(words, None)[0])
+def test_the_model_may_be_behind_an_endpoint(command):
+    there = [*command, "--out", "out", "--endpoint", "http://127.0.0.1:9"]
+    served = [*there, "--tokenizer", "t"]
+    options, _ = parse([*served, "--endpoint-text"], None)
+    assert model_of(options) == ServedModel(EndpointConfig("http://127.0.0.1:9", "toy", timeout=300.0), "t", True)
+    assert concurrency_of(options) == 64
+    assert {"endpoint", "engines", "device"}.isdisjoint(recorded(options))
+    for words, said in ((there, "--endpoint needs --tokenizer"), ([*served, "--engines", "2"], "has its own")):
+        with pytest.raises(InputError, match=said):
+            model_of(parse(words, None)[0])
 
 
 def test_ids_must_be_unique_over_all_files(world, command, capsys):
     file = str(world.folder / "questions.jsonl")
     assert world.run("out", *command, "--data", file, file)[0] == 2
     assert "'id0'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("made", "right", "expected"),
-    [
-        (1, True, Difficulty.EASY),
-        (9, True, Difficulty.EASY),
-        (10, True, Difficulty.MEDIUM),
-        (20, True, Difficulty.MEDIUM),
-        (20, False, Difficulty.HARD),
-        (21, True, Difficulty.HARD),
-    ],
-)
-def test_the_published_bounds(made, right, expected):
-    assert Bounds().difficulty(Tries(made, right)) is expected
-
-
-def test_the_published_plan_has_the_published_sizes():
-    sizes = {stage: sum(quota.count or 0 for quota in quotas) for stage, quotas in PLANS["r1_searcher"].items()}
-    assert sizes == {"stage1": 350, "stage2": 8148}
-    assert str(Quota.parse("a:b:hard=all")) == "a:b:hard=all"
-    with pytest.raises(InputError, match="known, easy"):
-        Quota.parse("a:difficult=3")
-
-
-@given(st.permutations(range(12)), st.integers(0, 3))
-def test_sets_do_not_depend_on_the_order_and_share_nothing(order, seed):
-    classed = [ClassedRow(QARow(str(n), "q", ("a",), "xy"[n % 2]), tuple(Difficulty)[n % 4], 1) for n in range(12)]
-    plan = {"stage1": (Quota.parse("x:easy=2"), Quota.parse("*:hard=1")), "stage2": (Quota.parse("*:hard=all"),)}
-    drawn = draw_question_sets(plan, [classed[n] for n in order], seed)
-    assert drawn == draw_question_sets(plan, classed, seed)
-    rows = [row for stage in drawn.values() for row in stage.rows]
-    assert len({row.id for row in rows}) == len(rows) == 3
-    assert shuffled([classed[n].row for n in order], seed) == shuffled([each.row for each in classed], seed)
