@@ -10,6 +10,7 @@ keeps to itself (`_map`, `task_dispatcher`, `asyncore`, `channel_class`, `parser
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -19,7 +20,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -98,6 +99,18 @@ def begin_lifetime(options: argparse.Namespace) -> None:
         if not options.ready_file.absolute().parent.is_dir():
             raise ValueError(f"--ready-file {options.ready_file}: its folder does not exist")
         options.ready_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def announced(ready_file: Path | None, url: str) -> Iterator[None]:
+    """The URL stands in the file, whole, as long as the service answers."""
+    if ready_file is not None:
+        write_whole(ready_file, url + "\n")
+    try:
+        yield
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -265,8 +278,11 @@ class HttpServer:
         signals.serve_with(self._server.pull_trigger)
         self._capacity.log()
         logger.info("ready at %s (pid %d)", url, os.getpid())
-        if ready_file is not None:
-            write_whole(ready_file, url + "\n")
+        with announced(ready_file, url):
+            self._answer_until_a_signal(signals, stop)
+        logger.info("stopped")
+
+    def _answer_until_a_signal(self, signals: StopSignal, stop: Callable[[], None]) -> None:
         while not signals.stopping:
             self._poll(1.0)
             if len(self._server.active_channels) >= _MANY_CALLERS:
@@ -277,7 +293,6 @@ class HttpServer:
         while time.monotonic() < give_up_at and self._busy():
             self._poll(0.1)
         self.close()
-        logger.info("stopped")
 
     def close(self) -> None:
         """Stop listening and drop all connections."""

@@ -129,11 +129,7 @@ def _serve(args: argparse.Namespace) -> None:
         server = HttpServer(app, listener, threads=args.threads, max_body_bytes=limit, access=access, capacity=capacity)
     warn_if_open(args.host, token)
     logger.info("%s under %s at /get_reward", args.reward, args.protocol)
-    try:
-        server.serve(signals, args.ready_file, url_of(args.host, listener))
-    finally:
-        if args.ready_file is not None:
-            args.ready_file.unlink(missing_ok=True)
+    server.serve(signals, args.ready_file, url_of(args.host, listener))
 
 
 def _parser() -> argparse.ArgumentParser:

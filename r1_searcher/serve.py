@@ -20,10 +20,9 @@ from types import FrameType
 
 from foundation.cli import OneLineParser, expected, run_command
 from foundation.errors import Unavailable
-from foundation.files import write_whole
 from foundation.http import probe
 from foundation.process import bind, url_of
-from foundation.web_server import add_address_options, add_lifetime_options, begin_lifetime
+from foundation.web_server import add_address_options, add_lifetime_options, announced, begin_lifetime
 from r1_searcher.host.device import Device, detect, worker_environment
 from r1_searcher.launch.processes import Session
 
@@ -82,9 +81,8 @@ def _serve(command: Sequence[str], device: Device, url: str, ready_file: Path | 
     try:
         while process.poll() is None and not _answers(url):
             time.sleep(POLL_SECONDS)
-        if process.poll() is None and ready_file is not None:
-            write_whole(ready_file, url + "\n")
-        status = process.wait()
+        with announced(ready_file if process.poll() is None else None, url):
+            status = process.wait()
     finally:
         session.end()
         process.wait()

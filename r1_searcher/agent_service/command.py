@@ -95,11 +95,7 @@ def _serve(options: argparse.Namespace) -> None:
             model.check()
             services.facts()
         warn_if_open(options.host, token)
-        try:
-            asyncio.run(_run(options, played, store, decoding, token, listener, signals))
-        finally:
-            if options.ready_file is not None:
-                options.ready_file.unlink(missing_ok=True)
+        asyncio.run(_run(options, played, store, decoding, token, listener, signals))
 
 
 async def _run(

@@ -14,9 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from foundation.files import write_whole
 from foundation.process import StopSignal
-from foundation.web_server import Capacity
+from foundation.web_server import Capacity, announced
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +94,7 @@ async def host(
     def ready() -> None:
         signals.serve_with(wake)
         logger.info("ready at %s (pid %d)", url, os.getpid())
-        if ready_file is not None:
-            write_whole(ready_file, url + "\n")
+        answering.enter_context(announced(ready_file, url))
 
     def wake() -> None:
         loop.call_soon_threadsafe(leave)
@@ -107,5 +105,6 @@ async def host(
         server.should_exit = True
 
     server = AgentHost(app, drain_s=drain_s, ready=ready)
-    await server.serve(sockets=[listener])
+    with contextlib.ExitStack() as answering:
+        await server.serve(sockets=[listener])
     logger.info("stopped")

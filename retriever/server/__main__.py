@@ -79,11 +79,7 @@ def _serve(args: argparse.Namespace) -> None:
             )
             server.load(lambda: service.open(_open_index(args)))
         warn_if_open(args.host, token)
-        try:
-            server.serve(signals, args.ready_file, url_of(args.host, listener), service.stop)
-        finally:
-            if args.ready_file is not None:
-                args.ready_file.unlink(missing_ok=True)
+        server.serve(signals, args.ready_file, url_of(args.host, listener), service.stop)
 
 
 def _parser() -> argparse.ArgumentParser:

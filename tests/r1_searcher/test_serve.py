@@ -29,7 +29,7 @@ def test_a_port_in_use_is_one_line(capsys):
     assert "cannot listen on" in err and err.count("\n") == 1
 
 
-def test_the_ready_file_holds_the_url_once_the_server_answers(tmp_path):
+def test_the_ready_file_holds_the_url_as_long_as_the_server_answers(tmp_path):
     """A signal ends server and launcher, with status 0."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ def test_the_ready_file_holds_the_url_once_the_server_answers(tmp_path):
         time.sleep(0.1)
     assert ready.read_text() == f"http://127.0.0.1:{port}\n"
     launcher.terminate()
-    assert launcher.wait(30) == 0
+    assert launcher.wait(30) == 0 and not ready.exists()
     with socket.socket() as connection:
         assert connection.connect_ex(("127.0.0.1", port)) != 0, "the server is gone"
 
