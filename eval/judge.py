@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import logging
 import sys
 from collections import Counter
@@ -26,7 +25,7 @@ from eval.results.table import percent, percent_with_interval
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.errors import InputError
-from foundation.files import write_json
+from foundation.files import text_sha256, write_json
 from foundation.owned_folder import beside
 from foundation.retry import RetryPolicy
 from foundation.text_table import format_table
@@ -171,8 +170,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _identity(config: EndpointConfig, sampling: Sampling) -> dict[str, Any]:
     """Whose verdicts these are."""
-    prompt = hashlib.sha256(PROMPT.encode()).hexdigest()
-    return {"endpoint": config.shown, "model": config.model, **asdict(sampling), "prompt_sha256": prompt}
+    return {"endpoint": config.shown, "model": config.model, **asdict(sampling), "prompt_sha256": text_sha256(PROMPT)}
 
 
 async def _judge(

@@ -124,9 +124,10 @@ def play_phases(
 def _title(place: int, phase: Phase, phases: Sequence[Phase], ledger: Ledger) -> str:
     done = sum(each.seconds for each in phases if ledger.holds(each)) / max(sum(each.seconds for each in phases), 1e-9)
     bar = "#" * round(20 * done)
-    return f"\n[{bar:.<20}] {place}/{len(phases)} {phase.name}; about {_duration(ledger.seconds_left(phases))} left"
+    return f"\n[{bar:.<20}] {place}/{len(phases)} {phase.name}; about {duration_text(ledger.seconds_left(phases))} left"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Hours and minutes, at least one."""
     hours, minutes = divmod(max(1, round(seconds / 60)), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"

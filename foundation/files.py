@@ -1,9 +1,13 @@
-"""Files that appear whole or not at all, also when the process is killed, the disk runs full, or the power fails."""
+"""Files that appear whole or not at all, also when the process is killed, the disk runs full, or the power fails.
+
+Also what a file's content is known by: its JSON, its hash.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -160,6 +164,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path} must hold a JSON object, found {type(found).__name__}")
     return found
+
+
+def text_sha256(text: str) -> str:
+    """Hexadecimal SHA-256 of a text in UTF-8, whose halves of surrogate pairs are bytes like any others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file of any size. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -8,6 +8,7 @@ from statistics import median
 
 from benchmarks.findings.arms import ARMS, Arm
 from benchmarks.findings.rows import Rows
+from eval.phases import duration_text
 
 TRAINING_SECONDS, EVALUATION_SECONDS = 250.0, 25.0
 """Of a run of 75 steps, and of one evaluation in both ways of sampling, on two idle cores: about the quickstart's."""
@@ -21,9 +22,7 @@ class Cost:
     measured: bool
 
     def __str__(self) -> str:
-        minutes = max(1, round(self.seconds / 60))
-        hours, rest = divmod(minutes, 60)
-        text = f"{hours} h {rest} min" if hours else f"{minutes} min"
+        text = duration_text(self.seconds)
         return text if self.measured or not self.seconds else f"{text} (an estimate: not all of it has been run before)"
 
 

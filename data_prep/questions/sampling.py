@@ -13,11 +13,6 @@ def shuffled(rows: Iterable[QARow], seed: int) -> list[QARow]:
     return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.source}:{row.id}".encode()).digest())
 
 
-def sha256_of(text: str) -> str:
-    """Digest of a file's text, for a manifest."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def lines_of(rows: Iterable[QARow]) -> str:
     """The text of a JSONL file of questions."""
     return "".join(row.to_json() + "\n" for row in rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from data_prep.select.selection import read_manifest
 from eval.play.contestant import find_contestant
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
+from foundation.files import file_sha256
 from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.options import add_concurrency_option, add_model_options
@@ -141,7 +141,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def inputs_of(files: Sequence[Path]) -> list[dict[str, str]]:
     """The input files with their hashes."""
-    return [{"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files]
+    return [{"path": str(file), "sha256": file_sha256(file)} for file in files]
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:

@@ -20,13 +20,13 @@ from typing import Any
 
 import msgspec
 
-from data_prep.questions.sampling import lines_of, sha256_of
+from data_prep.questions.sampling import lines_of
 from data_prep.select.difficulty import Bounds, Difficulty
 from data_prep.select.question_sets import ClassedRow, QuestionSet
 from data_prep.select.rollouts import Phase, RolloutLog
 from eval.play.provenance import versions
 from foundation.errors import InputError, RunAborted
-from foundation.files import make_folder, read_json, write_json, write_whole
+from foundation.files import make_folder, read_json, text_sha256, write_json, write_whole
 from foundation.json_lines import line_of
 from foundation.owned_folder import OwnedFolder
 from r1_searcher.episode.question import QARow
@@ -96,7 +96,7 @@ class SelectionFolder:
 def sorted_sha256(text: bytes) -> str:
     """Digest of a log's finished lines in a fixed order: rollouts end in any order, and none twice."""
     lines = sorted(line for line in text.splitlines(keepends=True) if line.endswith(b"\n"))
-    return sha256_of(b"".join(lines).decode("utf-8", "backslashreplace"))
+    return text_sha256(b"".join(lines).decode("utf-8", "backslashreplace"))
 
 
 def class_questions(
@@ -140,7 +140,7 @@ class Selection:
             "stages": {
                 stage: {"questions": len(each.rows), "taken": dict(each.taken)} for stage, each in self.stages.items()
             },
-            "outputs_sha256": {name: sha256_of(text) for name, text in self.files.items()},
+            "outputs_sha256": {name: text_sha256(text) for name, text in self.files.items()},
         }
 
     def write(self, folder: SelectionFolder, settings: Mapping[str, Any]) -> dict[str, Any]:

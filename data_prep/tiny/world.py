@@ -10,7 +10,6 @@ passage about the evaluation world: what is held out is then in no context of a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +33,7 @@ from data_prep.tiny.facts import (
 from data_prep.tiny.names import POOL_SIZES, background_names, pool
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
-from foundation.files import write_whole
+from foundation.files import text_sha256, write_whole
 from foundation.owned_folder import held
 from r1_searcher.episode.question import QARow
 from retriever.passage import Passage
@@ -158,7 +157,7 @@ def write_files(files: WorldFiles, out: Path, settings: Mapping[str, Any], overw
         **settings,
         "passages": len(files.corpus),
         "lines": {name: text.count("\n") for name, text in texts.items()},
-        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
+        "sha256": {name: text_sha256(text) for name, text in texts.items()},
     }
     texts["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
     if not _holds(out, texts):  # if it does, nothing need be written, and it may be that nothing can

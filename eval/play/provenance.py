@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.play.contestant import Contestant
-from r1_searcher.episode.question import QARow
+from foundation.files import file_sha256, text_sha256
+from r1_searcher.episode.question import QARow, rows_sha256
 from r1_searcher.inference.decoding import Decoding
 
 _SAMPLE_BYTES = 1 << 20
@@ -57,22 +58,18 @@ def settings_of(
     protocol = contestant.recipe.protocol
     return {
         "recipe": recipe,
-        "prompts_sha256": _sha256(json.dumps([protocol.prompt, protocol.system_prompt])),
+        "prompts_sha256": text_sha256(json.dumps([protocol.prompt, protocol.system_prompt])),
         "limits": limits,
         "searches_first": contestant.searches_first,
         "model": model_fingerprint(model.model) or model.model,
         "policy": model.identity,
         "questions": len(rows),
-        "questions_sha256": _sha256("\n".join(row.to_json() for row in rows)),
+        "questions_sha256": rows_sha256(rows),
         "decodings": {decoding.name: asdict(decoding) for decoding in decodings},
         "retriever": None if service is None else dict(service),
         "notes": dict(notes or {}),
         **({"plugins": list(plugins)} if plugins else {}),
     }
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def model_fingerprint(model: str) -> str:
@@ -100,12 +97,10 @@ def provenance_of(
 
     `seconds` are of the last attempt, where an evaluation was resumed.
     """
-    with data.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         **settings,
         "model": {"path": model.model, "fingerprint": model_fingerprint(model.model)},
-        "data": {"path": str(data), "sha256": digest},
+        "data": {"path": str(data), "sha256": file_sha256(data)},
         "versions": versions(),
         "seconds": dict(seconds),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import InputError
-from foundation.files import parse_json
+from foundation.files import parse_json, text_sha256
 from foundation.json_lines import read_strict
 
 
@@ -163,3 +163,8 @@ def read_rows(path: str | Path) -> list[QARow]:
     if not rows:
         raise InputError(f"dataset is empty: {path} (expected at least one JSON line with a question)")
     return rows
+
+
+def rows_sha256(rows: Iterable[QARow]) -> str:
+    """What a set of questions, in its order, is known by."""
+    return text_sha256("\n".join(row.to_json() for row in rows))

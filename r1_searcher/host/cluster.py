@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
+from foundation.files import file_sha256
 from foundation.http import describe
 from r1_searcher.run.run_config import RunConfig
 
@@ -210,7 +211,7 @@ def _version(name: str) -> str:
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return file_sha256(file)
     except OSError:
         return ""
 

@@ -21,7 +21,6 @@ complete              exists once all of the above is final
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from foundation.cli import split_flags
 from foundation.files import make_folder, read_json, sync_tree, write_whole
 from foundation.json_lines import write_json_lines
 from foundation.owned_folder import OwnedFolder
-from r1_searcher.episode.question import QARow
+from r1_searcher.episode.question import QARow, rows_sha256
 
 IDENTITY_FILE = "identity.json"
 CONFIG_FILE = "run.json"
@@ -193,11 +192,10 @@ def identity_of(
     recipe: Mapping[str, Any], rows: Sequence[QARow], argv: Sequence[str], max_steps: int | None = None
 ) -> dict[str, Any]:
     """The identity of a run: its recipe, its questions in their order, the host's flags, and its end if it has one."""
-    digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode()).hexdigest()
     return {
         "recipe": dict(recipe),
         "questions": len(rows),
-        "questions_sha256": digest,
+        "questions_sha256": rows_sha256(rows),
         "flags": {flag: " ".join(values) for flag, values in split_flags(argv)},
         "max_steps": max_steps,
     }

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from foundation.errors import InputError, RunAborted
-from foundation.files import draft, drafts_in, read_json, write_json, write_whole
+from foundation.files import draft, drafts_in, file_sha256, read_json, text_sha256, write_json, write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -89,3 +89,10 @@ def test_a_json_object_is_read_and_all_else_is_named(tmp_path):
             read_json(file)
     with pytest.raises(InputError, match="cannot read .*none.json .No such file"):
         read_json(tmp_path / "none.json")
+
+
+def test_a_text_and_its_file_have_one_hash(tmp_path):
+    (tmp_path / "text").write_text("Zürich\n", encoding="utf-8")
+    assert text_sha256("Zürich\n") == file_sha256(tmp_path / "text")
+    assert text_sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert text_sha256("\ud800") != text_sha256("\ud801")

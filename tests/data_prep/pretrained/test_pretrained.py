@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from support.models.gguf_model import write_gguf
 
-from data_prep.pretrained import sources
 from data_prep.pretrained.__main__ import main
 from data_prep.pretrained.sources import PACKAGES, Source, hashes_of
+from foundation.files import file_sha256
 from r1_searcher.host.model_folder import load_tokenizer
 from r1_searcher.inspection.finding import Level
 from r1_searcher.inspection.prompt import check_chat
@@ -85,7 +85,7 @@ def test_a_changed_or_foreign_folder_is_refused(gguf, tmp_path, capsys):
     out.mkdir()
     assert main([str(gguf), "--out", str(out), "--no-chat"]) == 2
     assert "was not made here" in one_line(capsys)
-    origin = {"source": gguf.name, "sha256": sources.sha256_of(gguf), "written": {"a": "0" * 64}}
+    origin = {"source": gguf.name, "sha256": file_sha256(gguf), "written": {"a": "0" * 64}}
     (out / "origin.json").write_text(json.dumps(origin))
     (out / "a").write_text("changed")
     assert main([str(gguf), "--out", str(out), "--no-chat"]) == 2
