@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import importlib.util
 import inspect
 import itertools
 import json
 import logging
 import shlex
 import shutil
-import sys
 import typing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from foundation.errors import InputError
 from foundation.files import parse_json
 from r1_searcher.own_agent.endpoint import ClientSettings
+from r1_searcher.own_agent.user_code import load_file
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +98,10 @@ def load_function(where: str) -> Callable[[str, ClientSettings], Any]:
         InputError: there is no such file or function, the file fails, or the function does not take two arguments.
     """
     name, _, function = where.rpartition(":")
-    found = getattr(_module(Path(name)), function, None)
+    module = load_file(Path(name), "agent")
+    if module is None:
+        raise InputError(f"the agent's file {name} is not there (expected FILE.py:function)")
+    found = getattr(module, function, None)
     if not callable(found):
         raise InputError(f"the agent {name} has no function {function!r}")
     try:
@@ -109,22 +109,6 @@ def load_function(where: str) -> Callable[[str, ClientSettings], Any]:
     except TypeError as error:
         raise InputError(f"the agent's function {function} must take (question, settings): {error}") from error
     return typing.cast("Callable[[str, ClientSettings], Any]", found)
-
-
-def _module(file: Path) -> ModuleType:
-    name = f"r1_searcher_agent_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise InputError(f"the agent's file {file} is not there (expected FILE.py:function)")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise InputError(f"the agent's file {file} fails: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _words(where: str) -> list[str]:

@@ -8,18 +8,13 @@ each later look at it knows the same rows.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from foundation.errors import InputError
 from r1_searcher.episode.protocol import Protocol
+from r1_searcher.own_agent.user_code import load_file, load_module
 from r1_searcher.recipe.protocols import PROTOCOLS
 from r1_searcher.recipe.recipe import RECIPES, Recipe
 from r1_searcher.reward.rewards import REWARDS, Reward
@@ -90,26 +85,7 @@ def load_plugin(plugin: str | Path) -> str:
     """
     file = Path(plugin).resolve()
     if not file.is_file() and _MODULE.fullmatch(str(plugin)) and file.suffix != ".py":
-        _run(str(plugin), lambda: importlib.import_module(str(plugin)))
-        return str(plugin)
-    name = f"r1_searcher_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None or not file.is_file():
-            raise InputError(f"plugin not found: {plugin} (expected a Python file, or the name of a module)")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        _run(name, partial(spec.loader.exec_module, module), shown=str(file))
+        return load_module(str(plugin), "plugin").__name__
+    if load_file(file, "plugin") is None:
+        raise InputError(f"plugin not found: {plugin} (expected a Python file, or the name of a module)")
     return str(file)
-
-
-def _run(name: str, load: Callable[[], object], shown: str = "") -> None:
-    try:
-        load()
-    except ModuleNotFoundError as error:
-        sys.modules.pop(name, None)
-        raise InputError(
-            f"plugin {shown or name}: there is no module {error.name!r} (is its folder on PYTHONPATH?)"
-        ) from error
-    except Exception as error:
-        sys.modules.pop(name, None)
-        raise InputError(f"the plugin {shown or name} fails: {type(error).__name__}: {error}") from error
