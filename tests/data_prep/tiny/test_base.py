@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 from data_prep.tiny import base as tiny_base
 from data_prep.tiny.dialects import DIALECTS
-from data_prep.tiny.facts import Question, World, draw_questions, draw_world
-from data_prep.tiny.names import pool
+from data_prep.tiny.facts import Question
 from data_prep.tiny.rollout import BatchedPolicy, play, right_searches, summary
 from data_prep.tiny.tokenizer import build_tokenizer
 from r1_searcher.episode.prompting import render_prompt
@@ -37,21 +35,6 @@ def model() -> Any:
 
     torch.set_num_threads(1)
     return tiny_base.load(tiny_base.FOLDER)
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return draw_world(pool("evaluation"), Random(0))
-
-
-@pytest.fixture(scope="module")
-def index(world: World) -> Bm25Index:
-    return Bm25Index.build(world.passages("evaluation"))
-
-
-@pytest.fixture(scope="module")
-def questions(world: World) -> list[Question]:
-    return draw_questions(world, 40, Random(0))
 
 
 def test_shipped_tokenizer_is_the_rebuilt_one(shipped: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.models.dialect_tokenizers import dialect_tokenizer
 from data_prep.tiny.base import SHIPPED
 from data_prep.tiny.demos import DemoEncoder, Script, document_writer, good_script, pieces, replies, weak_script
 from data_prep.tiny.dialects import DIALECTS, EOS, Dialect, fill, find_dialect
-from data_prep.tiny.facts import Question, World, draw_questions, draw_world
+from data_prep.tiny.facts import Question, World, draw_questions
 from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.rollout import LIMITS, BatchedPolicy, InlineRetriever, summary
 from foundation.errors import InputError
@@ -44,21 +44,6 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 @pytest.fixture
 def tokenizer(dialect: Dialect, tokenizers: dict[str, HFTokenizer]) -> HFTokenizer:
     return tokenizers[dialect.name]
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return draw_world(pool("evaluation"), Random(0))
-
-
-@pytest.fixture(scope="module")
-def index(world: World) -> Bm25Index:
-    return Bm25Index.build(world.passages("evaluation"))
-
-
-@pytest.fixture(scope="module")
-def questions(world: World) -> list[Question]:
-    return draw_questions(world, 40, Random(0))
 
 
 def scripts_of(dialect: Dialect, question: Question, world: World, random: Random) -> list[Script]:
