@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_prep.questions.near_duplicates import Match, TestIndex, TestQuestion, Thresholds
 from data_prep.questions.sampling import lines_of
-from foundation.cli import OneLineParser, check_output, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_whole
 from foundation.json_lines import write_json_lines
@@ -54,7 +54,7 @@ def decontaminate(rows: Iterable[QARow], tests: Sequence[TestQuestion], threshol
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("decontaminate", lambda: _run(options))
 
 

@@ -31,7 +31,7 @@ from data_prep.demonstrations.outline import outline_of
 from data_prep.demonstrations.rewriting import Rewriter
 from data_prep.demonstrations.thoughts import THOUGHTS
 from data_prep.simulator.pairs import find_episodes
-from foundation.cli import OneLineParser, natural, positive, run_command
+from foundation.cli import OneLineParser, log_to_stderr, natural, positive, run_command
 from foundation.errors import InputError
 from foundation.files import make_folder
 from foundation.json_lines import read_strict, write_json_lines
@@ -203,7 +203,7 @@ def _episodes(good: Sequence[Candidate], options: argparse.Namespace, tokenizer:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("good_trajectories", lambda: _run(options))
 
 

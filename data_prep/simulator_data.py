@@ -19,7 +19,7 @@ from data_prep.simulator.labels import by_model, by_rule
 from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
 from foundation.chat import EndpointConfig
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.json_lines import write_json_lines
@@ -83,7 +83,7 @@ def _verdicts(pairs: Sequence[SearchPair], options: argparse.Namespace) -> list[
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("simulator_data", lambda: _run(options))
 
 

@@ -8,7 +8,6 @@ intervals are over questions and say nothing about other seeds of the training. 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -18,7 +17,7 @@ from typing import Any
 
 from eval.results.comparison import Comparison, Run
 from eval.results.table import percent, percent_with_interval
-from foundation.cli import OneLineParser, check_output, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.text_table import format_table
@@ -46,7 +45,7 @@ def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[st
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("eval.compare", lambda: _run(options))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from eval.results.predictions import by_decoding, predictions_file, read_predict
 from eval.results.scores import provenance_beside
 from eval.results.table import percent, percent_with_interval
 from foundation.chat import EndpointConfig, OpenAIEndpoint
-from foundation.cli import OneLineParser, check_output, positive, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import text_sha256, write_json
 from foundation.owned_folder import beside
@@ -129,7 +128,7 @@ def _different(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a full disk status 3."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("eval.judge", lambda: _run(options), resumable=True)
 
 

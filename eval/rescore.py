@@ -7,7 +7,6 @@ Reads our own rows and the published ones, one file, several, or folders of them
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from eval.results import predictions
 from eval.results.recorded import episode_files, recorded_system
-from foundation.cli import OneLineParser, check_output, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.text_table import format_table
@@ -161,7 +160,7 @@ def comparison(reward: str, results: Sequence[RewardResult], found: Sequence[Dif
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("eval.rescore", lambda: _run(options))
 
 

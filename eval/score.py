@@ -8,7 +8,6 @@ over questions, which say nothing about other seeds of the training.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from eval.results.scores import Scores, provenance_beside
 from eval.results.summary import summarize
 from eval.results.table import percent, percent_with_interval
 from eval.results.variants import DEFAULT_METRICS, VARIANTS
-from foundation.cli import OneLineParser, check_output, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.text_table import format_table
 
@@ -63,7 +62,7 @@ def _groups_table(block: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("eval.score", lambda: _run(options.file, options.json))
 
 

@@ -1,4 +1,4 @@
-"""What every command shares: the parser, types of arguments, exit statuses, and one line per expected error.
+"""What every command shares: the parser, types of arguments, its log, exit statuses, and one line per expected error.
 
 A `main` parses its flags with `OneLineParser` and returns `run_command(name, run)`. The statuses are a promise to
 scripts; `docs/architecture.md` lists them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import math
 import os
 import select
@@ -36,6 +37,13 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 NOBODY_READS = 141
 """Exit status where whoever read the output has left (`… | head`), as shells have it."""
+
+PLAIN = "%(message)s"
+"""Lines of a command that a person reads."""
+NAMED = "%(levelname)s %(name)s: %(message)s"
+"""Lines of a command among those of libraries and other processes."""
+TIMED = f"%(asctime)s {NAMED}"
+"""Lines of a service."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -73,6 +81,11 @@ class OneLineParser(argparse.ArgumentParser):
         if status == DONE and _drop_unread_output():
             status = NOBODY_READS
         super().exit(status, message)
+
+
+def log_to_stderr(form: str = PLAIN, *, level: int = logging.INFO) -> None:
+    """Show what is logged from `level` on, each line in this form; standard output is for results and protocols."""
+    logging.basicConfig(level=level, format=form, stream=sys.stderr)
 
 
 def run_command(name: str, run: Callable[[], int | None], *, resumable: bool = False) -> int:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.cli import OneLineParser, positive, run_command
+from foundation.cli import NAMED, OneLineParser, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import storage_error
 from foundation.owned_folder import beside, whole_folder
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status is one of `foundation.cli`."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(NAMED)
     options = _parser().parse_args(argv)
     return run_command("r1_searcher.export", lambda: _run(options))
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from foundation.cli import OneLineParser, expected, positive, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.process import REWARD_TOKEN_VARIABLE, StopSignal, bind, url_of
 from foundation.web_server import (
@@ -113,7 +113,7 @@ def _strings(body: dict[str, Any], name: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr(TIMED)
     return run_command("reward_server", lambda: _serve(options))
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from foundation.cli import OneLineParser, expected, run_command
+from foundation.cli import NAMED, OneLineParser, expected, log_to_stderr, run_command
 from foundation.errors import Unavailable
 from foundation.http import probe
 from foundation.process import bind, url_of
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from r1_searcher.agent_service import command
 
         return command.main(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(NAMED)
     options, server_flags = _parser().parse_known_args(argv)
     return run_command("r1_searcher.serve", lambda: _run(options, server_flags))
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foundation.cli import DONE, FAILED, OneLineParser, run_command
+from foundation.cli import DONE, FAILED, NAMED, OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import sync_tree, write_whole
 from foundation.owned_folder import held
@@ -42,7 +42,7 @@ CPU_FLAGS = ("--ds.attn_implementation", "sdpa")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status is one of `foundation.cli`."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(NAMED)
     options, host_flags = _parser().parse_known_args(argv)
     return run_command("r1_searcher.sft", lambda: _run(options, host_flags))
 

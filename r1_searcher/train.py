@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundation.cli import OneLineParser, above_zero, positive, run_command, share
+from foundation.cli import NAMED, OneLineParser, above_zero, log_to_stderr, positive, run_command, share
 from foundation.errors import InputError
 from foundation.secrets import hide
 from r1_searcher.episode.question import QARow, read_rows
@@ -130,7 +130,7 @@ class Plan:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status is one of `foundation.cli`."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(NAMED)
     options, host_flags = _parser().parse_known_args(argv)
     return run_command("r1_searcher", lambda: _run(options, host_flags), resumable=True)
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.cli import OneLineParser, expected, positive, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.owned_folder import held
 from retriever.build.adoption import Adopted, adopt, examine
@@ -36,7 +36,7 @@ _SETTINGS = SearchSettings()
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("retriever.adopt", lambda: _run(options))
 
 

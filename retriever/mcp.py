@@ -27,7 +27,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from foundation.cli import OneLineParser, expected, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.process import TOKEN_VARIABLE, StopSignal, bind, url_of
 from foundation.web_server import Access, add_address_options, token_of, warn_if_open
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = _parser().parse_args(argv)
     # Standard output belongs to the protocol.
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("retriever.mcp", lambda: _run(options))
 
 

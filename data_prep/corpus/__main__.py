@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_prep.corpus.units import UnitDone, UnitTask, cut_into_units, do_unit
-from foundation.cli import OneLineParser, expected, positive, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, positive, run_command
 from foundation.files import draft, parse_json, text_sha256
 from foundation.owned_folder import BuildFolder, held
 from foundation.workers import cores, finished
@@ -110,7 +110,7 @@ def repeated_ids(hashes: Sequence[NDArray[np.uint64]]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("data_prep.corpus", lambda: _run(options), resumable=True)
 
 

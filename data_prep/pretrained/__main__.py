@@ -13,20 +13,19 @@ At last the folder is asked a question. The same source gives the same bytes. An
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.pretrained.folder import make_folder_of
 from data_prep.pretrained.sources import PACKAGES, Source
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, no network status 3."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("pretrained", lambda: _run(options))
 
 

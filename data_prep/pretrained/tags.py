@@ -14,7 +14,7 @@ from typing import Any
 
 from data_prep.pretrained.folder import read_folder, recorded_folder, save
 from data_prep.pretrained.sources import hashes_of
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
@@ -81,5 +81,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_plugin_option(parser)
     options: argparse.Namespace = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("add_tags", lambda: make_tagged_folder(options.model, options.protocol, options.out))

@@ -25,7 +25,7 @@ from data_prep.questions.qa_datasets import DATASETS, QADataset, read_row
 from data_prep.questions.raw_row import BadRow, RawItem
 from data_prep.questions.raw_rows import HubPlace, RawFile, from_file, from_hub
 from data_prep.questions.sampling import lines_of, shuffled
-from foundation.cli import OneLineParser, check_output, positive, run_command
+from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import write_whole
 from foundation.json_lines import write_json_lines
@@ -70,7 +70,7 @@ def load(dataset: QADataset, raw_rows: Iterable[RawItem], label: str) -> Loaded:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("questions", lambda: _run(options))
 
 

@@ -34,7 +34,7 @@ from data_prep.select.selection import (
 from eval.play.contestant import Contestant
 from eval.play.options import services_of
 from eval.play.provenance import settings_of
-from foundation.cli import run_command
+from foundation.cli import log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import read_json
 from foundation.owned_folder import check_equal
@@ -62,7 +62,7 @@ class Surroundings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     return run_command("select", lambda: select(argv), resumable=True)
 
 

@@ -29,7 +29,7 @@ from data_prep.tiny.distractors import SIDES, free_names, known_questions
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world, worded
 from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.tokenizer import build_tokenizer
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import parse_json, sync_folder, sync_tree, write_json
 from foundation.owned_folder import beside, check_equal
@@ -244,5 +244,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokenizer-only", action="store_true", help="leave the weights alone")
     parser.add_argument("--overwrite", action="store_true", help="build also where --out holds a finished model")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("tiny_base", lambda: _run(options))

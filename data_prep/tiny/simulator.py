@@ -22,7 +22,7 @@ from data_prep.tiny.dialects import EOS, Dialect, find_dialect
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world
 from data_prep.tiny.names import pool
 from data_prep.tiny.tokenizer import build_tokenizer
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.owned_folder import beside, whole_folder
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the base; its searches go to searches/")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, worlds and episodes (default 0)")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     return run_command("tiny_simulator", lambda: _run(options))
 
 

@@ -31,7 +31,7 @@ from data_prep.tiny.facts import (
     worded,
 )
 from data_prep.tiny.names import POOL_SIZES, background_names, pool
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import text_sha256, write_whole
 from foundation.owned_folder import held
@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--heldout", type=int, default=250, help="evaluation questions (default 250)")
     parser.add_argument("--overwrite", action="store_true", help="replace another world in --out")
     options = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     out, overwrite, world = (options.pop(name) for name in ("out", "overwrite", "world"))
     return run_command("tiny_world", lambda: _write(out, overwrite, find_world(world), options))
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foundation.cli import OneLineParser, above_zero, expected, natural, positive, run_command
+from foundation.cli import TIMED, OneLineParser, above_zero, expected, log_to_stderr, natural, positive, run_command
 from foundation.errors import InputError
 from foundation.process import StopSignal, bind, url_of
 from foundation.web_server import add_address_options, add_lifetime_options, begin_lifetime, token_of, warn_if_open
@@ -50,7 +49,7 @@ _LIMITS = ServiceLimits()
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("r1_searcher.serve", lambda: _serve(options))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.cli import BAD_INPUT, DONE, OneLineParser, run_command
+from foundation.cli import BAD_INPUT, DONE, NAMED, OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from r1_searcher.doctor.checks import CHECKS, ENGINE
 from r1_searcher.episode.question import read_rows
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, like a check that failed."""
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(NAMED, level=logging.ERROR)
     options, host_flags = _parser().parse_known_args(argv)
     return run_command("r1_searcher.doctor", lambda: _run(options, host_flags))
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.cli import OneLineParser, expected, positive, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, positive, run_command
 from foundation.workers import cores
 from retriever.build.embeddings import SHARD_SIZE
 from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
@@ -39,7 +39,7 @@ _SETTINGS = SearchSettings()
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("retriever.build", lambda: _run(options), resumable=True)
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.cli import OneLineParser, expected, natural, positive, run_command
+from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, natural, positive, run_command
 from foundation.process import TOKEN_VARIABLE, StopSignal, bind, url_of
 from foundation.web_server import (
     MAX_BODY_BYTES,
@@ -52,7 +52,7 @@ _REQUEST_LIMITS = ("max_top_k", "max_queries", "max_query_chars", "max_body_byte
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(TIMED)
     return run_command("retriever.server", lambda: _serve(options))
 
 
