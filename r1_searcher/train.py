@@ -59,38 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-dir", type=Path, help="folder of this run; an interrupted one is continued")
     parser.add_argument("--data", type=Path, help="JSONL of questions: id, question, answers")
     add_search_options(parser)
-    parser.add_argument(
-        "--retriever-timeout",
-        type=above_zero,
-        help=f"longest time of one request in s (default: the preset's, or {RetrieverConfig.read_timeout:g})",
-    )
-    parser.add_argument(
-        "--retriever-attempts", type=positive, default=RetrieverConfig.attempts, help="tries per search"
-    )
-    parser.add_argument(
-        "--retriever-deadline",
-        type=above_zero,
-        help="longest time of one search in s, all tries together "
-        f"(default: the preset's, or {RetrieverConfig.deadline:g})",
-    )
-    parser.add_argument(
-        "--outage-seconds",
-        type=above_zero,
-        default=RetrieverConfig.outage_seconds,
-        help="longest outage of the search service in s that training waits out",
-    )
-    parser.add_argument("--reward", default="", help="reward instead of the recipe's: a name, or part=weight,…")
-    parser.add_argument("--then-reward", default="", help="reward of a second stage in the same run")
-    parser.add_argument("--switch", default="", help="when the second stage begins: step:N, fraction:F or held:N")
-    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint, for rewards with the part judge")
-    parser.add_argument("--judge-model", default="", help="name of the judge's model")
-    parser.add_argument(
-        "--judge-key-variable",
-        default="",
-        metavar="NAME",
-        help="environment variable of the judge's key (default: OPENAI_API_KEY, which goes to api.openai.com only)",
-    )
-    parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
+    _add_patience(parser)
+    _add_reward_options(parser)
     parser.add_argument(
         "--max-steps", type=positive, help="end after N steps (rollouts); default: all passes over the data"
     )
@@ -115,6 +85,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print OpenRLHF's command line and stop")
     parser.add_argument("--verbose", action="store_true", help="OpenRLHF's output on the console, not in train.log")
     return parser
+
+
+def _add_patience(parser: argparse.ArgumentParser) -> None:
+    """How long and how often the search service is asked."""
+    parser.add_argument(
+        "--retriever-timeout",
+        type=above_zero,
+        help=f"longest time of one request in s (default: the preset's, or {RetrieverConfig.read_timeout:g})",
+    )
+    parser.add_argument(
+        "--retriever-attempts", type=positive, default=RetrieverConfig.attempts, help="tries per search"
+    )
+    parser.add_argument(
+        "--retriever-deadline",
+        type=above_zero,
+        help="longest time of one search in s, all tries together "
+        f"(default: the preset's, or {RetrieverConfig.deadline:g})",
+    )
+    parser.add_argument(
+        "--outage-seconds",
+        type=above_zero,
+        default=RetrieverConfig.outage_seconds,
+        help="longest outage of the search service in s that training waits out",
+    )
+
+
+def _add_reward_options(parser: argparse.ArgumentParser) -> None:
+    """What an episode is worth, when that changes, and who says so."""
+    parser.add_argument("--reward", default="", help="reward instead of the recipe's: a name, or part=weight,…")
+    parser.add_argument("--then-reward", default="", help="reward of a second stage in the same run")
+    parser.add_argument("--switch", default="", help="when the second stage begins: step:N, fraction:F or held:N")
+    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint, for rewards with the part judge")
+    parser.add_argument("--judge-model", default="", help="name of the judge's model")
+    parser.add_argument(
+        "--judge-key-variable",
+        default="",
+        metavar="NAME",
+        help="environment variable of the judge's key (default: OPENAI_API_KEY, which goes to api.openai.com only)",
+    )
+    parser.add_argument("--reward-url", default="", help="reward_func file or reward server; default: in-process")
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--corpus", type=Path, metavar="PATH", help="corpus file or passage store to index now")
     source.add_argument("--index", type=Path, metavar="DIR", help="a saved index")
+    _add_index_options(parser)
+    add = parser.add_argument_group("batches and cache").add_argument
+    add("--max-batch", type=positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
+    add("--max-waiting", type=positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
+    add("--search-threads", type=positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
+    add("--cache-size", type=natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
+    _add_request_limits(parser)
+    add = parser.add_argument_group("process").add_argument
+    add_address_options(add, token=TOKEN_VARIABLE, default=8000)
+    add("--threads", type=positive, default=128, help="requests at once (%(default)s)")
+    add_lifetime_options(add)
+    return parser
+
+
+def _add_index_options(parser: argparse.ArgumentParser) -> None:
+    """How an index is built or opened."""
     add = parser.add_argument_group("index").add_argument
     add("--backend", choices=SAVED_BACKENDS, help="kind of index (default: bm25, or the saved index's own)")
     add("--encoder", metavar="NAME", help="for dense: a row of retriever.index.encoder.ENCODERS")
@@ -104,11 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--ef-search", type=positive, metavar="N", help="with --index: HNSW candidates kept")
     add("--faiss-gpu", action="store_true", default=None, help="with --index: copy the vectors to the GPUs")
     add("--cpu-threads", type=positive, metavar="N", help="threads of encoder and faiss (default: all cores)")
-    add = parser.add_argument_group("batches and cache").add_argument
-    add("--max-batch", type=positive, default=_BATCHES.max_batch, help="queries searched at once (%(default)s)")
-    add("--max-waiting", type=positive, default=_BATCHES.max_waiting, help="queries that may wait (%(default)s)")
-    add("--search-threads", type=positive, default=_BATCHES.workers, help="batches searched at once (%(default)s)")
-    add("--cache-size", type=natural, default=10_000, metavar="N", help="answers kept, 0: none (%(default)s)")
+
+
+def _add_request_limits(parser: argparse.ArgumentParser) -> None:
+    """What a single request may ask for."""
     add = parser.add_argument_group("limits of a request").add_argument
     add(
         "--max-top-k",
@@ -132,11 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         help="limit of a request (%(default)s)",
     )
     add("--max-body-bytes", type=positive, default=MAX_BODY_BYTES, metavar="N", help="limit of a request (%(default)s)")
-    add = parser.add_argument_group("process").add_argument
-    add_address_options(add, token=TOKEN_VARIABLE, default=8000)
-    add("--threads", type=positive, default=128, help="requests at once (%(default)s)")
-    add_lifetime_options(add)
-    return parser
 
 
 def _set_openmp(threads: int | None) -> None:
