@@ -32,7 +32,7 @@ unset PYTHONDONTWRITEBYTECODE # every worker and every process of a test would c
 
 # The report and the service's page are opened in a browser; without one these tests are skipped and say how to get it.
 if [[ "$FAST" == 0 ]] && ! command -v chromium >/dev/null && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-  printf '\n================ chromium, for the tests of the report and of the service's page\n'
+  printf '\n================ chromium, for the tests in a browser\n'
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
     >/dev/null 2>&1 || printf 'chromium could not be installed; the tests in a browser will be skipped\n'
 fi
@@ -41,7 +41,8 @@ part "ruff check" "$PY" -m ruff check .
 part "ruff format" "$PY" -m ruff format --check .
 part "mypy" "$PY" -m mypy
 part "advisories" "$PY" train_scripts/audit.py --warn
-part "unit tests" "$PY" -m pytest -n logical --maxprocesses 4 --dist worksteal "$@" </dev/null
+# One more than there are cores, as far as memory allows: tests wait for processes and for time-outs.
+part "unit tests" "$PY" -m pytest -n "$(($(nproc) < 4 ? $(nproc) + 1 : 4))" --dist worksteal "$@" </dev/null
 if [[ "$FAST" == 0 ]]; then
   # Two at once: a run that starts is many processes that import, and one that trains leaves a core idle.
   part "end-to-end tests" "$PY" -m pytest -m "e2e and not gpu and not network and not slow and not alone" \
