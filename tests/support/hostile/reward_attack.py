@@ -187,12 +187,12 @@ def table_row(reward: str, found: Sequence[Finding]) -> tuple[str, ...]:
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Search and print, the published rewards included."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--candidates", type=int, default=500, help="for each reward, protocol and gold")
     parser.add_argument("--only", choices=("ours", "published"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     published = [name for name in REWARDS if name not in OURS]
     names = {"ours": OURS, "published": published}.get(options.only, [*OURS, *published])
     print(markdown_table(_HEADS, ()), flush=True)
