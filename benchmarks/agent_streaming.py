@@ -2,8 +2,9 @@
 
     python -m benchmarks.agent_streaming --model data_prep/tiny/model --recipe tiny.stage2 --world DIR [--json FILE]
 
-One caller. The same held-out questions are asked, in turn, of the engine (its first turn, watched token by token) and
-of the service in the same process over HTTP by a client in a process of its own. Between tokens: the time from a
+One caller. Each held-out question is asked of the engine (its first turn, watched token by token) and right after of
+the service in the same process, over HTTP by a client in a process of its own: what the machine does meanwhile meets
+both alike. Between tokens: the time from a
 turn's first token to its last, by the tokens between.
 """
 
@@ -41,12 +42,11 @@ from r1_searcher.recipe.recipe import find_recipe
 
 CLIENT = """
 import http.client, json, sys, time
-host, path, questions = sys.argv[1], sys.argv[2], json.load(sys.stdin)
-for question in questions:
+host, path = sys.argv[1:]
+for line in sys.stdin:
     connection = http.client.HTTPConnection(host)
-    body = json.dumps({"question": question})
     begun = time.perf_counter()
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
+    connection.request("POST", path, line.strip(), {"Content-Type": "application/json"})
     reply, times = connection.getresponse(), []
     while line := reply.readline():
         if line.startswith(b'data: {"type":"action"'):
@@ -76,7 +76,7 @@ class Timing:
 
 
 async def measure(agent: Agent, questions: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
-    """Both, one after the other in each round."""
+    """Both, one after the other for each question."""
     store = EpisodeStore(folder, keep=10)
     service = AgentService({"model": agent}, store)
     ready = asyncio.Event()
@@ -87,14 +87,19 @@ async def measure(agent: Agent, questions: Sequence[str], folder: Path, rounds: 
     await ready.wait()
     alone: list[list[float]] = []
     served: list[list[float]] = []
+    command = (sys.executable, "-c", CLIENT, address, "/episodes")
+    client = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None
     try:
         for number in range(rounds + 1):
-            first = [await _engine_alone(agent, question) for question in questions]
-            second = await _through_http(address, questions)
-            if number:  # the first round warms up
-                alone += first
-                served += second
+            for question in questions:
+                first, second = await _engine_alone(agent, question), await _through_http(client, question)
+                if number:  # the first round warms up
+                    alone.append(first)
+                    served.append(second)
     finally:
+        client.stdin.close()  # which ends it
+        await client.wait()
         server.should_exit = True
         await serving
         store.close()
@@ -122,11 +127,11 @@ async def _engine_alone(agent: Agent, question: str) -> list[float]:
     return [*times, time.perf_counter() - begun]
 
 
-async def _through_http(address: str, questions: Sequence[str]) -> list[list[float]]:
-    command = (sys.executable, "-c", CLIENT, address, "/episodes")
-    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    printed, _ = await process.communicate(json.dumps(list(questions)).encode())
-    return [json.loads(line) for line in printed.splitlines()]
+async def _through_http(client: asyncio.subprocess.Process, question: str) -> list[float]:
+    assert client.stdin is not None and client.stdout is not None
+    client.stdin.write(json.dumps({"question": question}).encode() + b"\n")
+    times: list[float] = json.loads(await client.stdout.readline())
+    return times
 
 
 def main(argv: Sequence[str] | None = None) -> int:
