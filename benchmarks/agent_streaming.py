@@ -4,8 +4,7 @@
 
 One caller. Each held-out question is asked of the engine (its first turn, watched token by token) and right after of
 the service in the same process, over HTTP by a client in a process of its own: what the machine does meanwhile meets
-both alike. Between tokens: the time from a
-turn's first token to its last, by the tokens between.
+both alike. Between tokens: the time from a turn's first token to its last, by the tokens between.
 """
 
 from __future__ import annotations

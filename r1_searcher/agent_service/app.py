@@ -28,9 +28,8 @@ from r1_searcher.agent_service.event_json import end_json, event_json
 from r1_searcher.agent_service.html_page import html_page
 from r1_searcher.agent_service.mcp_tool import PATH, McpTool
 from r1_searcher.agent_service.requests import Body, ChatRequest, EpisodeRequest, Rating, read
-from r1_searcher.agent_service.service import AgentService, Asked, failure_of
-from r1_searcher.episode.trajectory import Trajectory
-from r1_searcher.episode.watching import Event, Watch
+from r1_searcher.agent_service.service import AgentService, Asked
+from r1_searcher.episode.watching import Event
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +111,11 @@ class _Paths:
             wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
             return EventStream(lambda tell: self._stream_chat(asked, wants_usage, tell), asked.place.leave)
         writer = completions.ChatWriter(asked)
-        trajectory = await self._unless_hung_up(request, asked, writer)
-        if (failure := failure_of(trajectory)) is not None:
-            raise failure
-        return _json(writer.completion(trajectory))
-
-    async def _unless_hung_up(self, request: Request, asked: Asked, watch: Watch) -> Trajectory:
         try:
-            return await unless_hung_up(request, self._service.play(asked, watch))
+            trajectory = await unless_hung_up(request, self._service.answer(asked, writer))
         finally:
             asked.place.leave()
+        return _json(writer.completion(trajectory))
 
     async def _stream_chat(self, asked: Asked, wants_usage: bool, tell: Tell) -> None:
         def piece(delta: Mapping[str, Any]) -> None:
@@ -129,9 +123,7 @@ class _Paths:
 
         piece({"role": "assistant", "content": ""})
         try:
-            trajectory = await self._service.play(asked, completions.ChatWriter(asked, piece))
-            if (failure := failure_of(trajectory)) is not None:
-                raise failure
+            trajectory = await self._service.answer(asked, completions.ChatWriter(asked, piece))
         except ApiError as error:
             tell(event(error.body))
             return

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from r1_searcher.agent_service.api_error import ApiError
 from r1_searcher.agent_service.completions import ChatWriter
-from r1_searcher.agent_service.service import AgentService, Asked, failure_of
+from r1_searcher.agent_service.service import AgentService, Asked
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.episode.watching import Event, SearchStarted
 
@@ -83,11 +83,7 @@ class McpTool:
     ) -> Answer:
         """The tool. Raises `ToolError` with the code and message of the service's own error."""
         try:
-            asked = self._service.ask(question, model)
-            try:
-                return await self._play(asked, ctx)
-            finally:
-                asked.place.leave()
+            return await self._play(self._service.ask(question, model), ctx)
         except ApiError as error:
             raise ToolError(f"{error.code}: {error}") from error
 
@@ -102,11 +98,9 @@ class McpTool:
                 telling.append(asyncio.create_task(ctx.report_progress(len(telling) + 1, message=said)))
 
         try:
-            trajectory = await self._service.play(asked, watch)
+            trajectory = await self._service.answer(asked, watch)
         finally:
             await asyncio.gather(*telling, return_exceptions=True)  # a caller need not listen
-        if (failure := failure_of(trajectory)) is not None:
-            raise failure
         return _answer(asked, trajectory, writer)
 
 

@@ -131,7 +131,7 @@ class AgentService:
         """The episode. Cancelled, it gives everything back that it has taken.
 
         Raises:
-            ApiError: a search failed, the engine does, time is up, or the service is stopping.
+            ApiError: the engine fails, time is up, or the service is stopping.
         """
         events: list[dict[str, Any]] = []
 
@@ -154,6 +154,17 @@ class AgentService:
         for search in trajectory.searches:
             self.metrics.search(asked.model, bool(search.error))
         await self._keep(asked, [*events, end_json(trajectory, asked.name, asked.model)])
+        return trajectory
+
+    async def answer(self, asked: Asked, watch: Watch) -> Trajectory:
+        """The episode, for a client that wants an answer: raises `ApiError` as `play` does, also where a search failed.
+
+        `play` gives such an episode to those who watch it.
+        """
+        trajectory = await self.play(asked, watch)
+        if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
+            said = next((search.error for search in trajectory.searches if search.error), "no reason given")
+            raise unavailable("retriever_unavailable", f"the search failed: {said}")
         return trajectory
 
     async def _play_in_time(self, asked: Asked, watch: Watch) -> Trajectory:
@@ -190,11 +201,3 @@ class AgentService:
         for clock in self._clocks:
             when = clock.when()
             clock.reschedule(last if when is None else min(when, last))
-
-
-def failure_of(trajectory: Trajectory) -> ApiError | None:
-    """The error that an episode without an answer is for a client that wants one; None where the search worked."""
-    if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
-        return None
-    said = next((search.error for search in trajectory.searches if search.error), "no reason given")
-    return unavailable("retriever_unavailable", f"the search failed: {said}")

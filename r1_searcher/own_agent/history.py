@@ -27,14 +27,14 @@ class History:
     def __init__(self) -> None:
         self.messages: tuple[Message, ...] = ()
         """Everything so far; the last message is the policy's."""
-        self.turn: Turn | None = None
+        self._turn: Turn | None = None
         """The policy's latest."""
         self._tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """Those of the latest turn."""
-        return self.turn.message.tool_calls if self.turn is not None else ()
+        return self._turn.message.tool_calls if self._turn is not None else ()
 
     def answer_to(self, request: ChatRequest) -> Turn | None:
         """The latest turn, where it answered this very request: a client that lost the answer asks again."""
@@ -43,7 +43,7 @@ class History:
             and _first_difference(request.messages, self.messages) is None
             and _same_tools(request.tools, self._tools)
         )
-        return self.turn if repeated else None
+        return self._turn if repeated else None
 
     def added(self, request: ChatRequest) -> tuple[Message, ...]:
         """The messages that a request adds. Raises `Refused` where it does not say again what was said."""
@@ -61,7 +61,7 @@ class History:
 
     def add(self, request: ChatRequest, turn: Turn) -> None:
         """The policy has answered the request."""
-        self.messages, self._tools, self.turn = (*request.messages, turn.message), request.tools, turn
+        self.messages, self._tools, self._turn = (*request.messages, turn.message), request.tools, turn
 
 
 def _first_difference(known: Sequence[Message], sent: Sequence[Message]) -> int | None:
