@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.episodes.fakes import Turn, ask, logprob_of, passages, say
-from support.runs.report_browser import browser, opened
+from support.runs.report_browser import opened
 from support.runs.reports import FORGED, HOSTILE, WRONG, episode, failed, row, write_evaluation, write_run
 from support.runs.reports import write_tokenizer as write_model
+from support.services.browser import browser
 
 from eval.report.__main__ import main
 from retriever.passage import Passage

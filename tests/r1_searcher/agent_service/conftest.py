@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.episodes.asked_agents import Use, agent_of
-from support.runs.report_browser import browser
 from support.services.asgi_servers import serve_asgi
+from support.services.browser import browser
 from support.services.scripted_agent import ScriptedAgent
 
 from r1_searcher.agent_service.app import create_app
@@ -20,21 +21,28 @@ from r1_searcher.inference.agent import Agent
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[..., Any]:
+def service_of(tmp_path: Path) -> Callable[..., Any]:
+    """Opens the service of these agents, `model1` and so on, which keeps three episodes."""
+
+    @contextmanager
+    def opened(*agents: Agent, limits: ServiceLimits | None = None) -> Iterator[AgentService]:
+        named = {f"model{number}": agent for number, agent in enumerate(agents or (agent_of(),), start=1)}
+        with closing(EpisodeStore(tmp_path / "store", keep=3)) as store:
+            yield AgentService(named, store, limits)
+
+    return opened
+
+
+@pytest.fixture
+def serve(service_of) -> Callable[..., Any]:
     """Runs a coroutine that uses the app of these agents."""
 
     def run(use: Use, *agents: Agent, limits: ServiceLimits | None = None, **options: Any) -> Any:
-        named = {f"model{number}": agent for number, agent in enumerate(agents or (agent_of(),), start=1)}
-        store = EpisodeStore(tmp_path / "store", keep=3)
-
         async def within() -> Any:
-            service = AgentService(named, store, limits)
-            return await use(create_app(service, **options), service)
+            with service_of(*agents, limits=limits) as service:
+                return await use(create_app(service, **options), service)
 
-        try:
-            return asyncio.run(within())
-        finally:
-            store.close()
+        return asyncio.run(within())
 
     return run
 

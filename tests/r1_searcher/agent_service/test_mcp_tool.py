@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +17,6 @@ from support.services.asgi_servers import serve_asgi
 
 from r1_searcher.agent_service.app import create_app
 from r1_searcher.agent_service.service import AgentService, ServiceLimits
-from r1_searcher.agent_service.store import EpisodeStore
 from r1_searcher.inference.agent import Agent
 from retriever.errors import RetrieverUnavailable
 
@@ -29,17 +27,13 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[..., Any]:
+def serve(service_of) -> Callable[..., Any]:
     """Serves agents over HTTP; gives the address and the service."""
 
     @contextmanager
     def serving(*agents: Agent, limits: ServiceLimits | None = None, **options: Any) -> Iterator[tuple[str, Any]]:
-        store = EpisodeStore(tmp_path / "store", keep=3)
-        named = {f"model{number}": agent for number, agent in enumerate(agents or (agent_of(),), start=1)}
-        service = AgentService(named, store, limits)
-        with serve_asgi(create_app(service, **options)) as url:
+        with service_of(*agents, limits=limits) as service, serve_asgi(create_app(service, **options)) as url:
             yield f"{url}/mcp", service
-        store.close()
 
     return serving
 

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = "needs a Chromium: apt-get install -y chromium"
-MILLISECONDS = 20_000
-"""Longest wait for anything on a page."""
-
-
-@contextmanager
-def browser():
-    """A headless Chromium; skips the test where there is none."""
-    if CHROMIUM is None:
-        pytest.skip(MISSING)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Without its sandbox, because tests run as root in containers.
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            yield chromium
-        finally:
-            chromium.close()
+from support.services.browser import browser, watched_page
 
 
 @contextmanager
 def opened(chromium, report: Path, address: str = "", **options) -> Iterator:
     """The report's page once it is ready; fails on a console error or a request for anything but files."""
-    context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", **options})
-    page = context.new_page()
-    page.set_default_timeout(MILLISECONDS)
-    problems: list[str] = []
-    page.on("console", lambda message: message.type in ("error", "warning") and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: request.url.startswith("http") and problems.append(request.url))
-    page.goto(f"{report.as_uri()}{address}")
-    page.wait_for_selector("html[data-ready]")
-    yield page
-    page.wait_for_selector("html[data-texts-read]", state="attached")
-    context.close()
+    own = f"{report.as_uri()}{address}"
+    with watched_page(chromium, own, width=1440, is_foreign=lambda asked: asked.startswith("http"), **options) as (
+        page,
+        problems,
+    ):
+        yield page
+        page.wait_for_selector("html[data-texts-read]", state="attached")
     assert not problems
 
 

@@ -7,24 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from support.runs.report_browser import MILLISECONDS
+from support.services.browser import watched_page
 
 
 @contextmanager
 def opened(chromium, address: str, *, expected: str = "", **options) -> Iterator:
     """The page once it is ready. Fails on an error that the console shows, and on a request to anybody else."""
-    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", **options})
-    page = context.new_page()
-    page.set_default_timeout(MILLISECONDS)
-    problems: list[str] = []
-    page.on("console", lambda message: message.type in ("error", "warning") and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
     origin = address.split("/", 3)[2]
-    page.on("request", lambda request: origin in request.url or problems.append(request.url))
-    page.goto(address)
-    page.wait_for_selector("html[data-ready]")
-    yield page
-    context.close()
+    with watched_page(chromium, address, width=1280, is_foreign=lambda asked: origin not in asked, **options) as (
+        page,
+        problems,
+    ):
+        yield page
     assert [text for text in problems if not expected or not re.search(expected, text)] == []
 
 
