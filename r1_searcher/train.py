@@ -287,7 +287,7 @@ def _run_config(options: argparse.Namespace, plan: Plan, extent: Extent, folder:
         first_step=folder.last_step,
         questions_per_step=command.questions_per_step,
         questions_per_pass=len(extent.rows),
-        kept_rewards=command.kept_rewards,
+        question_filter=command.question_filter,
         samples_per_question=command.number("rollout.n_samples_per_prompt"),
         total_steps=extent.steps,
         optimizer_steps=extent.optimizer_steps,

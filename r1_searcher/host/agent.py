@@ -122,9 +122,10 @@ class AgentExecutor(AgentExecutorBase):
         finally:
             self.groups.end(group, earned)
         if group.complete:
-            await self.progress.end(group.played, kept=group.is_between(self.run.kept_rewards))
+            await self.progress.end(group.played, kept=group.is_kept(self.run.question_filter))
         handed = await group.mean_reward() if earned is None else earned
-        return self._response(trajectory, handed, metrics, prompt=prompt, label=label, images=images)
+        score = await group.score(handed, self.run.question_filter)
+        return self._response(trajectory, handed, score, metrics, prompt=prompt, label=label, images=images)
 
     async def _play(
         self, row: QARow, policy: EnginePolicy, environment: Environment, group: SampleGroup
@@ -147,7 +148,7 @@ class AgentExecutor(AgentExecutorBase):
         return trajectory, reward, metrics
 
     def _response(
-        self, trajectory: Trajectory, handed: float, metrics: dict[str, float], **echo: Any
+        self, trajectory: Trajectory, handed: float, score: float, metrics: dict[str, float], **echo: Any
     ) -> dict[str, Any]:
         logprobs = trajectory.logprobs
         return {
@@ -158,7 +159,7 @@ class AgentExecutor(AgentExecutorBase):
             "rollout_log_probs": None if logprobs is None else list(logprobs),
             "truncated": trajectory.stop_reason is StopReason.LENGTH,
             "reward": handed,
-            "scores": handed,
+            "scores": score,
             "extra_logs": metrics,
         }
 

@@ -11,6 +11,7 @@ from foundation.errors import InputError
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import merge_flags, parse_flags
 from r1_searcher.recipe.recipe import Recipe
+from r1_searcher.run.run_config import QuestionFilter
 from r1_searcher.run.run_folder import RunFolder
 
 MODEL_FLAG = "--actor.model_name_or_path"
@@ -125,12 +126,17 @@ class Command:
         episodes = self.questions_per_step * self.number("rollout.n_samples_per_prompt")
         return min(max(128, -(-episodes // self.number("vllm.num_engines"))), 1024)
 
+    def given(self, name: str) -> bool:
+        """Whether the command line holds `--name`."""
+        return any(word.partition("=")[0] == f"--{name}" for word in self.argv)
+
     @property
-    def kept_rewards(self) -> tuple[float, float] | None:
-        """Between which mean rewards a question is trained on; None without filtering."""
+    def question_filter(self) -> QuestionFilter | None:
+        """Which questions are trained on; None without filtering. OpenRLHF's rule holds where its range is given."""
         if not self.get("algo.dynamic_filtering_enable"):
             return None
-        return self.pair("algo.dynamic_filtering_range")
+        given = self.given("algo.dynamic_filtering_range")
+        return QuestionFilter(self.pair("algo.dynamic_filtering_range") if given else None)
 
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:

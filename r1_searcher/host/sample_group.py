@@ -6,6 +6,9 @@ OpenRLHF compares an episode with the other samples of its question. Three thing
 - An episode whose search failed says nothing about the policy. It is handed the mean of its siblings, which leaves
   their mean where it would be without it; a 0 would count fully for or against each of them.
 - All samples are judged by one reward, so a run's second stage begins between questions, never inside of one.
+
+OpenRLHF drops questions by the mean of their samples' scores, which lies in 0..1 as long as no range is given. Where a
+question is to be kept for the differences of its samples, all of them are therefore handed one score that says so.
 """
 
 from __future__ import annotations
@@ -13,6 +16,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from statistics import fmean
+
+from r1_searcher.run.run_config import QuestionFilter
+
+KEPT, DROPPED = 0.5, 0.0
+"""Scores of a question's samples: within OpenRLHF's range of means, 0 to 1 without its ends, and outside of it."""
 
 GRID = 1024
 """Rewards are multiples of 1/GRID: sums of up to 2^9 of them, each below 2^5, are exact in float32."""
@@ -67,9 +75,16 @@ class SampleGroup:
         await self._all_ended.wait()
         return self._mean()
 
-    def is_between(self, bounds: tuple[float, float] | None) -> bool:
-        """Whether the mean of the rewards that the host is handed lies strictly within bounds; None: anything does."""
-        return bounds is None or bounds[0] < self._mean() < bounds[1]
+    def is_kept(self, question_filter: QuestionFilter | None) -> bool:
+        """Whether the host trains on the question, by the rewards that it is handed. All samples must have ended."""
+        return question_filter is None or question_filter.keeps(self._rewards or [0.0])
+
+    async def score(self, reward: float, question_filter: QuestionFilter | None) -> float:
+        """What the host filters by: a sample's reward, or, once all have ended, whether their rewards differ."""
+        if question_filter is None or question_filter.between is not None:
+            return reward
+        await self._all_ended.wait()
+        return KEPT if self.is_kept(question_filter) else DROPPED
 
     def _mean(self) -> float:
         return fmean(self._rewards) if self._rewards else 0.0

@@ -28,10 +28,6 @@ class Setting:
         """Value of OpenRLHF's `--name`."""
         return self.command.get(name)
 
-    def given(self, name: str) -> bool:
-        """Whether the command line holds `--name`."""
-        return any(word.partition("=")[0] == f"--{name}" for word in self.command.argv)
-
     @property
     def estimator(self) -> str:
         """How advantages are made of rewards."""
@@ -68,19 +64,8 @@ def bounds(reward: Reward, max_searches: int | None) -> tuple[float, float]:
     return sum(min(end, 0.0) for end in ends), sum(max(end, 0.0) for end in ends)
 
 
-def _leaves_unit_interval(setting: Setting) -> bool:
-    found = [bounds(reward, setting.recipe.limits.max_searches) for reward in setting.recipe.rewards]
-    return any(low < 0 or high > 1 for low, high in found)
-
-
 def _discounts(setting: Setting, *names: str) -> bool:
     return any(float(str(setting.flag(f"algo.advantage.{name}"))) != 1.0 for name in names)
-
-
-def _filters_by_a_range_of_another_reward(setting: Setting) -> bool:
-    if not setting.flag("algo.dynamic_filtering_enable") or setting.given("algo.dynamic_filtering_range"):
-        return False
-    return bool(setting.reward_url) or _leaves_unit_interval(setting)
 
 
 def _clips_rewards(setting: Setting) -> bool:
@@ -122,11 +107,6 @@ COMBINATIONS = (
         "too, so that what precedes a search would get next to nothing",
     ),
     Combination(
-        _filters_by_a_range_of_another_reward,
-        "filtering needs --algo.dynamic_filtering_range LOW HIGH with a reward that leaves 0..1: OpenRLHF drops "
-        "a question whose mean reward is outside of it (default: 0 to 1), whether or not its samples differ",
-    ),
-    Combination(
         _corrects_documents,
         "--no-document-mask needs --algo.advantage.is_correction_level off: no policy sampled the documents, and the "
         "correction would weigh or drop each of their tokens by its probability",
@@ -148,7 +128,7 @@ COMBINATIONS = (
         "this reward leaves: give smaller weights or a wider --reward.clip_range LOW HIGH",
     ),
     Combination(
-        lambda setting: setting.given("rollout.max_new_tokens"),
+        lambda setting: setting.command.given("rollout.max_new_tokens"),
         "--rollout.max_new_tokens has no effect: the recipe's limits say how long a turn may be; give --turn-tokens",
     ),
     Combination(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -22,9 +23,9 @@ ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
 """Names the file of the run's configuration to processes that the host starts without arguments of ours."""
 
 _ONE_PLUGIN = "plugin"
-_NO_LONGER = ("episodes_per_step", "engines")
-"""What run folders of earlier versions say beside today's fields."""
 """Key of earlier versions, which took one plugin."""
+_NO_LONGER = ("episodes_per_step", "engines", "kept_rewards")
+"""What run folders of earlier versions say beside today's fields."""
 
 
 def plugins_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -76,6 +77,23 @@ class JudgeConfig:
         return EndpointConfig(self.url, self.model, self.key_variable, self.timeout)
 
 
+@dataclass(frozen=True)
+class QuestionFilter:
+    """Which questions of a rollout are trained on; others are drawn in place of the rest (DAPO, arXiv:2503.14476)."""
+
+    between: tuple[float, float] | None = None
+    """OpenRLHF's own rule: the mean reward of the samples is above the first and below the second number.
+
+    None: the rewards differ, as verl's `filter_groups` asks of them. Samples of equal reward teach nothing.
+    """
+
+    def keeps(self, rewards: Sequence[float]) -> bool:
+        """Whether a question is trained on whose samples have these rewards, at least one."""
+        if self.between is None:
+            return min(rewards) < max(rewards)
+        return self.between[0] < fmean(rewards) < self.between[1]
+
+
 def depends_on_progress(recipe: Recipe, source: str | None) -> bool:
     """Whether a run's episodes depend on how far it is: a switch of rewards, or a curriculum of the search engine.
 
@@ -100,8 +118,8 @@ class RunConfig:
     """`--rollout.batch_size`."""
     questions_per_pass: int = 1
     """Questions of one pass over the data, a multiple of those of a step."""
-    kept_rewards: tuple[float, float] | None = None
-    """Filtering: OpenRLHF trains on questions whose mean reward is above the first and below the second number."""
+    question_filter: QuestionFilter | None = None
+    """None: every question is trained on."""
     samples_per_question: int = 1
     """Episodes of one question that are compared with each other (`--rollout.n_samples_per_prompt`)."""
     total_steps: int = 0
@@ -150,7 +168,7 @@ class RunConfig:
                 "plugins": plugins,
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
                 "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
-                "kept_rewards": msgspec.convert(mapping.get("kept_rewards"), tuple[float, float] | None),
+                "question_filter": msgspec.convert(mapping.get("question_filter"), QuestionFilter | None),
                 "judge": msgspec.convert(mapping.get("judge"), JudgeConfig | None),
             }
         )

@@ -19,7 +19,7 @@ ALGORITHMS = {
     "rloo": ("--algo.advantage.estimator", "rloo"),
     "dr. grpo with dynamic filtering": (
         *("--algo.advantage.estimator", "dr_grpo"),
-        *("--algo.dynamic_filtering_enable", "--algo.dynamic_filtering_range", "-2.0", "1.0"),
+        "--algo.dynamic_filtering_enable",
         *("--actor.eps_clip_low_high", "0.2", "0.28"),
     ),
     "asynchronous, partial rollout": (

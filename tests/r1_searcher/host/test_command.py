@@ -13,6 +13,7 @@ from r1_searcher.host.command import CPU_FLAGS, build_command, with_length_of
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import parse_flags
 from r1_searcher.recipe.recipe import RECIPES, find_recipe
+from r1_searcher.run.run_config import QuestionFilter
 from r1_searcher.run.run_folder import RunFolder
 
 RUN_DIR = Path("/runs/a run")
@@ -111,11 +112,12 @@ def test_gpus_of_a_placement(flags, gpus):
     assert command(*flags).gpus == gpus
 
 
-def test_the_range_of_filtering():
-    assert command().kept_rewards is None
+def test_filtering_asks_for_differences_unless_a_range_is_given():
+    assert command().question_filter is None
     filtered = "--algo.dynamic_filtering_enable"
-    assert command(filtered).kept_rewards == (0.0, 1.0)
-    assert command(filtered, "--algo.dynamic_filtering_range", "-2", "1").kept_rewards == (-2.0, 1.0)
+    assert command(filtered).question_filter == QuestionFilter()
+    for words in (("--algo.dynamic_filtering_range", "-2", "1"), ("--algo.dynamic_filtering_range", "0", "1")):
+        assert command(filtered, *words).question_filter == QuestionFilter((float(words[1]), 1.0))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,6 @@ def check(*flags: str, recipe=STAGE_2, reward_url: str = "", counts_progress: bo
         (("--algo.advantage.estimator", "gae", "--algo.advantage.lambd", "0.95"), STAGE_2, "lambd 1"),
         (("--algo.advantage.estimator", "gae", "--algo.advantage.gamma", "0.99"), STAGE_2, "gamma 1"),
         (("--algo.advantage.estimator", "reinforce", "--algo.advantage.gamma", "0.99"), STAGE_2, "gamma 1"),
-        (FILTERED, STAGE_2, "--algo.dynamic_filtering_range"),
         (CORRECTED, WITHOUT_MASK, "is_correction_level off"),
         (("--train.async_enable",), WITHOUT_MASK, "is_correction_level off"),
         (("--reward.overlong_buffer_len", "50"), STAGE_2, "punish retrieving"),
@@ -64,7 +63,7 @@ def test_what_would_train_something_else_is_refused(flags, recipe, reason):
             STAGE_2,
         ),  # the host sets it to 1
         ((*FILTERED, "--algo.dynamic_filtering_range", "-2", "1"), STAGE_2),
-        (FILTERED, replace(STAGE_2, reward=REWARDS["search_r1.em"])),
+        (FILTERED, STAGE_2),
         ((), WITHOUT_MASK),
         ((*CORRECTED, "--algo.kl.init_coef", "0.001"), STAGE_2),
         (("--algo.advantage.estimator", "reinforce"), HEAVY),
@@ -74,12 +73,6 @@ def test_what_would_train_something_else_is_refused(flags, recipe, reason):
 )
 def test_the_neighbours_are_taken(flags, recipe):
     check(*flags, recipe=recipe)
-
-
-def test_the_values_of_a_reward_from_elsewhere_are_unknown():
-    recipe = replace(STAGE_2, reward=REWARDS["search_r1.em"])
-    with pytest.raises(InputError, match="dynamic_filtering_range"):
-        check(*FILTERED, recipe=recipe, reward_url="http://127.0.0.1:9000/get_reward")
 
 
 def test_oversampling_does_not_tell_the_step_of_an_episode():

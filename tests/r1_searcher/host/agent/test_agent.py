@@ -15,7 +15,7 @@ from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.own_agent.agents import OwnAgent
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import compose, find_reward
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
+from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, QuestionFilter, RunConfig
 
 READ_BY_THE_HOST = {
     "prompt",
@@ -119,21 +119,48 @@ def test_the_log_may_hold_a_share_of_the_questions(make_executor, tmp_path, shar
     assert len(kept) == 24 if share == 1 else 4 < len(kept) < 20
 
 
-def test_a_question_that_the_host_filters_out_does_not_end_a_step(make_executor, tmp_path):
-    changes = {"questions_per_step": 2, "questions_per_pass": 100, "kept_rewards": (0.0, 1.0)}
+@pytest.mark.parametrize(
+    ("question_filter", "scores"),
+    [
+        (QuestionFilter((0.0, 1.0)), [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]),
+        (QuestionFilter(), [[0.5, 0.5], [0.0, 0.0], [0.0, 0.0], [0.5, 0.5], [0.5, 0.5]]),
+    ],
+    ids=["by the mean", "by differences"],
+)
+def test_a_question_that_the_host_filters_out_does_not_end_a_step(make_executor, tmp_path, question_filter, scores):
+    changes = {"questions_per_step": 2, "questions_per_pass": 100, "question_filter": question_filter}
     executor = make_executor(samples_per_question=2, **changes)
+    responses = []
 
     async def questions():
         for answers in (("Paris", "Rome"), ("Paris", "Paris"), ("Rome", "Rome"), ("Paris", "Rome"), ("Paris", "Rome")):
             params = sampling()
             scripts = [[ask("tower"), say(answer)] for answer in answers]
-            await asyncio.gather(*(execute(executor, script, params=params) for script in scripts))
+            responses.append(await asyncio.gather(*(execute(executor, script, params=params) for script in scripts)))
         await executor.retriever.close()
 
     asyncio.run(questions())
+    assert [[response["scores"] for response in question] for question in responses] == scores
+    assert [response["reward"] for response in responses[0]] == [1.0, 0.0]
     assert [line["step"] for line in logged(tmp_path)] == [1] * 8 + [2] * 2
     (note,) = (json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines())
     assert (note["step"], note["drawn"]) == (1, 4)
+
+
+def test_a_failed_search_is_no_difference(make_executor):
+    """The failed sample gets its sibling's reward, and the question teaches nothing."""
+    executor = make_executor(samples_per_question=2, question_filter=QuestionFilter())
+
+    async def question():
+        params = sampling()
+        group = executor.groups.of(params)
+        executor.groups.end(group, None)
+        response = await execute(executor, [ask("tower"), say("Paris")], params=params)
+        await executor.retriever.close()
+        return response
+
+    response = asyncio.run(question())
+    assert (response["reward"], response["scores"]) == (1.0, 0.0)
 
 
 def test_rewards_are_handed_on_the_grid(make_executor):
