@@ -2,7 +2,7 @@
 
 OpenRLHF passes its tokenizer with every prompt to a Ray actor. Measured is the time from the first call to the last
 answer of an actor that does nothing, for a tokenizer of made-up words that has as many entries as Qwen2.5's: as
-OpenRLHF sends it, and by its name (`r1_searcher.host.tokenizer_by_name`). The two take turns. Whole, a tokenizer is
+OpenRLHF sends it, and by its name (`r1_searcher.host.patches.tokenizer_by_name`). The two take turns. Whole, it is
 written and read again for every prompt, half a second each, so that a part of a step is sent in each round and its
 time is scaled to the step.
 """
@@ -56,7 +56,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def seconds(ray: Any, tokenizer: Any, prompts: int, sent_whole: int, rounds: int) -> dict[str, Any]:
     """Seconds until all prompts are answered, of every round and their medians: tokenizers whole, and by name."""
-    from r1_searcher.host.tokenizer_by_name import travel_by_name
+    from r1_searcher.host.patches.tokenizer_by_name import travel_by_name
 
     class Engine:
         def take(self, prompt: str, hf_tokenizer: Any) -> int:

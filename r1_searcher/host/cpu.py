@@ -22,8 +22,9 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from r1_searcher.host import bf16_products, host_patch
-from r1_searcher.host.host_patch import HostPatch
+from r1_searcher.host import bf16_products
+from r1_searcher.host.patches import host_patch
+from r1_searcher.host.patches.host_patch import HostPatch
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_CPU"
 """`1` in every process of a run on a machine without CUDA."""

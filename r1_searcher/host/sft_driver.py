@@ -11,6 +11,7 @@ import sys
 from foundation.cli import run_command
 from r1_searcher.host import cpu, extension_builds
 from r1_searcher.host.flags import SFT_MODULE
+from r1_searcher.host.patches import action_logits, host_patch
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
 def _run() -> None:
     extension_builds.prepare()
     cpu.install()
+    host_patch.install(action_logits.PATCHES)
     from r1_searcher.host import sft_dataset  # imports OpenRLHF, which needs the patches
 
     sft_dataset.install()

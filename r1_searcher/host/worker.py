@@ -18,9 +18,23 @@ from pathlib import Path
 from foundation.errors import InputError
 from foundation.files import write_json
 from foundation.secrets import CONSENT_VARIABLE, CREDENTIALS_VARIABLE, is_secret
-from r1_searcher.host import cpu, empty_masks, engine_slots, host_patch, tokenizer_by_name, whole_rollouts
+from r1_searcher.host import cpu
+from r1_searcher.host.patches import (
+    action_logits,
+    empty_masks,
+    engine_slots,
+    host_patch,
+    tokenizer_by_name,
+    whole_rollouts,
+)
 
-PATCHES = (*whole_rollouts.PATCHES, *empty_masks.PATCHES, *engine_slots.PATCHES, *tokenizer_by_name.PATCHES)
+PATCHES = (
+    *whole_rollouts.PATCHES,
+    *empty_masks.PATCHES,
+    *engine_slots.PATCHES,
+    *tokenizer_by_name.PATCHES,
+    *action_logits.PATCHES,
+)
 """Changes to the host's modules on every machine; those for machines without CUDA are `cpu.PATCHES`."""
 HOOK = "r1_searcher.host.worker.prepare"
 """Name of `prepare`, which Ray calls in every worker of a run before anything else."""

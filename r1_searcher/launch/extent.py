@@ -1,7 +1,7 @@
 """The extent of a run: which questions it uses, in how many steps, and whether its ranks can share them.
 
 A run is made of whole rollouts, because OpenRLHF's ranks have to take the same number of micro-batches
-(`r1_searcher.host.whole_rollouts`). What does not fill a rollout is left out of every pass over the data.
+(`r1_searcher.host.patches.whole_rollouts`). What does not fill a rollout is left out of every pass over the data.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Progress:
     The host draws the questions of a step, replaces those that it filters out while there are others, waits for all of
     them, and only then draws the next ones (openrlhf/trainer/ppo_utils/samples_generator.py). So its step is known from
     the questions that have ended, whatever the number of engines, also where it trains on older weights. What does not
-    fill a step at the end of a pass is not trained on (`r1_searcher.host.whole_rollouts`), so it is not counted.
+    fill a step at the end of a pass is not trained on (`host.patches.whole_rollouts`), so it is not counted.
 
     Args:
         batches: how many questions a step has.

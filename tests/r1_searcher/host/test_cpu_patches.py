@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from support.processes.gloo_part import take_part
 
-from r1_searcher.host import cpu, host_patch, worker
+from r1_searcher.host import cpu, worker
 from r1_searcher.host.device import Device, threads_for, worker_environment
+from r1_searcher.host.patches import host_patch
 
 STATES = """
 import json, os, sys

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from r1_searcher.host import cpu, empty_masks, engine_slots, tokenizer_by_name
+from r1_searcher.host import cpu
 from r1_searcher.host.command import build_command
 from r1_searcher.host.device import Device
+from r1_searcher.host.patches import empty_masks, engine_slots, tokenizer_by_name
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
 

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from r1_searcher.host import cpu, host_patch, whole_rollouts
+from r1_searcher.host import cpu
+from r1_searcher.host.patches import host_patch, whole_rollouts
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Batches, Progress, read_steps
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig

@@ -17,7 +17,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from r1_searcher.host.host_patch import HostPatch
+from r1_searcher.host.patches.host_patch import HostPatch
 
 
 def _patch_samples_generator(module: ModuleType) -> None:

@@ -13,7 +13,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from r1_searcher.host.host_patch import HostPatch
+from r1_searcher.host.patches.host_patch import HostPatch
 
 NEXT_TO_NOTHING = 1e-6
 """Tokens that an empty micro-batch counts as."""

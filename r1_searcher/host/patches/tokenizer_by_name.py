@@ -14,7 +14,7 @@ from functools import cache, wraps
 from types import ModuleType
 from typing import Any
 
-from r1_searcher.host.host_patch import HostPatch
+from r1_searcher.host.patches.host_patch import HostPatch
 
 
 def travel_by_name(tokenizer: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from r1_searcher.host.host_patch import HostPatch
+from r1_searcher.host.patches.host_patch import HostPatch
 
 
 def _patch_engine_args(module: ModuleType) -> None:
