@@ -38,6 +38,8 @@ class Phase:
     """What it takes, about: the share of the whole that it is, and the time left as long as nothing else is known."""
     module: str
     arguments: tuple[str, ...]
+    sums_up: bool = False
+    """Whether it only shows what the others have left, and runs again after any of them."""
 
     @property
     def searches(self) -> bool:
@@ -61,8 +63,12 @@ class Ledger:
         self.lines = list(read_finished(self.file)) if self.file.is_file() else []
 
     def holds(self, phase: Phase) -> bool:
-        """Whether this command has ended well already."""
-        return any(line["command"] == phase.command and line["done"] for line in self.lines)
+        """Whether this command has ended well already, and nothing since then that it sums up."""
+        done = [line for line in self.lines if line["done"]]
+        if phase.sums_up:
+            work = [place for place, line in enumerate(done) if not line.get("sums_up")]
+            done = done[work[-1] :] if work else done
+        return any(line["command"] == phase.command for line in done)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each phase, those of interrupted calls included."""
@@ -74,6 +80,7 @@ class Ledger:
     def note(self, phase: Phase, seconds: float, *, done: bool) -> None:
         """Add a line. Raises as `JsonLines` does."""
         line = {"phase": phase.name, "seconds": round(seconds, 1), "done": done, "command": phase.command}
+        line |= {"sums_up": True} if phase.sums_up else {}
         self.lines.append(line)
         lines = JsonLines(self.file)
         lines.append(line)

@@ -7,10 +7,12 @@ seeds.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from eval.compare import compare
@@ -18,14 +20,29 @@ from eval.phases import Ledger
 from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
 from eval.results.scores import Scores
-from eval.results.table import percent_with_interval, scores_table
+from eval.results.table import percent, percent_with_interval, scores_table
 from foundation.errors import InputError
 from foundation.text_table import format_table
 
 BASELINES = ("closed_book", "rag", "prompted_search")
 STEPS = ("base", "cold", "stage1", "stage2")
 """Evaluations of one model after the other, each compared with the one before."""
+START = "cold"
+"""Where every training starts."""
 COMPARED = ("f1", "em")
+
+
+def variant_name(variant: str, seed: int, stage: str) -> str:
+    """The name of one stage of a training: the first one's is the stage itself."""
+    what = "_".join(filter(None, (variant, f"seed{seed}" if seed else "")))
+    return f"{what}.{stage}" if what else stage
+
+
+def _trainings(folder: Path) -> list[tuple[str, ...]]:
+    """The steps of the first training, and of each further one from the same start."""
+    stages = STEPS[STEPS.index(START) + 1 :]
+    further = sorted({path.stem for stage in stages for path in folder.glob(f"*.{stage}") if path.is_dir()})
+    return [STEPS, *((START, *(f"{name}.{stage}" for stage in stages)) for name in further)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,20 +56,41 @@ def summarize(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no evaluation, or one cannot be read.
     """
-    names = [name for name in (*BASELINES, *STEPS) if (folder / name / SCORES_FILE).is_file()]
+    trainings = _trainings(folder)
+    known = dict.fromkeys((*BASELINES, *(step for steps in trainings for step in steps)))
+    names = [name for name in known if (folder / name / SCORES_FILE).is_file()]
     if not names:
         raise InputError(f"{folder} holds no evaluation; expected the folder of train_scripts/real.sh")
     scores = {name: Scores.read(folder / name / SCORES_FILE).blocks for name in names}
-    steps = [name for name in STEPS if name in names]
-    training = [("cold", "stage2")] if {"cold", "stage2"} <= set(steps) else []
-    pairs = list(dict.fromkeys([*pairwise(steps), *training]))
+    pairs: dict[tuple[str, str], None] = {}
+    for training in trainings:
+        steps = [name for name in training if name in names]
+        whole = [(START, training[-1])] if {START, training[-1]} <= set(steps) else []
+        pairs |= dict.fromkeys([*pairwise(steps), *whole])
     differences = [
         {"from": first, "to": second, "decoding": decoding, **_difference(folder / first, folder / second, decoding)}
         for decoding in DECODINGS
         for first, second in pairs
         if decoding in scores[first] and decoding in scores[second]
     ]
-    return {"scores": scores, "differences": differences, "seconds": Ledger(folder / "phases.jsonl").seconds()}
+    return {
+        "scores": scores,
+        "differences": differences,
+        "seeds": _over_seeds(scores),
+        "seconds": Ledger(folder / "phases.jsonl").seconds(),
+    }
+
+
+def _over_seeds(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each stage's scores by seed, where there are trainings that differ by nothing else."""
+    found = []
+    for stage in STEPS[STEPS.index(START) + 1 :]:
+        names = [name for name in scores if name == stage or re.fullmatch(rf"seed\d+\.{stage}", name)]
+        for decoding in DECODINGS if len(names) > 1 else ():
+            blocks = [scores[name][decoding] for name in names if decoding in scores[name]]
+            values = {metric: [block[metric] for block in blocks] for metric in COMPARED}
+            found += [{"stage": stage, "decoding": decoding, "n": len(blocks), **values}] if blocks else []
+    return found
 
 
 def _difference(first: Path, second: Path, decoding: str) -> Mapping[str, Any]:
@@ -74,7 +112,18 @@ def report(summary: Mapping[str, Any]) -> str:
         ]
         header = ["points, paired [95 %]", *(metric.upper() for metric in COMPARED)]
         parts.append(f"what each step changed (intervals over questions)\n\n{format_table(header, lines)}")
+    if summary["seeds"]:
+        lines = [
+            [f"{each['stage']}, {each['decoding']}", str(each["n"]), *(_mean(each[metric]) for metric in COMPARED)]
+            for each in summary["seeds"]
+        ]
+        header = ["%, mean (least to highest)", "seeds", *(metric.upper() for metric in COMPARED)]
+        parts.append(f"over seeds\n\n{format_table(header, lines)}")
     return join_tables(parts, summary["seconds"])
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{percent(fmean(values))} ({percent(min(values))} to {percent(max(values))})"
 
 
 def _points(found: Mapping[str, Any]) -> str:

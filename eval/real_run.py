@@ -5,19 +5,22 @@
 DIR holds `passages.jsonl` (id, title, text), `train.jsonl` and `dev.jsonl` (id, question, answers) and
 `transcripts.jsonl` (question, answer, completion: of a bigger model, in R1-Searcher's tags). Model, index, baselines,
 cold start, stage 1, stage 2, evaluations and report follow one another; interrupted, the same command continues.
-Options that are not ours go to the training of both stages.
+Options that are not ours go to the training of both stages. Another --seed, or another --variant, trains once more from
+the same cold start: its runs and evaluations stand beside the first ones, and in the same table.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
-from foundation.cli import OneLineParser, expected, run_command
+from eval.real_report import variant_name
+from foundation.cli import OneLineParser, expected, natural, run_command
 from foundation.errors import InputError
 from r1_searcher.host.command import check_data_path
 from r1_searcher.host.device import Device, detect
@@ -66,6 +69,9 @@ class RealRun:
     preset: Preset
     size: Size = FULL
     seed: int = 0
+    """Of both stages."""
+    variant: str = ""
+    """Of the training: the name of what differs from the first one."""
     training_options: tuple[str, ...] = ()
     source: str = ""
     """The published model instead of the preset's."""
@@ -108,13 +114,16 @@ class RealRun:
         yield self._evaluation("evaluate cold start", "cold", self.cold)
         before = self.cold
         for stage, seconds in (("stage1", 1600), ("stage2", 4000)):
-            yield Phase(stage, seconds * self.size.factor, "r1_searcher.train", self._stage(stage, before))
-            before = RunFolder(self.out / f"{stage}_run").model
-            yield self._evaluation(f"evaluate {stage}", stage, before)
+            name = variant_name(self.variant, self.seed, stage)
+            run = RunFolder(self.out / f"{name}_run")
+            words = self._stage(stage, before, run.path)
+            yield Phase(name, seconds * self.size.factor, "r1_searcher.train", words)
+            yield self._evaluation(f"evaluate {name}", name, run.model)
+            before = run.model
 
     def _results(self) -> Iterator[Phase]:
-        yield Phase("table", 5, "eval.real_report", (str(self.out),))
-        yield Phase("report", 20, "eval.report", (str(self.out),))
+        yield Phase("table", 5, "eval.real_report", (str(self.out),), sums_up=True)
+        yield Phase("report", 20, "eval.report", (str(self.out),), sums_up=True)
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -176,12 +185,12 @@ class RealRun:
         few = ("--searches", *SEARCHES_OF_A_DEMONSTRATION, "--per-question", "1", "--shortest")
         number = ("--episodes", str(self.size.demonstrations or cold.episodes), "--thoughts", cold.thoughts)
         places = ("--model", str(self._start_model), "--out", str(self.out / "cold_start.jsonl"))
-        target = ("--recipe", self._recipe, *self._length, "--seed", str(self.seed))
+        target = ("--recipe", self._recipe, *self._length)
         return (str(self.data / "transcripts.jsonl"), *chosen, *few, *number, *target, *places)
 
-    def _stage(self, stage: str, start: Path) -> tuple[str, ...]:
+    def _stage(self, stage: str, start: Path, run: Path) -> tuple[str, ...]:
         chosen = ("--preset", self.preset.name, "--stage", stage, "--seed", str(self.seed))
-        places = ("--run-dir", str(self.out / f"{stage}_run"), "--data", str(self.data / "train.jsonl"))
+        places = ("--run-dir", str(run), "--data", str(self.data / "train.jsonl"))
         model = ("--actor.model_name_or_path", str(start))
         few = ("--data.max_samples", str(self.size.stage_questions)) if self.size.stage_questions else ()
         return (*chosen, *places, *model, "--search", SEARCH, *few, *self.training_options)
@@ -227,7 +236,13 @@ def _parser() -> OneLineParser:
     add("--tags", action="store_true", help="make the protocol's tags special tokens before the cold start")
     add("--retrieval", choices=("bm25", "hybrid"), default="bm25", help="hybrid: with all-MiniLM-L6-v2 (default bm25)")
     add("--quick", action="store_true", help="some 15 minutes: shows that everything runs, and learns little")
-    add("--seed", type=int, default=0, help="of demonstrations and training (default 0)")
+    add("--seed", type=natural, default=0, help="of the training (default 0)")
+    add(
+        "--variant",
+        default="",
+        metavar="NAME",
+        help="name of a further training whose options differ, e.g. --variant no_mask --no-document-mask",
+    )
     return parser
 
 
@@ -249,11 +264,14 @@ def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | 
         preset=find_preset(options.preset),
         size=QUICK if options.quick else FULL,
         seed=options.seed,
+        variant=options.variant,
         training_options=tuple(training_options),
         source=options.model,
         tags=options.tags,
         hybrid=options.retrieval == "hybrid",
     )
+    if not re.fullmatch(r"\w*", real.variant):
+        raise InputError(f"--variant must be one word of letters, digits and _, found {real.variant!r}")
     phases, out = real.phases(), real.out
     check_data_path("--out", out)
     check_device(real.preset)

@@ -55,7 +55,7 @@ def after(words, option):
 def test_the_phases_of_a_whole_run(commands, data, tmp_path):
     ran, _ = commands
     out = tmp_path / "out"
-    given = ["--data", str(data), "--out", str(out), "--seed", "3", "--no-document-mask"]
+    given = ["--data", str(data), "--out", str(out), "--no-document-mask"]
     assert main(given) == 0
     assert [words[0] for words in ran] == [
         *("data_prep.pretrained", "retriever.build", "eval.run", "retriever.server"),
@@ -69,7 +69,7 @@ def test_the_phases_of_a_whole_run(commands, data, tmp_path):
     assert after(second, "--actor.model_name_or_path") == str(out / "stage1_run" / "model")
     for words in (first, second):
         assert after(words, "--search") == "http://served" and words[-1] == "--no-document-mask"
-        assert after(words, "--data").endswith("train.jsonl") and after(words, "--seed") == "3"
+        assert after(words, "--data").endswith("train.jsonl") and after(words, "--seed") == "0"
     evaluations = [words for words in ran if words[0] == "eval.run"]
     assert all(after(words, "--data").endswith("dev.jsonl") and "--also-sampled" in words for words in evaluations)
     assert "--search" not in evaluations[0], "closed book"
@@ -97,7 +97,35 @@ def test_a_changed_option_runs_only_what_it_changes(commands, data, tmp_path):
     assert main(given) == 0
     ran.clear()
     assert main([*given, "--actor.adam.lr", "1e-6"]) == 0
-    assert [words[0] for words in ran] == ["retriever.server", "r1_searcher.train", "r1_searcher.train"]
+    assert [words[0] for words in ran] == [
+        *("retriever.server", "r1_searcher.train", "r1_searcher.train"),
+        *("eval.real_report", "eval.report"),
+    ]
+
+
+def test_another_seed_and_a_variant_train_again_from_the_same_cold_start(commands, data, tmp_path, capsys):
+    ran, _ = commands
+    out = tmp_path / "out"
+    given = ["--data", str(data), "--out", str(out)]
+    assert main(given) == 0
+    for options, name in (
+        (["--seed", "1"], "seed1"),
+        (["--variant", "no_mask", "--no-document-mask"], "no_mask"),
+        (["--variant", "no_mask", "--no-document-mask", "--seed", "2"], "no_mask_seed2"),
+    ):
+        ran.clear()
+        assert main([*given, *options]) == 0
+        (served, first, scored, second, scored_too, *shown) = ran
+        assert [words[0] for words in shown] == ["eval.real_report", "eval.report"]
+        assert served[0] == "retriever.server" and scored[0] == scored_too[0] == "eval.run"
+        assert after(first, "--run-dir") == str(out / f"{name}.stage1_run")
+        assert after(first, "--actor.model_name_or_path") == str(out / "cold_start")
+        assert after(second, "--actor.model_name_or_path") == after(scored, "--model")
+        assert after(scored_too, "--out") == str(out / f"{name}.stage2")
+        assert ("--no-document-mask" in first) == ("--no-document-mask" in options)
+    ran.clear()
+    assert main(given) == 0 and ran == []
+    assert main([*given, "--variant", "a/b"]) == 2 and "one word" in capsys.readouterr().err
 
 
 def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
@@ -228,6 +256,17 @@ def test_the_table_compares_each_step_with_the_one_before_on_the_same_questions(
     assert len(summary["differences"]) == 2, "no pair twice"
     assert steps["base", "cold"]["f1"]["mean"] == 1.0 and steps["cold", "stage2"]["em"]["mean"] == 0.0
     assert summary["seconds"] == {"model": 12.0} and "base to cold, greedy" in capsys.readouterr().out
+
+
+def test_further_trainings_are_compared_with_their_start_and_seeds_are_summed_up(tmp_path, capsys):
+    for name, script in {"cold": wrong, "stage2": right, "seed1.stage2": wrong, "no_mask.stage2": right}.items():
+        evaluation(tmp_path / name, script)
+    assert real_report.main([str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    found = {(each["from"], each["to"]): each["f1"]["mean"] for each in summary["differences"]}
+    assert found == {("cold", "stage2"): 1.0, ("cold", "no_mask.stage2"): 1.0, ("cold", "seed1.stage2"): 0.0}
+    assert summary["seeds"] == [{"stage": "stage2", "decoding": "greedy", "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}]
+    assert "50.0 (0.0 to 100.0)" in capsys.readouterr().out
 
 
 def test_the_report_needs_an_evaluation(tmp_path, capsys):
