@@ -20,6 +20,7 @@ from tqdm import tqdm
 from eval.results.intervals import share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
 from eval.results.scores import provenance_beside
+from eval.results.summary import failures
 from eval.results.table import percent, percent_with_interval
 from foundation.chat import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
@@ -140,7 +141,7 @@ def _run(options: argparse.Namespace) -> None:
     records = read_predictions(file)
     scored = [record for record in records if not record.failed]
     if not scored:
-        raise InputError(f"nothing to judge in {file}: every search failed")
+        raise InputError(f"nothing to judge in {file}: every episode failed (its search, or the agent)")
     retry = RetryPolicy(options.attempts, deadline=options.timeout * options.attempts + 60)
     config = EndpointConfig(options.endpoint, options.model, options.key_variable, options.timeout, retry)
     sampling = Sampling(options.temperature, options.max_tokens)
@@ -162,8 +163,7 @@ def _run(options: argparse.Namespace) -> None:
     print(_table(blocks))
     print(_cost_line(costs))
     if options.json:
-        failed = len(records) - len(scored)
-        about = {"retriever_errors": failed, "cost": costs, "judge": _identity(config, sampling)}
+        about = {**failures(records), "cost": costs, "judge": _identity(config, sampling)}
         write_json(options.json, {**blocks, **about, "provenance": provenance_beside(file)})
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from eval.results import predictions
 from eval.results.recorded import episode_files, recorded_system
+from eval.results.summary import FAILURES, failures
 from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json
@@ -142,7 +143,7 @@ def report(
         "n": len(totals),
         "scores": totals,
         "mean": round(sum(totals) / len(totals), DECIMALS),
-        "retriever_errors": sum(record.failed for record in records),
+        **failures(records),
         "rules": rules_tally(results),
     }
 
@@ -193,8 +194,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _tally(content: Mapping[str, Any]) -> str:
     head = f"{content['reward']} on {content['n']} trajectories ({content['protocol']}): mean {content['mean']:.4f}"
-    if content["retriever_errors"]:
-        head += f", {content['retriever_errors']} failed searches (neutral)"
+    if failed := sum(content[name] for name in FAILURES):
+        head += f", {failed} failed (neutral)"
     return f"{head}\n{format_table(['rule', 'fired'], [[name, str(n)] for name, n in content['rules'].items()])}"
 
 

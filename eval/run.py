@@ -27,6 +27,7 @@ from eval.play.provenance import provenance_of, settings_of
 from eval.play.session import Session, Timing
 from eval.results.folder import EvaluationFolder, Predictions
 from eval.results.scores import Scores
+from eval.results.summary import FAILURES
 from eval.results.table import scores_table
 from foundation.cli import run_command
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -74,10 +75,11 @@ def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Tim
     provenance = provenance_of(settings, model, options.data, timing.seconds)
     Scores(scores, provenance).write(folder.scores_file)
     print(scores_table(scores))
-    failed = sum(block["retriever_errors"] for block in scores.values())
-    if failed:
-        what = "searches failed" if contestant.recipe.agent is None else "questions failed (a search, or the agent)"
-        print(f"eval: {failed} {what}; the same command asks those questions again", file=sys.stderr)
+    failed = {name: sum(block[name] for block in scores.values()) for name in FAILURES}
+    if any(failed.values()):
+        searches, agents = failed["retriever_errors"], failed["agent_errors"]
+        what = f"{searches} searches failed" + (f", and the agent {agents} times" if agents else "")
+        print(f"eval: {what}; the same command asks those questions again", file=sys.stderr)
 
 
 def _answer(session: Session, model: PlayedModel, services: Services, console: TextIO) -> None:

@@ -27,12 +27,14 @@ def score_file(path: Path) -> dict[str, dict[str, Any]]:
     """The block of scores of each way of sampling, in order of first appearance.
 
     Raises:
-        InputError: the file cannot be read, or every search of a decoding failed.
+        InputError: the file cannot be read, or every episode of a decoding failed.
     """
     groups = by_decoding(read_predictions(path))
     for decoding, records in groups.items():
         if all(record.failed for record in records):
-            raise InputError(f"none of {len(records)} {decoding} predictions can be scored: every search failed")
+            raise InputError(
+                f"none of {len(records)} {decoding} predictions can be scored: every one failed (its search, or the agent)"
+            )
     return {decoding: summarize(records) for decoding, records in groups.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from eval.report.chains import Chain
 from eval.report.runs import ReportedRun, RunKind
 from eval.results.predictions import by_decoding
-from eval.results.summary import SCORES, summarize
+from eval.results.summary import FAILURES, SCORES, summarize
 from r1_searcher.run.episode_log import read_episode_lines
 from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
@@ -58,7 +58,7 @@ def _lines(run: ReportedRun) -> list[dict[str, Any]]:
             "n": block["n"],
             "asked": run.settings.get("questions"),
             "complete": run.is_complete,
-            "errors": block.get("retriever_errors", 0),
+            "errors": sum(block.get(name, 0) for name in FAILURES),
             "scores": {name: block[name] for name in SCORES if name in block},
             "intervals": block.get("interval_95", {}),
             "by_hops": {hops: {"n": group["n"], "f1": group["f1"]} for hops, group in block["by_hops"].items()},

@@ -11,6 +11,7 @@ from typing import Any
 from eval.results.intervals import paired_difference, share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions
 from eval.results.scores import provenance_beside
+from eval.results.summary import failures
 from eval.results.variants import DEFAULT_METRICS, VARIANTS, variant
 from foundation.errors import InputError
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -31,8 +32,9 @@ class Run:
     label: str
     path: Path
     records: Mapping[Key, EpisodeRecord]
-    """Without those whose search failed."""
-    failed: int
+    """Without those that failed."""
+    failures: Mapping[str, int]
+    """How many those are, by what failed."""
     provenance: Mapping[str, Any]
 
     @classmethod
@@ -48,7 +50,7 @@ class Run:
             raise InputError(f"{path} holds no decoding {name!r}; found: {', '.join(groups)}")
         scored = [record for record in groups[name] if not record.failed]
         provenance = provenance_beside(predictions_file(path))
-        return cls(label, path, dict(_keyed(scored)), len(groups[name]) - len(scored), provenance)
+        return cls(label, path, dict(_keyed(scored)), failures(groups[name]), provenance)
 
 
 def _keyed(records: Sequence[EpisodeRecord]) -> Iterator[tuple[Key, EpisodeRecord]]:
@@ -112,7 +114,7 @@ class Comparison:
             "label": run.label,
             "path": str(run.path),
             "n": len(run.records),
-            "retriever_errors": run.failed,
+            **run.failures,
             "scores": dict(zip(self.metrics, means, strict=True)),
             "interval_95": dict(zip(self.metrics, map(list, map(share_interval, columns)), strict=True)),
             "searches": _mean(common, _SEARCHES),

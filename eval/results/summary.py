@@ -6,7 +6,8 @@
     by_dataset, by_hops              n and means of each group
     reward, rules                    mean reward, and how often each format rule was kept
     stop_reasons                     why episodes ended
-    no_answer, retriever_errors      questions without an answer; questions whose search failed (not scored)
+    no_answer                        questions without an answer
+    retriever_errors, agent_errors   questions whose search, or whose own agent, failed (not scored)
     judge                            accuracy by a judge's verdicts
 
 What the records do not tell is left out: published predictions have no reward, and maybe no searches.
@@ -23,6 +24,7 @@ import numpy as np
 from eval.results.intervals import count_interval, share_interval
 from eval.results.variants import VARIANTS, variant
 from foundation.errors import RunAborted
+from r1_searcher.episode.trajectory import StopReason
 from r1_searcher.run.episode_record import EpisodeRecord
 
 SCORES: Mapping[str, str] = {
@@ -39,8 +41,18 @@ _COUNTS = ("searches_per_question",)
 """Scores that are no values in 0..1."""
 
 
+FAILURES = {"retriever_errors": StopReason.RETRIEVER_ERROR, "agent_errors": StopReason.AGENT_ERROR}
+"""Name of a count -> the end that an episode has which says nothing about the policy."""
+
+
+def failures(records: Iterable[EpisodeRecord]) -> dict[str, int]:
+    """How many of the episodes failed, by what failed."""
+    ends = Counter(record.trajectory.stop_reason for record in records)
+    return {name: ends[reason] for name, reason in FAILURES.items()}
+
+
 def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
-    """Scores of one way of sampling, fractions in 0..1. Episodes whose search failed are counted and not scored.
+    """Scores of one way of sampling, fractions in 0..1. Episodes that failed are counted and not scored.
 
     Raises:
         RunAborted: not one episode can be scored.
@@ -49,7 +61,9 @@ def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
     everything = sorted(records, key=lambda record: "" if record.is_published else record.row.id)
     scored = [record for record in everything if not record.failed]
     if not scored:
-        raise RunAborted(f"none of {len(everything)} questions can be scored: every search failed")
+        raise RunAborted(
+            f"none of {len(everything)} questions can be scored: every one failed (its search, or the agent)"
+        )
     names = [name for name, metric in SCORES.items() if all(metric in record.metrics for record in scored)]
     values = [[record.metrics[SCORES[name]] for name in names] for record in scored]
     answers = [[variant(record, name) for name in VARIANTS] for record in scored]
@@ -63,7 +77,7 @@ def summarize(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
         **_rewards(scored),
         "stop_reasons": dict(Counter(record.trajectory.stop_reason.value for record in scored).most_common()),
         "no_answer": sum(record.answer is None for record in scored),
-        "retriever_errors": len(everything) - len(scored),
+        **failures(everything),
         **_judged(scored),
     }
 

@@ -37,7 +37,7 @@ function lineName(line) {
         ),
       ];
   const errors = line.errors
-    ? [element("span", { class: "badge bad" }, `${plural(line.errors, "failed search", "failed searches")} left out`)]
+    ? [element("span", { class: "badge bad" }, `${plural(line.errors, "failed episode", "failed episodes")} left out`)]
     : [];
   return element("th", { scope: "row" }, line.name, element("small", {}, line.decoding), progress, errors);
 }

@@ -37,7 +37,13 @@ def test_means_over_all_and_by_hops():
 def test_retriever_errors_are_left_out_and_counted():
     failed = outcome(2, f1=0.0, reason=StopReason.RETRIEVER_ERROR)
     scores = summarize([outcome(1, f1=1.0), failed])
-    assert (scores["n"], scores["f1"], scores["retriever_errors"]) == (1, 1.0, 1)
+    assert (scores["n"], scores["f1"], scores["retriever_errors"], scores["agent_errors"]) == (1, 1.0, 1, 0)
+
+
+def test_a_failed_agent_is_no_failed_search():
+    failed = outcome(2, f1=0.0, reason=StopReason.AGENT_ERROR)
+    scores = summarize([outcome(1, f1=1.0), failed, failed])
+    assert (scores["n"], scores["f1"], scores["retriever_errors"], scores["agent_errors"]) == (1, 1.0, 0, 2)
     assert "retriever_error" not in scores["stop_reasons"]
 
 
