@@ -32,9 +32,7 @@ def score_file(path: Path) -> dict[str, dict[str, Any]]:
     groups = by_decoding(read_predictions(path))
     for decoding, records in groups.items():
         if all(record.failed for record in records):
-            raise InputError(
-                f"none of {len(records)} {decoding} predictions can be scored: every one failed (its search, or the agent)"
-            )
+            raise InputError(f"none of {len(records)} {decoding} predictions can be scored: every one failed")
     return {decoding: summarize(records) for decoding, records in groups.items()}
 
 
