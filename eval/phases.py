@@ -114,18 +114,24 @@ def play_phases(
         PhaseFailed: a command failed; the same call continues with it.
     """
     for place, phase in enumerate(phases, start=1):
-        if ledger.holds(phase):
-            continue
-        print(_title(place, phase, phases, ledger), file=sys.stderr, flush=True)
-        address = search() if phase.searches else ""
-        started, status = time.monotonic(), None
-        try:
-            words = [address if word == SEARCH else word for word in phase.arguments]
-            status = run_command([sys.executable, "-m", phase.module, *words])
-        finally:
-            ledger.note(phase, time.monotonic() - started, done=status == 0)
-        if status != 0:
-            raise PhaseFailed(status if status > 0 else 128 - status)
+        if not ledger.holds(phase):
+            print(_title(place, phase, phases, ledger), file=sys.stderr, flush=True)
+            play_phase(phase, ledger, search, run_command)
+
+
+def play_phase(
+    phase: Phase, ledger: Ledger, search: Callable[[], str], run_command: Callable[[Sequence[str]], int] = run
+) -> None:
+    """Run one phase, done or not, and note it; arguments and errors as those of `play_phases`."""
+    address = search() if phase.searches else ""
+    started, status = time.monotonic(), None
+    try:
+        words = [address if word == SEARCH else word for word in phase.arguments]
+        status = run_command([sys.executable, "-m", phase.module, *words])
+    finally:
+        ledger.note(phase, time.monotonic() - started, done=status == 0)
+    if status != 0:
+        raise PhaseFailed(status if status > 0 else 128 - status)
 
 
 def _title(place: int, phase: Phase, phases: Sequence[Phase], ledger: Ledger) -> str:

@@ -5,6 +5,7 @@
     python -m benchmarks.findings report            writes docs/findings.md from the stored rows
 
 `run` continues where it was ended, however that was; `run all` shares the arms that findings have in common.
+`--at-once` arms of a seed are played beside each other; what their commands say stands in their `output.log`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from benchmarks.findings.catalogue import FINDINGS, SEEDS, arms_of, find_finding
 from benchmarks.findings.costs import cost_of
 from benchmarks.findings.report import PAGE, write_page
 from benchmarks.findings.rows import RESULTS, Rows
-from benchmarks.findings.runner import missing_of, run_all
+from benchmarks.findings.runner import AT_ONCE, missing_of, run_all
 from eval.phases import PhaseFailed
-from foundation.cli import OneLineParser, natural, run_command
+from foundation.cli import OneLineParser, natural, positive, run_command
 from foundation.text_table import format_table
 
 
@@ -33,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     running.add_argument("names", nargs="+", metavar="NAME", help=f"{', '.join(FINDINGS)}, or all")
     running.add_argument(
         "--seeds", type=natural, nargs="+", default=SEEDS, help=f"default: {' '.join(map(str, SEEDS))}"
+    )
+    running.add_argument(
+        "--at-once",
+        type=positive,
+        default=AT_ONCE,
+        help=f"arms of a seed that are played beside each other, each on about a core (default: {AT_ONCE}, the cores)",
     )
     running.add_argument("--dry-run", action="store_true", help="say what would be played and what it costs, and stop")
     commands.add_parser("report", help=f"write {PAGE.name} from the stored rows")
@@ -50,7 +57,7 @@ def _run(options: argparse.Namespace) -> int | None:
     else:
         findings, seeds = find_findings(options.names), tuple(dict.fromkeys(options.seeds))
         try:
-            run_all(arms_of(findings), seeds, rows, dry_run=options.dry_run)
+            run_all(arms_of(findings), seeds, rows, at_once=options.at_once, dry_run=options.dry_run)
         except PhaseFailed as failure:
             return failure.status
     return None
@@ -63,7 +70,7 @@ def table(rows: Rows) -> str:
         arms = finding.arms
         left = missing_of(arms, SEEDS, rows)
         done = len(arms) * len(SEEDS) - len(left)
-        cost = str(cost_of([play.arm for play in left], rows)) if left else "nothing"
+        cost = str(cost_of(left, rows, AT_ONCE)) if left else "nothing"
         lines.append((finding.name, finding.question, str(len(arms)), f"{done}/{len(arms) * len(SEEDS)}", cost))
     return format_table(("finding", "question", "arms", "runs stored", "the rest takes"), lines)
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.findings.arms import ARMS, Arm
+from benchmarks.findings.play import EVALUATION_SECONDS, TRAINING_SECONDS, Play
 from benchmarks.findings.rows import Rows
 from eval.phases import duration_text
-
-TRAINING_SECONDS, EVALUATION_SECONDS = 250.0, 25.0
-"""Of a run of 75 steps, and of one evaluation in both ways of sampling, on two idle cores: about the quickstart's."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +24,24 @@ class Cost:
         return text if self.measured or not self.seconds else f"{text} (an estimate: not all of it has been run before)"
 
 
-def cost_of(plays: Sequence[Arm], rows: Rows) -> Cost:
-    """The cost of playing arms, each for one seed."""
-    each = {arm.name: _cost(arm, rows) for arm in plays}
-    costs = [each[arm.name] for arm in plays]
-    return Cost(sum(cost.seconds for cost in costs), all(cost.measured for cost in costs))
+def cost_of(plays: Sequence[Play], rows: Rows, at_once: int) -> Cost:
+    """The time that passes while these are played, seed by seed, so many at once.
+
+    What a run takes among so many is known only from runs that were stored among as many.
+    """
+    each = {arm.name: _cost(arm, rows, at_once) for arm in {play.arm.name: play.arm for play in plays}.values()}
+    seconds = 0.0
+    for seed in {play.seed for play in plays}:
+        alone = [each[play.arm.name].seconds for play in plays if play.seed == seed]
+        seconds += max(sum(alone) / at_once, max(alone))
+    return Cost(seconds, all(each[play.arm.name].measured for play in plays))
 
 
-def _cost(arm: Arm, rows: Rows) -> Cost:
-    if own := _seconds(rows, [arm]):
+def _cost(arm: Arm, rows: Rows, at_once: int) -> Cost:
+    if own := _seconds(rows, [arm], at_once):
         return Cost(median(own), True)
-    if others := _seconds(rows, [each for each in ARMS.values() if _alike(each, arm)]):
+    alike = [each for each in ARMS.values() if _alike(each, arm)]
+    if others := _seconds(rows, alike, at_once) or _seconds(rows, alike):
         return Cost(median(others), False)
     return Cost(TRAINING_SECONDS * arm.trained + EVALUATION_SECONDS * len(arm.evaluated), False)
 
@@ -49,5 +54,6 @@ def _alike(one: Arm, other: Arm) -> bool:
     )
 
 
-def _seconds(rows: Rows, arms: Iterable[Arm]) -> list[float]:
-    return [sum(row["seconds"].values()) for arm in arms for row in rows.of(arm).values()]
+def _seconds(rows: Rows, arms: Iterable[Arm], at_once: int | None = None) -> list[float]:
+    kept = [row for arm in arms for row in rows.of(arm).values()]
+    return [sum(row["seconds"].values()) for row in kept if at_once in (None, row["at_once"])]

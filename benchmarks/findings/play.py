@@ -19,11 +19,11 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.findings.arms import Arm, find_arm
+from benchmarks.findings.commands import Commands
 from benchmarks.findings.corpora import corpus_of
-from benchmarks.findings.costs import EVALUATION_SECONDS, TRAINING_SECONDS
 from benchmarks.findings.questions import questions_of
 from benchmarks.findings.rows import Row, curves_of, scores_of
-from eval.phases import SEARCH, Ledger, Phase, play_phases
+from eval.phases import SEARCH, Ledger, Phase, play_phase
 from eval.play.provenance import model_fingerprint
 from foundation.errors import InputError
 from r1_searcher.launch.playground import RUNS, make_base, make_world, model_of, start_simulator, world_of
@@ -32,16 +32,26 @@ from r1_searcher.recipe.presets import PROJECT, Preset, find_preset
 from r1_searcher.run.run_folder import RunFolder
 
 FOLDER = RUNS / "findings"
+TRAINING_SECONDS, EVALUATION_SECONDS = 350.0, 23.0
+"""Of a run of 75 steps, and of one evaluation in both ways of sampling, on two cores that have nothing else to do.
+
+The quickstart's: 75 s until the first step, 3.5 s for each, 10 s at the end.
+"""
 SFT_FLAGS = ("--train.batch_size", "12", "--train.micro_batch_size", "12", "--train.max_epochs", "3",
              "--adam.lr", "7e-4", "--lr_warmup_ratio", "0.1")  # fmt: skip
 """Those of `benchmarks/rejection_sampling.sh`."""
+TRAINING_CORPUS, EVALUATION_CORPUS = "corpus_train.jsonl", "corpus.jsonl"
 STAGES_RECIPE = "tiny.auto"
 EVALUATION_RECIPE = "tiny.stage2"
 """The recipe by which a base model of the two-stage recipe is evaluated."""
 
 
 class Seed:
-    """What the arms of one seed share, as long as they are played."""
+    """What the arms of one seed share, as long as they are played.
+
+    `prepare` makes and starts what an arm needs, in the main thread, where an interruption ends what is being made;
+    the plays then only ask for addresses.
+    """
 
     def __init__(self, seed: int, services: Services) -> None:
         self.seed = seed
@@ -49,6 +59,19 @@ class Seed:
         self._urls: dict[tuple[Path, str], str] = {}
         self._made: set[str] = set()
         self._simulated = ""
+
+    def prepare(self, arm: Arm) -> None:
+        """Make world and base model where they are missing, and start the search services of training and evaluation.
+
+        Raises:
+            InputError: the arm cannot be played like this.
+            RunAborted: something did not start.
+        """
+        preset = find_preset(arm.preset_file)
+        world = self.world(preset)
+        self.training_search(arm, preset, world)
+        for kind in arm.evaluated:
+            self.search(world / EVALUATION_CORPUS, kind)
 
     def world(self, preset: Preset) -> Path:
         """The world of the preset's difficulty, made where it is missing, and the base model with it."""
@@ -60,11 +83,17 @@ class Seed:
             self._made.add(preset.name)
         return folder
 
+    def training_search(self, arm: Arm, preset: Preset, world: Path) -> str:
+        """The address that an arm's training searches; empty where nothing is trained in the world."""
+        if arm.noise:
+            return self.simulator(preset, arm.noise)
+        return self.search(world / TRAINING_CORPUS, arm.searched) if arm.trained and not arm.taught_by else ""
+
     def search(self, corpus: Path, kind: str) -> str:
         """The address of a BM25 server over this kind of a corpus."""
         if (corpus, kind) not in self._urls:
             file = corpus_of(corpus, kind, self.seed)
-            name = f"{corpus.stem}_{kind}"
+            name = f"{corpus.parent.name}_{corpus.stem}_{kind}"
             self._urls[corpus, kind] = self._services.start(
                 name, "retriever.server", "--corpus", str(file), "--backend", "bm25"
             )
@@ -93,13 +122,21 @@ class Play:
         return self.root / f"{self.arm.name}-{self.arm.digest}" / f"seed{self.seed}"
 
     @property
+    def output(self) -> Path:
+        """What its commands say."""
+        return self.folder / "output.log"
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.arm.name}"
+
+    @property
     def run_folder(self) -> Path:
         """The training run; of an arm that is taught by another, the other's."""
         teacher = self.arm.taught_by
         return Play(find_arm(teacher), self.seed, self.root).folder / "run" if teacher else self.folder / "run"
 
-    def run(self, shared: Seed) -> Row:
-        """Play what is not done yet; gives the row.
+    def run(self, shared: Seed, commands: Commands) -> Row:
+        """Play what is not done yet; gives the row. What it needs is prepared.
 
         Raises:
             PhaseFailed: a command failed; the same call continues with it.
@@ -111,7 +148,8 @@ class Play:
         ledger = Ledger(self.folder / "phases.jsonl")
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for phase, search in self._phases(shared, preset, world, base):
-            play_phases([phase], ledger, search)
+            if not ledger.holds(phase):
+                play_phase(phase, ledger, search, partial(commands.run, output=self.output))
         return {
             "arm": self.arm.name,
             "seed": self.seed,
@@ -135,17 +173,12 @@ class Play:
         if self.arm.taught_by:
             phases += [(phase, str) for phase in self._teaching(base)]
         elif self.arm.trained:
-            searched = partial(self._training_search, shared, preset, world)
+            searched = partial(shared.training_search, self.arm, preset, world)
             phases.append((self._training(preset, world, base), searched))
         for kind in self.arm.evaluated:
-            searched = partial(shared.search, world / "corpus.jsonl", kind)
+            searched = partial(shared.search, world / EVALUATION_CORPUS, kind)
             phases.append((self._evaluation(kind, preset, world, base), searched))
         return phases
-
-    def _training_search(self, shared: Seed, preset: Preset, world: Path) -> str:
-        if self.arm.noise:
-            return shared.simulator(preset, self.arm.noise)
-        return shared.search(world / "corpus_train.jsonl", self.arm.searched)
 
     def _training(self, preset: Preset, world: Path, base: str) -> Phase:
         data = questions_of(world / preset.stage(self.arm.stage).data, self.arm.asked, self.folder / "questions.jsonl")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -39,8 +39,7 @@ class Services:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._running:
-            _end(process, signal.SIGTERM)
+        end(self._running, signal.SIGTERM)
         self._folder.cleanup()
         self._signals.__exit__(None, None, None)
 
@@ -82,22 +81,30 @@ def left_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def start_command(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own; where this process is killed, a command of this project ends itself."""
+    inherited = os.environ if environment is None else environment
+    return subprocess.Popen(
+        command, env={**inherited, **starter_environment()}, stdout=stdout, stderr=stderr, start_new_session=True
+    )
+
+
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None, *, stdout: int | None = None) -> int:
     """Run a command to its end; returns its status.
 
-    Where this process is stopped, so is everything in the command's group; where it is killed, a command of this
-    project ends itself.
+    Where this process is stopped, so is everything in the command's group.
     """
-    inherited = os.environ if environment is None else environment
-    process = subprocess.Popen(
-        command, env={**inherited, **starter_environment()}, stdout=stdout, start_new_session=True
-    )
+    process = start_command(command, environment, stdout=stdout)
     try:
         return process.wait()
     except BaseException:
-        # What Ctrl-C sends, because Python programs end their own processes on it. A shell's background job ignores it.
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        _end(process, signal.SIGTERM if ignored else signal.SIGINT)
+        interrupt([process])
         raise
 
 
@@ -108,16 +115,29 @@ def run_module(module: str, *arguments: str) -> None:
         raise RunAborted(f"{module} ended with status {status}; see above")
 
 
-def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+def interrupt(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End commands by what Ctrl-C sends, because Python programs end their own processes on it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a shell's background job
+    end(processes, signal.SIGTERM if ignored else signal.SIGINT)
+
+
+def end(processes: Iterable[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    """Send a signal to the groups of those that still run; whoever has not ended after `STOP_SECONDS` is killed."""
+    left = [process for process in processes if process.poll() is None]
+    for process in left:
+        _send(process, number)
+    last = time.monotonic() + STOP_SECONDS
+    for process in left:
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(max(0.0, last - time.monotonic()))
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _send(process, signal.SIGKILL)
             process.wait()
+
+
+def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

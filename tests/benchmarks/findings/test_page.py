@@ -50,5 +50,5 @@ def test_the_list_shows_every_finding_and_its_cost(
     assert len(lines) == 2 + 14
     (mask,) = [line for line in lines if line.startswith("mask")]
     assert "10/10" in mask and mask.rstrip().endswith("nothing")
-    assert command.main([*results, "run", "mask", "--dry-run"]) == 0
-    assert "0 runs to play, 10 stored" in capsys.readouterr().err
+    assert command.main([*results, "run", "mask", "--at-once", "2", "--dry-run"]) == 0
+    assert "0 runs to play, 2 at once, 10 stored" in capsys.readouterr().err

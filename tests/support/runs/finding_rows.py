@@ -22,7 +22,7 @@ def row(arm: str, seed: int, f1: float, **changes: Any) -> dict[str, Any]:
     return {
         "arm": arm, "seed": seed, "settings": find_arm(arm).digest, "run": f"{arm}/seed{seed}", "commit": "0123456789",
         "world": "abc", "base": "def", "started": "2026-01-01T00:00:00Z",
-        "seconds": {"training": 200.0, "evaluation": 40.0}, "curves": curves,
+        "seconds": {"training": 200.0, "evaluation": 40.0}, "at_once": 2, "curves": curves,
         "heldout": {kind: {"greedy": block, "sampled": block} for kind in find_arm(arm).evaluated},
         **changes,
     }  # fmt: skip
