@@ -143,7 +143,7 @@ _ROWS = (
         options=(*_TWO_STAGES, "--max-searches", "3", "--prompt-file", str(BUDGET_PROMPT)),
     ),
     Arm("zerosearch_rising", "noise 0 to 0.5", "zerosearch_tiny", options=_ZEROSEARCH, noise="0:0.5"),
-    Arm("zerosearch_constant", "noise 0.25", "zerosearch_tiny", options=_ZEROSEARCH, noise="0.25:0.25"),
+    Arm("zerosearch_constant", "noise 0.5", "zerosearch_tiny", options=_ZEROSEARCH, noise="0.5:0.5"),
     Arm("zerosearch_falling", "noise 0.5 to 0", "zerosearch_tiny", options=_ZEROSEARCH, noise="0.5:0"),
     Arm("zerosearch_real", "the real engine", "zerosearch_tiny", options=_ZEROSEARCH),
 )
