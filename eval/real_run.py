@@ -51,13 +51,14 @@ class Size:
     """Dev questions of each evaluation; None: all."""
     demonstrations: int | None = None
     """None: as many as the preset says."""
-    stage_questions: int | None = None
-    """Training questions of each stage; None: as the preset says."""
+    steps: int | None = None
+    """Of each stage; None: as the preset says, and so for the next."""
+    questions_per_step: int | None = None
     factor: float = 1.0
     """Of the seconds that a whole run's phase takes."""
 
 
-FULL, QUICK = Size(), Size(questions=12, demonstrations=32, stage_questions=16, factor=0.12)
+FULL, QUICK = Size(), Size(questions=12, demonstrations=32, steps=2, questions_per_step=4, factor=0.12)
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,15 @@ class RealRun:
         chosen = ("--preset", self.preset.name, "--stage", stage, "--seed", str(self.seed))
         places = ("--run-dir", str(run), "--data", str(self.data / "train.jsonl"))
         model = ("--actor.model_name_or_path", str(start))
-        few = ("--data.max_samples", str(self.size.stage_questions)) if self.size.stage_questions else ()
-        return (*chosen, *places, *model, "--search", SEARCH, *few, *self.training_options)
+        return (*chosen, *places, *model, "--search", SEARCH, *self._few(), *self.training_options)
+
+    def _few(self) -> Iterator[str]:
+        """Options of a training that is smaller than the preset's."""
+        if steps := self.size.steps:
+            yield from ("--max-steps", str(steps))
+        if questions := self.size.questions_per_step:
+            samples = int(self.preset.flags["rollout"]["n_samples_per_prompt"])
+            yield from ("--rollout.batch_size", str(questions), "--train.batch_size", str(questions * samples))
 
 
 def check_data(folder: Path | None) -> Path:

@@ -12,7 +12,7 @@ from data_prep.demonstrations.thoughts import THOUGHTS
 from data_prep.pretrained.sources import PACKAGES
 from eval import phases, real_report, real_run
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
-from eval.real_run import FILES, QUICK, main
+from eval.real_run import FILES, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.scores import Scores
 from r1_searcher.host.device import Device
@@ -134,7 +134,8 @@ def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
     assert main(["--data", str(data), "--quick", "--tags", "--model", "mine.gguf"]) == 0
     assert ran[0][1] == "mine.gguf" and ran[1][0] == "data_prep.add_tags" and (tmp_path / "real_quick").is_dir()
     assert all(after(words, "--limit") == "12" for words in ran if words[0] == "eval.run")
-    assert all(after(words, "--data.max_samples") == "16" for words in ran if words[0] == "r1_searcher.train")
+    for words in (words for words in ran if words[0] == "r1_searcher.train"):
+        assert (after(words, "--max-steps"), after(words, "--train.batch_size")) == ("2", "16")
     fine_tuning = next(words for words in ran if words[0] == "r1_searcher.sft")
     assert after(fine_tuning, "--model") == after(ran[1], "--out")
 
@@ -284,8 +285,12 @@ def test_the_presets_fine_tuning_is_one_that_the_host_takes(name):
 
 
 @pytest.mark.parametrize("name", ["real", *GPU_PRESETS])
-def test_a_quick_stage_has_a_whole_step(name):
+def test_a_quick_stage_is_smaller_and_shared_evenly(name, tmp_path):
     preset = find_preset(name)
+    quick = [*RealRun(tmp_path, tmp_path, preset, QUICK)._few()]
     for stage in preset.stages.values():
-        flags = vars(parse_flags(preset.flag_words(stage)))
-        assert flags["rollout.batch_size"] <= QUICK.stage_questions
+        whole = vars(parse_flags(preset.flag_words(stage)))
+        flags = vars(parse_flags([*preset.flag_words(stage), *quick[2:]]))
+        assert flags["train.batch_size"] == flags["rollout.batch_size"] * flags["rollout.n_samples_per_prompt"]
+        assert flags["train.batch_size"] < whole["train.batch_size"]
+        assert flags["train.batch_size"] % flags["train.micro_batch_size"] == 0
