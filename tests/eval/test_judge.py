@@ -158,6 +158,7 @@ def test_another_model_or_temperature_is_another_judge(tmp_path):
         assert len(endpoint.requests) == 6
 
 
+@pytest.mark.e2e
 def test_kill_9_loses_the_questions_in_flight_only(tmp_path):
     file, n, at_once = write(tmp_path, 60), 60, 4
     with serve(lambda request, seen: Answer(verdict(request, seen).body, seconds=0.05)) as endpoint:

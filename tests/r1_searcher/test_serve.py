@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from r1_searcher import serve
 from r1_searcher.host.device import Device
 
@@ -29,6 +31,7 @@ def test_a_port_in_use_is_one_line(capsys):
     assert "cannot listen on" in err and err.count("\n") == 1
 
 
+@pytest.mark.e2e
 def test_the_ready_file_holds_the_url_as_long_as_the_server_answers(tmp_path):
     """A signal ends server and launcher, with status 0."""
     with socket.socket() as free:

@@ -196,6 +196,7 @@ sys.exit(run_command("sft", lambda: sft._train(command, pathlib.Path(sys.argv[2]
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_is_ended_leaves_no_process(tmp_path, number):
     begun = tmp_path / "begun"

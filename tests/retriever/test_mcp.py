@@ -176,6 +176,7 @@ def test_bad_input_is_one_line(flags, said, tmp_path, passages, capsys):
     assert said in line
 
 
+@pytest.mark.e2e
 def test_an_agent_starts_it_and_speaks_to_its_streams(tmp_path, passages):
     """A process, because its standard output must hold nothing but the protocol."""
     write_corpus(tmp_path / "corpus.jsonl", passages)
@@ -186,6 +187,7 @@ def test_an_agent_starts_it_and_speaks_to_its_streams(tmp_path, passages):
     assert {row["id"] for row in found.structured_content["results"]} == {"p0", "p1"}
 
 
+@pytest.mark.e2e
 def test_the_command_over_http_until_a_signal(tmp_path, passages):
     """A process, because the signal and the exit status are the point."""
     write_corpus(tmp_path / "corpus.jsonl", passages)

@@ -45,6 +45,7 @@ def test_other_engines_are_changed_copies_of_the_corpus(world: Path) -> None:
         corpus_of(file, "dense", 0)
 
 
+@pytest.mark.e2e
 def test_arms_of_a_seed_share_their_search_services(world: Path) -> None:
     """With the real server."""
     with Services() as services:

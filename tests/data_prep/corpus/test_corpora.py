@@ -252,6 +252,7 @@ def test_killed_at_every_file_the_same_command_finishes_with_equal_bytes(tmp_pat
     assert int(done.stdout) >= 20
 
 
+@pytest.mark.e2e
 def test_finished_units_are_not_done_again_after_a_kill_of_all_processes(tmp_path):
     source = write_jsonl(tmp_path / "c.jsonl", 60_000)
     arguments = ["--format", "jsonl", "--input", str(source), "--unit-bytes", "100000", "--processes", "2"]

@@ -126,6 +126,7 @@ asyncio.run(Run(Path(sys.argv[1]), questions, policy_of(questions), retriever, c
 """
 
 
+@pytest.mark.e2e
 def test_kill_9_loses_the_questions_in_flight_only(tmp_path):
     tests, file = Path(__file__).resolve().parents[2], tmp_path / "predictions.jsonl"
     command = [sys.executable, "-c", SLOW, tmp_path, tests]

@@ -94,11 +94,13 @@ def told(run, environment):
 INERT = {"patched": False, "finders": 0, "flash_attn": False, "heavy": []}
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("variable", [None, pytest.param("0", marks=pytest.mark.slow)])
 def test_without_the_variable_or_with_cuda_nothing_happens(told, variable):
     assert told(INERT_TWICE, variable) == {"unwanted": INERT, "cuda": INERT}
 
 
+@pytest.mark.e2e
 def test_without_cuda_it_patches_and_imports_nothing_for_it(told):
     found = told(PATCHED, "1")
     assert found["wanted"] == {**INERT, "patched": True, "finders": 1, "flash_attn": True}
@@ -128,6 +130,7 @@ def test_a_workers_environment(monkeypatch):
     assert worker_environment(Device.CPU)["OMP_NUM_THREADS"] == "7", "what the user has set wins"
 
 
+@pytest.mark.e2e
 def test_weights_cross_from_process_to_process():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

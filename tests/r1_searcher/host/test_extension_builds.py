@@ -29,6 +29,7 @@ def build(root: Path, *names: str) -> Path:
     return folder / "lock"
 
 
+@pytest.mark.e2e
 def test_a_lock_is_stale_once_its_owner_is_killed(tmp_path, caplog):
     lock = build(tmp_path, "py311_cpu", "fused_adam")
     owner = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)

@@ -157,6 +157,7 @@ def test_a_command_keeps_its_status_and_a_module_must_succeed():
         run_module("no_such_module")
 
 
+@pytest.mark.e2e
 def test_the_playground_gives_a_command_its_world_and_both_retrievers(tmp_path, monkeypatch):
     """With the real world and the real server."""
     monkeypatch.setattr(playground, "RUNS", tmp_path)

@@ -104,6 +104,7 @@ def busy(tmp_path, environment):
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("child_ignores", [False, True])
 def test_a_signal_ends_the_driver_and_what_it_started(busy, number, child_ignores):
@@ -116,6 +117,7 @@ def test_a_signal_ends_the_driver_and_what_it_started(busy, number, child_ignore
     wait_for(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_does_not_hear_a_signal_is_killed(busy, number):
     process, pids = busy(ignore=True, child_ignores=True)

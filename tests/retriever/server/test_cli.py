@@ -71,6 +71,7 @@ def ask(url: str):
     return asyncio.run(once())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_from_start_to_signal(corpus, tmp_path, number, passages):
     """Started from a thread that ends at once: what counts as the parent is the process."""
@@ -160,6 +161,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.e2e
 def test_stops_when_its_parent_is_killed(corpus, tmp_path):
     ready = tmp_path / "url"
     command = [sys.executable, "-c", PARENT, ready, "--corpus", corpus, "--port", "0", "--ready-file", ready]

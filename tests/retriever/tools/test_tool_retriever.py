@@ -351,6 +351,7 @@ server.run("stdio")
 """
 
 
+@pytest.mark.e2e
 def test_a_command_gets_the_keys_that_are_named_for_it_and_is_started_again(monkeypatch, tmp_path):
     script = tmp_path / "server.py"
     script.write_text(textwrap.dedent(STDIO.format(path=str(tmp_path))))
