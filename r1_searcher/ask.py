@@ -37,11 +37,12 @@ _QUESTIONS_KEPT = 1000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service status 3."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return run_command("ask", lambda: _run(options))
 
 
-def _parser() -> OneLineParser:
+def parser() -> OneLineParser:
+    """The options of the command."""
     parser = OneLineParser(prog="python -m r1_searcher.ask", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("question", nargs="?", help="what to ask; without it, questions are read line by line")

@@ -63,10 +63,11 @@ def _run(options: argparse.Namespace, server_flags: Sequence[str]) -> int:
     device, _ = detect()
     flags = ["--model", options.model, "--host", options.host, "--port", str(number)]
     flags += [*(CPU_FLAGS if device is Device.CPU else ()), *server_flags]
-    return _serve([sys.executable, "-m", SERVER_MODULE, *flags], device, url, options.ready_file)
+    return run_server([sys.executable, "-m", SERVER_MODULE, *flags], device, url, options.ready_file)
 
 
-def _serve(command: Sequence[str], device: Device, url: str, ready_file: Path | None) -> int:
+def run_server(command: Sequence[str], device: Device, url: str, ready_file: Path | None) -> int:
+    """Run a server in a session of its own until it ends or a signal comes; its URL is announced once it answers."""
     process = subprocess.Popen(command, env=os.environ | worker_environment(device), start_new_session=True)
     session = Session.led_by(process.pid)
     stopped = False

@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
         if not options.trust_remote_code:
             check_brings_no_code(options.model)
         refuse_unsavable(options.model)
-        return _train(command, options.out, device, threads_for(options.model))
+        return run_training(command, options.out, device, threads_for(options.model))
 
 
 def _command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
@@ -114,7 +114,7 @@ def _check_batches(data: Path, rows: Rows, parsed: Mapping[str, Any], devices: i
                        data, left_out, rows.count, longest)  # fmt: skip
 
 
-def _train(command: Sequence[str], out: Path, device: Device, threads: int = 1) -> int:
+def run_training(command: Sequence[str], out: Path, device: Device, threads: int = 1) -> int:
     """Train with so many threads on CPUs; no process of it outlives this call, nor this process if that is killed."""
     out.mkdir(parents=True, exist_ok=True)
     log = out / "train.log"

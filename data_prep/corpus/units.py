@@ -134,7 +134,7 @@ class _Reading:
         reader, cutting = FORMATS[self.task.format], self.task.cutting
         for piece in self.task.unit.pieces:
             self.lines.setdefault(piece.file, 0)
-            for line in _lines(piece):
+            for line in lines_of(piece):
                 self.lines[piece.file] += 1
                 if line is not None and not line.strip():
                     continue
@@ -160,7 +160,7 @@ class _Reading:
         self.bad_lines.write(json.dumps(row) + "\n")
 
 
-def _lines(piece: Piece) -> Iterator[bytes | None]:
+def lines_of(piece: Piece) -> Iterator[bytes | None]:
     """The piece's lines; None for one that is too long."""
     path = Path(piece.file)
     if is_one_piece(path):

@@ -48,12 +48,13 @@ _LIMITS = ServiceLimits()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; see the module's docstring."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     log_to_stderr(TIMED)
     return run_command("r1_searcher.serve", lambda: _serve(options))
 
 
-def _parser() -> OneLineParser:
+def parser() -> OneLineParser:
+    """The options of `r1_searcher.serve --agent`."""
     name = "python -m r1_searcher.serve --agent"
     parser = OneLineParser(prog=name, description=__doc__, allow_abbrev=False, conflict_handler="resolve")
     add = parser.add_argument
@@ -84,7 +85,7 @@ def _parser() -> OneLineParser:
 def _serve(options: argparse.Namespace) -> None:
     signals = StopSignal()
     decoding = Decoding(options.temperature, seed=options.seed)
-    played = _played(options)
+    played = models_by_name(options)
     with expected(OSError, ValueError):
         begin_lifetime(options)
         token = token_of(options.token_file, TOKEN_VARIABLE)
@@ -120,7 +121,7 @@ async def _run(
         await host(app, listener, signals, **ready, stop=service.stop, drain_s=limits.drain_s)
 
 
-def _played(options: argparse.Namespace) -> dict[str, tuple[PlayedModel, Recipe, Services]]:
+def models_by_name(options: argparse.Namespace) -> dict[str, tuple[PlayedModel, Recipe, Services]]:
     """The models by their names, each with its recipe and sources. Raises `InputError`."""
     named = dict(_named(text) for text in options.models)
     if len(named) < len(options.models):

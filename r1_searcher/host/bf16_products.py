@@ -32,8 +32,8 @@ _REPEATS = 5
 _MUCH_SLOWER = 2.0
 """Native bf16 is up to twice as fast as fp32, the plain loop eight times slower or worse: nothing lies between."""
 
-_kept: list[Any] = []
-"""Registrations, which end with their object."""
+registrations: list[Any] = []
+"""Of this process's products; each ends with its object."""
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def choose() -> str:
     try:
         wide = torch.randn(_ROWS, _WIDTH), torch.randn(_WIDTH, _WIDTH)
         narrow = tuple(matrix.to(torch.bfloat16) for matrix in wide)
-        ratio = _fastest(lambda: narrow[0] @ narrow[1]) / _fastest(lambda: wide[0] @ wide[1])
+        ratio = fastest(lambda: narrow[0] @ narrow[1]) / fastest(lambda: wide[0] @ wide[1])
     finally:
         torch.set_num_threads(threads)
     if ratio <= _MUCH_SLOWER:
@@ -68,10 +68,10 @@ def install() -> None:
 
 def widen(torch: ModuleType) -> None:
     """Replace the products of matrices and the attention of this process; other types are computed as before."""
-    if _kept:
+    if registrations:
         return
     library = torch.library.Library("aten", "IMPL")
-    _kept.append(library)
+    registrations.append(library)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*Overriding a previously registered kernel")
         for name, product in _products(torch).items():
@@ -80,7 +80,8 @@ def widen(torch: ModuleType) -> None:
     functional.scaled_dot_product_attention = _widened_attention(torch, functional.scaled_dot_product_attention)
 
 
-def _fastest(product: Callable[[], Any]) -> float:
+def fastest(product: Callable[[], Any]) -> float:
+    """Seconds that a product takes at its best."""
     times = []
     for _ in range(_REPEATS):
         started = time.perf_counter()

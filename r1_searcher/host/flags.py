@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 @cache
 def trainer_parser(command: str = TRAINER_MODULE) -> argparse.ArgumentParser:
     """The parser of one of the installed OpenRLHF's modules; its `error` raises `InputError`."""
-    path = _source_path(command)
+    path = source_path(command)
     body = _main_block(ast.parse(path.read_text(encoding="utf-8")), path)
     end = next((i for i, statement in enumerate(body) if "parse_args" in ast.dump(statement)), None)
     if end is None:
@@ -67,7 +67,8 @@ def merge_flags(*layers: Sequence[str]) -> list[str]:
     return [word for flag, values in merged.items() for word in (flag, *values)]
 
 
-def _source_path(command: str) -> Path:
+def source_path(command: str) -> Path:
+    """The file of one of the installed OpenRLHF's modules. Raises `InputError`."""
     spec = importlib.util.find_spec("openrlhf")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("OpenRLHF is not installed; run: bash train_scripts/setup.sh")

@@ -108,7 +108,7 @@ class Fleet:
             InputError: there are not as many GPUs, or vLLM cannot run the model; its log says why.
         """
         shares = shares_of(gpus, count, settings.tensor_parallel_size)
-        started = [_start(settings, share) for share in shares]
+        started = [start_engine(settings, share) for share in shares]
         for _, connection in started:
             try:
                 answer = await asyncio.to_thread(connection.recv)
@@ -163,16 +163,19 @@ def visible_gpus(count: int) -> list[str]:
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
-def _start(settings: EngineSettings, gpus: str) -> tuple[Any, Connection]:
+def start_engine(settings: EngineSettings, gpus: str) -> tuple[Any, Connection]:
+    """An engine's process, and the line to it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, settings, gpus), daemon=settings.tensor_parallel_size == 1)
+    process = context.Process(
+        target=serve_engine, args=(theirs, settings, gpus), daemon=settings.tensor_parallel_size == 1
+    )
     process.start()
     theirs.close()
     return process, ours
 
 
-def _serve(connection: Connection, settings: EngineSettings, gpus: str) -> None:
+def serve_engine(connection: Connection, settings: EngineSettings, gpus: str) -> None:
     """An engine's process: takes requests and answers them until the connection is closed."""
     if gpus:
         os.environ[VISIBLE] = gpus  # read when torch is imported, which nothing has done yet

@@ -51,7 +51,7 @@ _REQUEST_LIMITS = ("max_top_k", "max_queries", "max_query_chars", "max_body_byte
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     log_to_stderr(TIMED)
     return run_command("retriever.server", lambda: _serve(options))
 
@@ -77,12 +77,13 @@ def _serve(args: argparse.Namespace) -> None:
                 access=Access(token),
                 capacity=Capacity.of_this_process(),
             )
-            server.load(lambda: service.open(_open_index(args)))
+            server.load(lambda: service.open(open_index(args)))
         warn_if_open(args.host, token)
         server.serve(signals, args.ready_file, url_of(args.host, listener), service.stop)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the server."""
     parser = OneLineParser(
         prog="python -m retriever.server", description="Serve a corpus for search.", allow_abbrev=False
     )
@@ -169,7 +170,8 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} cannot be combined with {source}")
 
 
-def _open_index(args: argparse.Namespace) -> Index:
+def open_index(args: argparse.Namespace) -> Index:
+    """The index that the options name, built or loaded."""
     started = time.monotonic()
     if args.corpus is not None:
         backend, factory = args.backend or "bm25", args.factory or "Flat"

@@ -78,7 +78,7 @@ def test_the_last_line_asks_the_trained_model_a_question(commands, tmp_path, cap
     _, _, last = capsys.readouterr().out.rstrip().rpartition("Ask the model: ")
     python, *words = shlex.split(last)
     assert python == sys.executable and words[:2] == ["-m", "r1_searcher.ask"]
-    options = ask._parser().parse_args(words[2:])
+    options = ask.parser().parse_args(words[2:])
     assert options.model == str(out / "stage2_run" / "model") and options.question == "Who wrote it ?"
     assert options.search == f"corpus:{tmp_path / 'runs' / 'tiny_world_seed0' / 'corpus.jsonl'}"
 

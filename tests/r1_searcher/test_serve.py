@@ -40,7 +40,7 @@ def test_the_ready_file_holds_the_url_as_long_as_the_server_answers(tmp_path):
     ready = tmp_path / "url"
     program = (
         "import sys; from pathlib import Path; from r1_searcher import serve; "
-        f"sys.exit(serve._serve([sys.executable, '-c', {STUB!r}, '{port}'], serve.Device.CPU, "
+        f"sys.exit(serve.run_server([sys.executable, '-c', {STUB!r}, '{port}'], serve.Device.CPU, "
         f"'http://127.0.0.1:{port}', Path({str(ready)!r})))"
     )
     launcher = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -59,7 +59,7 @@ def test_a_server_that_dies_gives_its_status_and_is_never_ready(tmp_path):
     command = [sys.executable, "-c", "import sys; sys.exit(7)"]
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        assert serve._serve(command, Device.CPU, "http://127.0.0.1:9", tmp_path / "url") == 7
+        assert serve.run_server(command, Device.CPU, "http://127.0.0.1:9", tmp_path / "url") == 7
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

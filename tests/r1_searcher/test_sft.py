@@ -178,7 +178,7 @@ def test_a_finished_model_is_left_alone(data, capsys, monkeypatch):
 def test_a_training_that_fails_says_where_the_reason_stands(data, capsys, caplog):
     file = data(PLAIN)
     out = file.parent / "out"
-    status = sft._train([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"], out, sft.Device.CPU)
+    status = sft.run_training([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"], out, sft.Device.CPU)
     assert status == 1 and "status 3" in caplog.text and (out / "train.log").read_text() == "why\n"
     assert not (out / sft.COMPLETE).exists()
 
@@ -192,7 +192,7 @@ RANK = "import pathlib, sys, time; from foundation.cli import run_command; " \
        "run_command('rank', lambda: (pathlib.Path(sys.argv[1]).touch(), time.sleep(600)))"
 LAUNCHER = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', *sys.argv[1:]]))"
 command = [sys.executable, "-c", LAUNCHER, RANK, sys.argv[1]]
-sys.exit(run_command("sft", lambda: sft._train(command, pathlib.Path(sys.argv[2]), sft.Device.CPU)))
+sys.exit(run_command("sft", lambda: sft.run_training(command, pathlib.Path(sys.argv[2]), sft.Device.CPU)))
 """
 
 

@@ -25,7 +25,7 @@ from support.processes.commands import status_of
 
 from data_prep.corpus import units as corpus_units
 from data_prep.corpus.__main__ import BAD_LINES_NAME, main, repeated_ids
-from data_prep.corpus.units import _lines, cut_into_units
+from data_prep.corpus.units import cut_into_units, lines_of
 from retriever import Passage
 from retriever.index.corpus import iter_corpus, read_corpus
 from retriever.index.formats import FORMATS, BadLine, Cutting, read_line
@@ -111,7 +111,7 @@ def test_units_hold_every_line_once_and_in_order(tmp_path_factory, files, unit_b
         paths.append(path)
         expected += path.read_bytes().splitlines(keepends=True)
     units = cut_into_units(paths, unit_bytes)
-    assert [line for unit in units for piece in unit.pieces for line in _lines(piece)] == expected
+    assert [line for unit in units for piece in unit.pieces for line in lines_of(piece)] == expected
     assert sum(unit.bytes for unit in units) == sum(path.stat().st_size for path in paths)
 
 

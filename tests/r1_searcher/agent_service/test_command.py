@@ -35,8 +35,8 @@ def trained(tmp_path) -> Path:
 
 def played(*options: object) -> dict[str, str]:
     """The recipe of each model."""
-    given = command._parser().parse_args(["--agent", "--search", NOBODY, *map(str, options)])
-    return {name: recipe.name for name, (_, recipe, _) in command._played(given).items()}
+    given = command.parser().parse_args(["--agent", "--search", NOBODY, *map(str, options)])
+    return {name: recipe.name for name, (_, recipe, _) in command.models_by_name(given).items()}
 
 
 def test_a_model_is_asked_as_it_was_trained_and_another_like_it(trained):
@@ -46,8 +46,8 @@ def test_a_model_is_asked_as_it_was_trained_and_another_like_it(trained):
 
 
 def test_models_side_by_side_have_processes_of_their_own(trained):
-    given = command._parser().parse_args(["--agent", "--search", NOBODY, f"--model={trained}", f"--model=b={MODEL}"])
-    models = [model for model, _, _ in command._played(given).values()]
+    given = command.parser().parse_args(["--agent", "--search", NOBODY, f"--model={trained}", f"--model=b={MODEL}"])
+    models = [model for model, _, _ in command.models_by_name(given).values()]
     assert [(model.place, model.of) for model in models] == [(0, 2), (1, 2)]
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.episodes.asked_agents import CHAT, SAID, FakePolicies, Reply, agent_of, call, one
+from support.episodes.asked_agents import CHAT, SAID, FakePolicies, Reply, agent_of, call, load_of, one
 
 from r1_searcher.agent_service.service import ServiceLimits
 
@@ -53,7 +53,7 @@ class TestLoad:
             before = policies.unfinished
             gone.set()
             await asyncio.gather(*tasks)
-            return before, policies.unfinished, service._turnstile.running, service._turnstile.waiting
+            return before, policies.unfinished, *load_of(service)
 
         assert serve(use, agent_of(policies), limits=ServiceLimits(at_once=2)) == (2, 0, 0, 0)
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from support.episodes.asked_agents import FOUND, FakePolicies, agent_of
+from support.episodes.asked_agents import FOUND, FakePolicies, agent_of, load_of
 from support.services.asgi_servers import serve_asgi
 
 from r1_searcher.agent_service.app import create_app
@@ -98,7 +98,7 @@ def test_a_question_is_answered_with_its_sources_and_kept(serve):
 def test_what_is_refused(serve, call, said):
     with serve() as (url, service):
         (result,) = asked(url, call)
-        assert service._turnstile.running == service._turnstile.waiting == 0
+        assert load_of(service) == (0, 0)
     assert result.is_error and said in result.content[0].text
 
 
@@ -139,13 +139,13 @@ def test_who_hangs_up_gives_everything_back(serve, version):
             while not policies.unfinished:
                 assert not asking.done(), asking.result().text
                 await asyncio.sleep(0.01)
-            before = service._turnstile.running
+            before, _ = load_of(service)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         async with asyncio.timeout(20):
-            while policies.unfinished or service._turnstile.running:
+            while policies.unfinished or load_of(service)[0]:
                 await asyncio.sleep(0.01)
-        return before, service._turnstile.waiting
+        return before, load_of(service)[1]
 
     with serve(agent_of(policies)) as (url, service):
         assert asyncio.run(leave(url, service)) == (1, 0)

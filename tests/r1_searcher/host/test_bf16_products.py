@@ -15,10 +15,10 @@ def widened(monkeypatch):
     """The replaced products, and the original ones again afterwards."""
     functional = torch.nn.functional
     monkeypatch.setattr(functional, "scaled_dot_product_attention", functional.scaled_dot_product_attention)
-    monkeypatch.setattr(bf16_products, "_kept", [])
+    monkeypatch.setattr(bf16_products, "registrations", [])
     bf16_products.widen(torch)
     yield
-    bf16_products._kept[0]._destroy()
+    bf16_products.registrations[0]._destroy()
 
 
 def matrices(*shapes: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> list[torch.Tensor]:
@@ -86,7 +86,7 @@ def test_other_types_are_multiplied_as_before(widened, dtype):
 def test_a_second_time_changes_nothing(widened):
     attention = torch.nn.functional.scaled_dot_product_attention
     bf16_products.widen(torch)
-    assert torch.nn.functional.scaled_dot_product_attention is attention and len(bf16_products._kept) == 1
+    assert torch.nn.functional.scaled_dot_product_attention is attention and len(bf16_products.registrations) == 1
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [((9.0, 1.0), "fp32"), ((0.5, 1.0), "bf16"), ((1.9, 1.0), "bf16")])
@@ -94,7 +94,7 @@ def test_the_faster_way_is_chosen_and_said(monkeypatch, caplog, seconds, chosen)
     monkeypatch.delenv(bf16_products.VARIABLE, raising=False)
     bf16_products.choose.cache_clear()
     measured = iter(seconds)
-    monkeypatch.setattr(bf16_products, "_fastest", lambda product: next(measured))
+    monkeypatch.setattr(bf16_products, "fastest", lambda product: next(measured))
     with caplog.at_level("INFO"):
         assert worker_environment(Device.CPU)[bf16_products.VARIABLE] == chosen
     assert caplog.messages == (
@@ -115,6 +115,6 @@ def test_this_machine_is_measured_without_changing_its_threads(monkeypatch):
 def test_what_the_user_sets_wins(monkeypatch):
     monkeypatch.setenv(bf16_products.VARIABLE, "bf16")
     bf16_products.choose.cache_clear()
-    monkeypatch.setattr(bf16_products, "_fastest", lambda product: pytest.fail("nothing is to be measured"))
+    monkeypatch.setattr(bf16_products, "fastest", lambda product: pytest.fail("nothing is to be measured"))
     assert worker_environment(Device.CPU)[bf16_products.VARIABLE] == "bf16"
     bf16_products.choose.cache_clear()

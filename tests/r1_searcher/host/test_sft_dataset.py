@@ -12,7 +12,7 @@ from support.episodes.fakes import EOS, ask, passages, play, say, tag_tokenizer
 from foundation.errors import InputError
 from r1_searcher.episode.sft_row import sft_row
 from r1_searcher.episode.trajectory import SpanKind
-from r1_searcher.host.flags import SFT_MODULE, _source_path
+from r1_searcher.host.flags import SFT_MODULE, source_path
 
 VOCABULARY = 300
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token=EOS)
@@ -111,7 +111,7 @@ def test_the_installed_host_takes_its_dataset_from_where_we_put_ours(ours, monke
     """Red after an upgrade of the host: follow the line."""
     import openrlhf.datasets
 
-    source = Path(_source_path(SFT_MODULE)).read_text(encoding="utf-8")
+    source = Path(source_path(SFT_MODULE)).read_text(encoding="utf-8")
     assert f"\n{ours.HOST_LINE}\n" in source
     assert source.count("SFTDataset(") == source.count("_dataset = SFTDataset(\n") == 2, "training and evaluation"
     monkeypatch.setattr(openrlhf.datasets, "SFTDataset", openrlhf.datasets.SFTDataset)  # for its end

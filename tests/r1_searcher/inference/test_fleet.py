@@ -55,7 +55,7 @@ def engines(monkeypatch):
         ours, theirs = Pipe()
 
         def serve():
-            fleet._serve(theirs, settings, gpus)
+            fleet.serve_engine(theirs, settings, gpus)
             theirs.close()
 
         threading.Thread(target=serve, daemon=True).start()
@@ -63,7 +63,7 @@ def engines(monkeypatch):
 
     monkeypatch.setattr(fleet, "load_core", load)
     monkeypatch.setattr(fleet, "prepare_environment", lambda device: device)
-    monkeypatch.setattr(fleet, "_start", start)
+    monkeypatch.setattr(fleet, "start_engine", start)
     return cores
 
 

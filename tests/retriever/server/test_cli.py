@@ -225,8 +225,8 @@ def test_the_token_comes_from_a_file_or_the_environment(corpus, tmp_path, monkey
 def test_an_encoder_that_takes_a_gpu_unasked_says_so(passages, tmp_path, monkeypatch, caplog, flags, warns):
     DenseIndex.build(passages, HashingEncoder(16)).save(tmp_path / "index")
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True)))
-    args = server_command._parser().parse_args(["--index", str(tmp_path / "index"), *flags])
-    server_command._open_index(args)
+    args = server_command.parser().parse_args(["--index", str(tmp_path / "index"), *flags])
+    server_command.open_index(args)
     assert ("the encoder takes cuda:0" in caplog.text) == warns
 
 

@@ -245,13 +245,12 @@ def test_a_server_that_is_killed_and_started_again():
     async def scenario() -> list[list[str]]:
         app = foreign().streamable_http_app()
         with serve_asgi(app) as url:
-            retriever = open_retriever(f"mcp:{url}/mcp?tool=web_search", retry=ONCE)
+            patient = RetryPolicy(4, backoff=0.1, deadline=20)
+            retriever = open_retriever(f"mcp:{url}/mcp?tool=web_search", retry=patient)
             seen = [titles(await retriever.search(SearchRequest("a", 1)))]
         with pytest.raises(RetrieverUnavailable):
             await retriever.search(SearchRequest("b", 1))
         with serve_asgi(foreign().streamable_http_app(), int(url.rpartition(":")[2])):
-            patient = RetryPolicy(4, backoff=0.1, deadline=20)
-            retriever._attempts._policy = patient
             seen.append(titles(await retriever.search(SearchRequest("c", 1))))
             await retriever.close()
         return seen

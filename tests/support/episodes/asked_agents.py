@@ -43,6 +43,12 @@ class StreamedPolicy(ScriptedPolicy):
         return completion
 
 
+def load_of(service: AgentService) -> tuple[float, float]:
+    """Episodes that are played and requests that wait, as `/metrics` says."""
+    told = dict(line.rsplit(" ", 1) for line in service.metrics.render().decode().splitlines())
+    return float(told["agent_running_episodes"]), float(told["agent_waiting_requests"])
+
+
 @dataclass
 class FakePolicies:
     """Plays the same turns in every episode."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from r1_searcher.episode.limits import Limits
@@ -28,6 +29,16 @@ TOOLS_TEMPLATE = (
 )
 """ChatML with the results of tools; what a test's tokenizer is given."""
 Agent = Callable[[str, ClientSettings], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class InMemory(OwnAgent):
+    """An agent whose function stands in no file."""
+
+    function: Agent = field(kw_only=True)
+
+    def runner(self, slots: int) -> FunctionRunner:
+        return FunctionRunner(self.function, slots)
 
 
 def environment_of(
@@ -63,9 +74,7 @@ def play_agent(
 
 def player_of(agent: Agent, *, slots: int = 16, seconds: float = 300.0) -> OwnAgentPlayer:
     """A player of a function that stands in no file."""
-    player = OwnAgentPlayer(OwnAgent("command:true", seconds), slots)
-    player._runner = FunctionRunner(agent, slots)
-    return player
+    return OwnAgentPlayer(InMemory("test.py:agent", seconds, function=agent), slots)
 
 
 def check_record(trajectory: Trajectory, policy: ScriptedPolicy) -> None:
