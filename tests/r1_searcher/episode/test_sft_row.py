@@ -33,19 +33,19 @@ def episode(protocol, tokenizer) -> Played:
     return play(turns, found, protocol=protocol, limits=ROOM, tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-def test_ids_and_targets_are_those_of_the_episode(built, name, protocol):
-    tokenizer = built[name]
-    played = episode(protocol, tokenizer)
-    row = SFTRow.from_mapping(json.loads(json.dumps(sft_row(played.trajectory, tokenizer).to_mapping())))
-    assert row.ids == played.trajectory.ids
-    # As sampled: with the EOS of a turn that ended with one, and none behind a turn that ended at a tag.
-    assert [row.ids[start:end] for start, end in row.targets] == played.policy.sampled
-    assert len(row.targets) >= 1 + (name in BYTES), "a search and an answer"
-    inserted = played.trajectory.of_kind(SpanKind.PROMPT, SpanKind.DOCUMENTS, SpanKind.FEEDBACK)
-    trained = {place for start, end in row.targets for place in range(start, end)}
-    assert trained.isdisjoint(place for span in inserted for place in range(span.start, span.end))
+def test_ids_and_targets_are_those_of_the_episode(built, protocol):
+    for name in FAMILIES:
+        tokenizer = built[name]
+        played = episode(protocol, tokenizer)
+        row = SFTRow.from_mapping(json.loads(json.dumps(sft_row(played.trajectory, tokenizer).to_mapping())))
+        assert row.ids == played.trajectory.ids, name
+        # As sampled: with the EOS of a turn that ended with one, and none behind a turn that ended at a tag.
+        assert [row.ids[start:end] for start, end in row.targets] == played.policy.sampled, name
+        assert len(row.targets) >= 1 + (name in BYTES), f"{name}: a search and an answer"
+        inserted = played.trajectory.of_kind(SpanKind.PROMPT, SpanKind.DOCUMENTS, SpanKind.FEEDBACK)
+        trained = {place for start, end in row.targets for place in range(start, end)}
+        assert trained.isdisjoint(place for span in inserted for place in range(span.start, span.end)), name
 
 
 @pytest.mark.parametrize("name", BYTES)

@@ -6,6 +6,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,17 +139,19 @@ def _leave_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("filtered", [0.0, 0.3, 0.8])
 @pytest.mark.parametrize(("per_step", "per_pass"), [(4, 12), (8, 8), (1, 3), (5, 20)])
-@pytest.mark.parametrize("engines", [1, 3])
-@pytest.mark.parametrize("resumed_at", [0, 2, 3])
-def test_labels_are_the_hosts_own_steps(samples_generator, tmp_path, filtered, per_step, per_pass, engines, resumed_at):
-    game = Game(Batches(per_step, per_pass), filtered, tmp_path / "p.jsonl", seed=engines)
-    found = trained_steps(samples_generator, game, engines, resumed_at)
-    steps = [note.step for note in read_steps(tmp_path / "p.jsonl")]
-    assert all(step == label for step, label in found), found
-    assert steps == list(range(1, len(steps) + 1))
-    assert Counter(step for step, _ in found) == dict.fromkeys(steps, per_step * SAMPLES), "a step is a whole rollout"
-    if not filtered:
-        assert len(found) == PASSES * per_pass * SAMPLES
+def test_labels_are_the_hosts_own_steps(samples_generator, tmp_path, filtered, per_step, per_pass):
+    for engines, resumed_at in product((1, 3), (0, 2, 3)):
+        file = tmp_path / f"{engines} {resumed_at}" / "p.jsonl"
+        file.parent.mkdir()
+        game = Game(Batches(per_step, per_pass), filtered, file, seed=engines)
+        found = trained_steps(samples_generator, game, engines, resumed_at)
+        steps = [note.step for note in read_steps(file)]
+        assert all(step == label for step, label in found), found
+        assert steps == list(range(1, len(steps) + 1))
+        of_each = Counter(step for step, _ in found)
+        assert of_each == dict.fromkeys(steps, per_step * SAMPLES), "a step is a whole rollout"
+        if not filtered:
+            assert len(found) == PASSES * per_pass * SAMPLES
 
 
 @pytest.mark.parametrize("limit", [1, 2, 4, 6, 7])

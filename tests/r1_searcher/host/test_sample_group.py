@@ -69,11 +69,11 @@ def advantages():
     patch.undo()
 
 
-@pytest.mark.parametrize("samples", range(2, 17))
 @pytest.mark.parametrize("estimator", COMPARING)
-def test_equal_rewards_get_no_gradient(advantages, estimator, samples):
-    found = advantages(estimator, [[on_grid(value)] * samples for value in VALUES])
-    assert found.abs().max() == 0.0
+def test_equal_rewards_get_no_gradient(advantages, estimator):
+    for samples in range(2, 17):
+        found = advantages(estimator, [[on_grid(value)] * samples for value in VALUES])
+        assert found.abs().max() == 0.0, samples
 
 
 def test_the_host_still_divides_a_rounding_error_by_1e_9(advantages):

@@ -163,12 +163,12 @@ VECTORS = {
 NAMES = ("stage1", "stage2", "base_code", "llama_stage1_code", "llama_stage2_code")
 
 
-@pytest.mark.parametrize("column", range(len(NAMES)), ids=NAMES)
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS)
-def test_vectors(vector, column: int) -> None:
-    result = score(REWARDS[f"r1_searcher.{NAMES[column]}"], vector[0], PROTOCOL)
-    assert result.total == pytest.approx(vector[1 + column])
-    assert result.total == pytest.approx(sum(result.parts.values()))
+def test_vectors(vector) -> None:
+    episode, *expected = vector
+    results = [score(REWARDS[f"r1_searcher.{name}"], episode, PROTOCOL) for name in NAMES]
+    assert [result.total for result in results] == pytest.approx(expected), NAMES
+    assert [sum(result.parts.values()) for result in results] == pytest.approx(expected), NAMES
 
 
 @pytest.mark.parametrize(
