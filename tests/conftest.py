@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 
 # A deadline would make every property a test of how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("ours", deadline=None, max_examples=int(os.environ.get("R1_SEARCHER_EXAMPLES", "50")))
+settings.load_profile("ours")
 
 # A shell's background job ignores SIGINT, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():

@@ -18,9 +18,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.hostile.any_files import EXAMPLES, corpora, lines_in
+from support.hostile.any_files import corpora, lines_in
 from support.processes.commands import status_of
 
 from data_prep.corpus import units as corpus_units
@@ -96,7 +96,6 @@ def test_a_line_that_is_no_utf8():
         read_line(b"\xff\t", FORMATS["tsv"], Cutting())
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     files=st.lists(st.lists(st.text("ab", max_size=6), max_size=8), min_size=1, max_size=3),
     unit_bytes=st.integers(1, 30),
@@ -159,7 +158,8 @@ def test_compressed_files_and_folders(tmp_path):
     plain = write_jsonl(folder / "wiki_00", 20).read_bytes()
     (folder / "wiki_01.bz2").write_bytes(bz2.compress(plain))
     (folder / "wiki_02.gz").write_bytes(gzip.compress(plain))
-    assert build("--format", "jsonl", "--input", tmp_path / "in", "--out", tmp_path / "out", "--unit-bytes", 100) == 0
+    command = ["--format", "jsonl", "--input", tmp_path / "in", "--out", tmp_path / "out", "--unit-bytes", 100]
+    assert build(*command, "--processes", 1) == 0
     assert [passage.id for passage in PassageStore.open(tmp_path / "out")] == [str(i) for i in range(20)] * 3
 
 
@@ -327,7 +327,6 @@ def test_a_format_that_is_not_the_files_is_refused_with_what_it_looks_like(tmp_p
     assert build(*arguments) == 2 and "name it with --format" in capsys.readouterr().err
 
 
-@settings(max_examples=EXAMPLES)
 @given(content=corpora(), suffix=st.sampled_from([".jsonl", ".tsv", ".jsonl.gz", ""]))
 def test_any_file_ends_in_passages_and_listed_lines_or_in_one_line(tmp_path_factory, content, suffix):
     folder = tmp_path_factory.getbasetemp() / "any_corpus_of_a_store"

@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.decontaminate import decontaminate, main
@@ -67,7 +67,6 @@ words = st.lists(st.sampled_from("abcdefghij"), max_size=8).map(" ".join)
     st.sampled_from([(0.3, 0.3), (0.5, 0.5), (0.75, 0.5), (1.0, 1.0)]),
     st.sampled_from([1, 4, 99]),
 )
-@settings(max_examples=60)
 def test_the_index_finds_what_comparing_all_finds(question, tests, bounds, one_word):
     thresholds = Thresholds(words=bounds[0], same_answer=bounds[1], one_word=one_word)
     listed = [TestQuestion("t", row(test, "xy"[number % 2], str(number))) for number, test in enumerate(tests)]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.hostile.any_files import EXAMPLES, encoded, json_lines, lines_in
+from support.hostile.any_files import encoded, json_lines, lines_in
 from support.processes.commands import status_of
 
 from data_prep.questions.__main__ import load, main
@@ -340,7 +340,6 @@ def check_every_line_is_accounted_for(path: Path) -> None:
         assert lines is None or len(items) == lines - ("with a line of names" in raw.shape and bool(lines))
 
 
-@settings(max_examples=EXAMPLES)
 @given(
     content=contents, suffix=st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".tsv.gz"])
 )

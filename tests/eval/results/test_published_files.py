@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from support.hostile.any_files import EXAMPLES, encoded, json_lines, lines_in
+from hypothesis import given
+from support.hostile.any_files import encoded, json_lines, lines_in
 
 from eval import judge, rescore, score
 from eval.results.predictions import read_predictions
@@ -137,7 +137,6 @@ OURS = {
 }  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES)
 @given(content=encoded(json_lines(ROW, {"question": "q", "answers": ["a"], "pred_ans": "b", "judge": "True"}, OURS)))
 def test_any_file_is_predictions_of_all_its_lines_or_one_line_about_it(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "any_predictions.jsonl"
@@ -154,7 +153,6 @@ def test_any_file_is_predictions_of_all_its_lines_or_one_line_about_it(tmp_path_
     assert lines is None or lines - unfinished <= len(records) <= lines
 
 
-@settings(max_examples=EXAMPLES)
 @given(content=encoded(json_lines(OURS["row"], {"question": "q", "answer": "a"})))
 def test_any_file_is_questions_of_all_its_lines_or_one_line_about_it(tmp_path_factory, content):
     """Training's and evaluation's `--data`."""

@@ -29,6 +29,7 @@ from r1_searcher.recipe.protocols import PROTOCOLS
 from r1_searcher.reward.rewards import REWARDS, compose, score
 from retriever.errors import RetrieverUnavailable
 
+PER_PROTOCOL = settings.default.max_examples // 5
 ALL = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 CHATML_EOS = "<|im_end|>"
 EVERY_PART = compose("retrieved=1,evidence=1,searches=1,format_kept=1,em=1,f1=1,substring=1,set_f1=1")
@@ -93,7 +94,7 @@ def limits(prompt_tokens: int):
 
 
 @ALL
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=PER_PROTOCOL, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_any_episode(protocol, data):
     tokenizer = data.draw(st.sampled_from(tokenizers(protocol)), "tokenizer")
@@ -136,7 +137,7 @@ def check_end(played) -> None:
 
 
 @ALL
-@settings(max_examples=8)
+@settings(max_examples=PER_PROTOCOL // 2)
 @given(data=st.data())
 def test_no_passage_changes_the_course_of_an_episode(protocol, data):
     found = data.draw(hostile(protocol), "found")

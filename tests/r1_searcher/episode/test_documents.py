@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.episodes.fakes import ByteTokenizer, passages
 
@@ -40,7 +40,6 @@ pieces = st.lists(
 
 
 @given(pieces)
-@settings(max_examples=150)
 def test_no_forbidden_text_is_left_and_a_second_pass_changes_nothing(text):
     once = sanitize(text)
     assert not any(bad in once for bad in FORBIDDEN)
@@ -52,7 +51,6 @@ def test_no_forbidden_text_is_left_and_a_second_pass_changes_nothing(text):
     st.lists(st.text(alphabet="ab <", min_size=1, max_size=4), max_size=6),
     st.text(alphabet="ab <", max_size=40),
 )
-@settings(max_examples=150)
 def test_any_forbidden_strings_terminate(forbidden, text):
     clean = PassageSanitizer(forbidden)
     once = clean(text)

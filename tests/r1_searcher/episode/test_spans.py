@@ -59,7 +59,7 @@ protocols = st.sampled_from(
 tokenizers = st.sampled_from([ByteTokenizer, tag_tokenizer, overshooting_tokenizer])
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(turns, min_size=1, max_size=4),
     found=st.lists(results, min_size=1, max_size=3),
@@ -95,7 +95,6 @@ def test_any_episode(script, found, limits, protocol, make_tokenizer, with_logpr
     assert trajectory.token_count(*SpanKind) == len(trajectory.ids)
 
 
-@settings(max_examples=50, deadline=None)
 @given(room=st.integers(0, 120), found=st.lists(st.text(max_size=30), max_size=4))
 def test_documents_never_eat_the_answers_reserve(room, found):
     base = len(play([ask("q")], RetrieverUnavailable("x")).trajectory.ids)

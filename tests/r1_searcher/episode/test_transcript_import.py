@@ -92,7 +92,7 @@ TAGGED = [protocol for protocol in PROTOCOLS.values() if not protocol.tools]
 
 
 @pytest.mark.parametrize("protocol", TAGGED, ids=lambda protocol: protocol.name)
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 5)
 @given(data=st.data())
 def test_no_character_is_lost_and_documents_follow_queries(protocol: Protocol, data: st.DataObject) -> None:
     own = [*protocol.tags, protocol.before_documents, protocol.after_documents, protocol.feedback, "\n\n"]

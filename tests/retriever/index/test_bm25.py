@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retriever import Passage
@@ -130,7 +130,6 @@ def test_scores_are_those_of_the_library(passages):
         assert len(ranking.rows) == (expected > 0).sum()
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=20), st.integers(1, 7))
 def test_counting_in_parts_is_counting_at_once(texts, size):
     many = [Passage(str(i), "a", text) for i, text in enumerate(texts)]

@@ -8,9 +8,9 @@ import json
 import logging
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.hostile.any_files import EXAMPLES, corpora, lines_in
+from support.hostile.any_files import corpora, lines_in
 
 from retriever.index.corpus import CorpusError, doubts, iter_corpus, read_corpus
 from retriever.index.formats import FORMATS, BadLine, Cutting, HeaderLine, read_line, recognised
@@ -83,7 +83,6 @@ lines = st.text(st.sampled_from('ab"\t, :{}[]\ud83dTitle'), max_size=14).map(
 )
 
 
-@settings(max_examples=100)
 @given(name=st.sampled_from(sorted(FORMATS)), line=lines | st.binary(max_size=20))
 def test_any_line_is_passages_or_a_bad_line(name, line):
     try:
@@ -94,7 +93,6 @@ def test_any_line_is_passages_or_a_bad_line(name, line):
     assert passages and all(passage.text.strip() and passage.id for passage in passages)
 
 
-@settings(max_examples=EXAMPLES)
 @given(content=corpora() | st.lists(lines, max_size=5).map(b"\n".join))
 def test_any_file_is_passages_of_all_its_lines_or_one_line_about_it(tmp_path_factory, content):
     """The search server's `--corpus`, and that of `retriever.build`."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.files import draft
@@ -37,7 +37,6 @@ def test_every_position_in_every_way(store):
         store[len(MANY)]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.slices(len(MANY)))
 def test_slices_are_those_of_a_list(store, part):
     assert store[part] == MANY[part]

@@ -337,7 +337,7 @@ methods = st.sampled_from(["POST"] * 6 + ["GET", "PUT", "HEAD", "OPTIONS"])
 EXPECTED = {200, 308, 400, 404, 405, 413}
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=paths, method=methods, body=bodies)
 def test_no_request_makes_the_app_fail(client, path, method, body):
     assert client.open(path, method=method, data=body).status_code in EXPECTED

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable, Mapping
 
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("R1_SEARCHER_FILE_EXAMPLES", "150"))
-"""Of each property of files; 10,000 take minutes."""
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"]
 
 texts = st.text(st.characters() | st.sampled_from("\ud83d\ufeff\0\u2028 ,\t\"'[]{}"), max_size=8)
