@@ -46,26 +46,29 @@ WRONG = {
 """Of commands that hand unknown flags on."""
 
 
-def commands() -> list[str]:
-    """Modules of the packages that can be run."""
-    found = []
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
-                    found.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
-    return found
+def can_be_run(source: str) -> bool:
+    """Whether a module has a block for `python -m`; only where the word stands in it is it worth parsing."""
+    return "__main__" in source and any(
+        isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in ast.parse(source).body
+    )
+
+
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text(encoding="utf-8")
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+COMMANDS = [name.removesuffix(".__main__") for name, source in SOURCES.items() if can_be_run(source)]
+OF_USERS = [name for name in COMMANDS if name not in INTERNAL]
 
 
 def test_there_are_commands():
-    assert len(commands()) > 30
-    source = "\n".join(
-        path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-    )
-    assert source.count('if __name__ == "__main__":\n    sys.exit(main())\n') == len(commands())
+    assert len(COMMANDS) > 30
+    blocks = sum(source.count('if __name__ == "__main__":\n    sys.exit(main())\n') for source in SOURCES.values())
+    assert blocks == len(COMMANDS)
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_main_returns_the_status_of_run_command(command):
     body = ast.parse(inspect.getsource(main_of(command))).body[0].body
     assert isinstance(body[-1], ast.Return)
@@ -77,7 +80,7 @@ def test_the_shared_frame_of_summaries_returns_it_too():
     assert ast.unparse(body[-1]).startswith("return run_command(")
 
 
-@pytest.mark.parametrize("command", [name for name in commands() if name not in INTERNAL])
+@pytest.mark.parametrize("command", OF_USERS)
 def test_a_wrong_command_line_is_one_line_and_status_2(command, capsys, monkeypatch):
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     try:
@@ -175,7 +178,7 @@ def test_a_broken_connection_is_not_taken_for_it():
         run_command("name", raising(BrokenPipeError("a socket of a library")))
 
 
-@pytest.mark.parametrize("command", [name for name in commands() if name not in INTERNAL])
+@pytest.mark.parametrize("command", OF_USERS)
 def test_help_that_nobody_reads_is_no_error(command, monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
