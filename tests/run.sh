@@ -42,7 +42,8 @@ part "ruff format" "$PY" -m ruff format --check .
 part "mypy" "$PY" -m mypy
 part "advisories" "$PY" train_scripts/audit.py --warn
 # One more than there are cores, as far as memory allows: tests wait for processes and for time-outs.
-part "unit tests" "$PY" -m pytest -n "$(($(nproc) < 4 ? $(nproc) + 1 : 4))" --dist worksteal "$@" </dev/null
+part "unit tests" "$PY" -m pytest --ignore tests/e2e -n "$(($(nproc) < 4 ? $(nproc) + 1 : 4))" --dist worksteal \
+  "$@" </dev/null
 if [[ "$FAST" == 0 ]]; then
   # Two at once: a run that starts is many processes that import, and one that trains leaves a core idle.
   part "end-to-end tests" "$PY" -m pytest -m "e2e and not gpu and not network and not slow and not alone" \

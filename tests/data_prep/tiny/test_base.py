@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.models.dialect_tokenizers import dialect_tokenizer
 
 from data_prep.tiny import base as tiny_base
 from data_prep.tiny.dialects import DIALECTS
 from data_prep.tiny.facts import Question
 from data_prep.tiny.rollout import BatchedPolicy, play, right_searches, summary
-from data_prep.tiny.tokenizer import build_tokenizer
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import StopReason
@@ -38,7 +38,7 @@ def model() -> Any:
 
 
 def test_shipped_tokenizer_is_the_rebuilt_one(shipped: Any, tmp_path: Path) -> None:
-    rebuilt = build_tokenizer(DIALECT)
+    rebuilt = dialect_tokenizer(tiny_base.SHIPPED)
     rebuilt.save_pretrained(tmp_path)
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (tmp_path / name).read_bytes() == (tiny_base.FOLDER / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Requests that the service refuses, each in OpenAI's form, and a thousand requests of nonsense."""
+"""Requests that the service refuses, each in OpenAI's form, and hundreds of requests of nonsense."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def nonsense(draw: random.Random) -> tuple[str, str, bytes]:
     return draw.choice(("POST",) * 8 + ("GET", "PUT", "OPTIONS")), path, raw
 
 
-def test_a_thousand_requests_of_nonsense_and_no_fault_of_ours(serve, caplog):
+def test_hundreds_of_requests_of_nonsense_and_no_fault_of_ours(serve, caplog):
     draw = random.Random(0)
-    requests = [nonsense(draw) for _ in range(1000)]
+    requests = [nonsense(draw) for _ in range(400)]
 
     async def use(app, service):
         return [await call(app, *request) for request in requests], load_of(service)
@@ -116,7 +116,7 @@ def test_a_thousand_requests_of_nonsense_and_no_fault_of_ours(serve, caplog):
     assert load == (0, 0) and not caplog.records
     statuses = Counter(reply.status for reply in replies)
     assert set(statuses) <= {200, 404, 405, 400}, statuses
-    assert statuses[200] > 100 and statuses[400] > 100
+    assert statuses[200] > 40 and statuses[400] > 40
     for request, reply in zip(requests, replies, strict=True):
         if reply.status != 200:
             assert set(reply.json["error"]) == {"message", "type", "param", "code"}, request

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 
 import aiohttp
-import openai
 import pytest
 import requests
 from support.episodes.fakes import (
@@ -198,6 +197,8 @@ def test_an_agent_that_leaves_while_a_turn_is_sampled_gives_the_engine_its_slot_
 
 
 def test_a_conversation_is_closed_when_its_episode_ends():
+    import openai
+
     kept = []
 
     async def keeps(question, settings):

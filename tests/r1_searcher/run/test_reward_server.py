@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.processes.commands import status_of
 from support.services.fake_web import serve_app
 
 import r1_searcher
@@ -253,8 +254,10 @@ def test_a_body_over_the_limit_is_refused() -> None:
         (("--reward", STAGE2.name, "--protocol", PROTOCOL.name, "--port", "70000"), "from 0 to 65535"),
     ],
 )
-def test_a_wrong_start_is_one_line(args: tuple[str, ...], message: str) -> None:
-    server = start(*args)
-    said = server.communicate(timeout=30)[1]
-    assert server.returncode == 2
+def test_a_wrong_start_is_one_line(
+    args: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reward_server, "StopSignal", lambda: None)  # this process keeps its own signal handlers
+    assert status_of(reward_server.main, *args) == 2
+    said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1

@@ -222,22 +222,22 @@ def test_thousands_of_searches_wait_their_turn():
         transport = CountingTransport()
         # Far more work than fits into one deadline: waiting for a turn must not count against it.
         async with http_retriever("http://x", transport=transport, max_connections=20, deadline=0.2) as client:
-            await asyncio.gather(*(client.search(SearchRequest("q", 1)) for _ in range(5000)))
+            await asyncio.gather(*(client.search(SearchRequest("q", 1)) for _ in range(2000)))
         return transport, client.stats
 
     transport, stats = asyncio.run(scenario())
     assert transport.most == 20 and transport.closed == 1
-    assert stats.calls == 5000 and not stats.failures
+    assert stats.calls == 2000 and not stats.failures
 
 
-def test_a_thousand_searches_over_real_connections(served_url):
+def test_hundreds_of_searches_over_real_connections(served_url):
     async def scenario():
         async with http_retriever(served_url, max_connections=64) as client:
-            results = await asyncio.gather(*(client.search(SearchRequest("spirit", 1)) for _ in range(1000)))
+            results = await asyncio.gather(*(client.search(SearchRequest("spirit", 1)) for _ in range(300)))
             return len(results), client.stats
 
     count, stats = asyncio.run(scenario())
-    assert count == 1000 and stats.retries == 0 and not stats.failures
+    assert count == 300 and stats.retries == 0 and not stats.failures
 
 
 def test_a_cancelled_search_frees_its_turn(scripted_server, http_reply):

@@ -114,7 +114,7 @@ def test_what_a_policy_writes_is_never_an_exception(url, allow_private, monkeypa
 
 def test_hostile_pages_take_no_more_than_their_time_and_the_next_page_is_read(site, monkeypatch):
     """Eight pages of 2 MB in a charset of quadratic time, and one whose tag has 60,000 attributes."""
-    limits = SandboxLimits(processes=2, seconds=4.0)
+    limits = SandboxLimits(processes=2, seconds=2.0)
     monkeypatch.setattr(page_reader, "_READERS", Sandbox("retriever.web.page_reader:reader", limits))
     assert read(f"{site.url}/good")[0]
     started = time.monotonic()
