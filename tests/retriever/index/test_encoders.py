@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_prefixes_go_before_the_text(weights, minilm):
 def test_pooling_is_the_specs_where_the_folder_says_nothing(weights, tmp_path):
     for file in weights.iterdir():
         if file.is_file() and file.name != "modules.json":
-            shutil.copy(file, tmp_path)
+            (tmp_path / file.name).symlink_to(file)
     first, mean = (
         SentenceTransformerEncoder(EncoderSpec(str(tmp_path), pooling=pooling, max_length=256))
         for pooling in ("cls", "mean")
@@ -76,9 +77,11 @@ def test_pooling_is_the_specs_where_the_folder_says_nothing(weights, tmp_path):
 
 
 def test_any_model_by_path_brings_its_own_prompts(weights, minilm, tmp_path):
-    shutil.copytree(weights, tmp_path / "mine")
+    shutil.copytree(weights, tmp_path / "mine", copy_function=os.symlink)
     config = tmp_path / "mine" / "config_sentence_transformers.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "prompts": {"query": "q: ", "document": "d: "}}))
+    written = json.loads(config.read_text())
+    config.unlink()
+    config.write_text(json.dumps({**written, "prompts": {"query": "q: ", "document": "d: "}}))
     mine = load_encoder("mine", tmp_path / "mine")
     assert np.allclose(mine.encode_queries(["x"]), minilm.encode_queries(["q: x"]), atol=1e-5)
     assert (mine.facts["encoder"], mine.facts["passage_prefix"]) == ("mine", "d: ")
