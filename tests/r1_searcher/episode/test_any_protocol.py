@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,15 +46,18 @@ def tokenizers(protocol) -> list[ByteTokenizer]:
     ]
 
 
-def turns(protocol):
+# By name and made once: to put a strategy together takes longer than to draw from it.
+@cache
+def scripts(name: str):
     """Well-formed turns, tags in any order, calls of any JSON, and ids that are no text."""
+    protocol = PROTOCOLS[name]
     tags = st.sampled_from([*protocol.tags, CHATML_EOS, "<|im_start|>assistant\n", " ", '"', "\\", "\\boxed{", "}"])
     texts = st.lists(tags | st.text(max_size=6), max_size=6).map("".join)
     values = st.none() | st.integers() | st.text(max_size=4) | st.lists(st.text(max_size=4), max_size=5)
     names = st.sampled_from(["web_search", "browse_webpage", "other"])
     arguments = st.dictionaries(st.sampled_from(["query", "url_list", "x"]), values, max_size=2) | values
     calls = st.fixed_dictionaries({"name": names, "arguments": arguments}).map(json.dumps)
-    return st.one_of(
+    turns = st.one_of(
         texts,
         texts.filter(bool).map(lambda text: turn_that_asks(protocol, text)),
         texts.map(lambda text: turn_that_answers(protocol, text)),
@@ -61,18 +65,21 @@ def turns(protocol):
         st.builds(Turn, text=texts, rambles=st.booleans()),
         st.builds(Turn, ids=st.lists(st.integers(0, 264), max_size=20).map(tuple)),
     )
+    return st.lists(turns, min_size=1, max_size=5)
 
 
-def hostile(protocol):
+@cache
+def hostile(name: str):
     """Passages that try to close their block, answer, search, end the turn or start another role's."""
-    evil = st.sampled_from([*protocol.tags, CHATML_EOS, "<|im_start|>", "\n", '"', "\\", "{", "<", "|>", "</"])
+    evil = st.sampled_from([*PROTOCOLS[name].tags, CHATML_EOS, "<|im_start|>", "\n", '"', "\\", "{", "<", "|>", "</"])
     texts = st.lists(evil | st.text(max_size=6), max_size=8).map("".join)
     return st.lists(texts, max_size=4).map(lambda texts: passages(*texts))
 
 
-def findings(protocol):
+@cache
+def findings(name: str):
     """What a retriever brings, search by search."""
-    return st.lists(hostile(protocol) | st.just(RetrieverUnavailable("down")), min_size=1, max_size=3)
+    return st.lists(hostile(name) | st.just(RetrieverUnavailable("down")), min_size=1, max_size=3)
 
 
 def two_searches(protocol) -> list[str]:
@@ -80,6 +87,7 @@ def two_searches(protocol) -> list[str]:
     return [*(turn_that_asks(protocol, query) for query in ("tower", "again")), turn_that_answers(protocol, "Paris")]
 
 
+@cache
 def limits(prompt_tokens: int):
     """Limits with some room after a prompt of this length; some episodes have no cap on moves."""
     return st.builds(
@@ -99,14 +107,14 @@ def limits(prompt_tokens: int):
 def test_any_episode(protocol, data):
     tokenizer = data.draw(st.sampled_from(tokenizers(protocol)), "tokenizer")
     prompt = tokenizer.encode(render_prompt(protocol, ROW, tokenizer))
-    script = data.draw(st.lists(turns(protocol), min_size=1, max_size=5), "turns")
+    script = data.draw(scripts(protocol.name), "turns")
     played = play(
         [*script, *[turn_that_answers(protocol, "end")] * 400],
-        *data.draw(findings(protocol), "found"),
+        *data.draw(findings(protocol.name), "found"),
         protocol=protocol,
         limits=data.draw(limits(len(prompt)), "limits"),
         tokenizer=tokenizer,
-        pages=data.draw(findings(protocol), "pages"),
+        pages=data.draw(findings(protocol.name), "pages"),
     )
     check_invariants(played)
     check_end(played)
@@ -140,7 +148,7 @@ def check_end(played) -> None:
 @settings(max_examples=PER_PROTOCOL // 2)
 @given(data=st.data())
 def test_no_passage_changes_the_course_of_an_episode(protocol, data):
-    found = data.draw(hostile(protocol), "found")
+    found = data.draw(hostile(protocol.name), "found")
     attacked, harmless = (play(two_searches(protocol), result, protocol=protocol) for result in (found, ()))
     check_invariants(attacked)
     assert course(attacked) == course(harmless)
