@@ -24,9 +24,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Each full look for garbage walks through all that torch and transformers have made; tests make little.
+gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_collection_finish() -> None:
     """Keep what collecting has made, which lives to the end, out of every later look for garbage."""
-    gc.collect()
     gc.freeze()
 
 

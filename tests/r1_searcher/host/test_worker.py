@@ -96,6 +96,7 @@ def test_keys_reach_the_workers_of_a_cluster_in_a_file_of_the_users_own(environm
         environment.setenv(worker.KEYS_VARIABLE, str(file))
         for name in SECRETS:
             environment.setenv(name, "of `ray start`")
+        environment.setattr(worker, "PATCHES", ())  # the host's modules of this process stay as they are
         worker.prepare()
         assert {name: os.environ[name] for name in SECRETS} == SECRETS
     assert not file.exists()

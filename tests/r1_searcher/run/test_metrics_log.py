@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,18 @@ def log(tmp_path):
     return MetricsLog(tmp_path / "tensorboard", tmp_path / "metrics.jsonl")
 
 
-def write(folder: Path, values: dict[int, dict[str, float]], **options) -> Path:
-    """One attempt of a run, as OpenRLHF logs it; returns its event file."""
+def write(
+    folder: Path, values: dict[int, dict[str, float]], *, second: int = 1_000, walltime: float | None = None
+) -> Path:
+    """One attempt of a run that begins in this second, as OpenRLHF logs it; returns its event file."""
     before = set(folder.rglob("events*")) if folder.exists() else set()
-    with SummaryWriter(log_dir=str(folder / "run"), **options) as writer:
+    with SummaryWriter(log_dir=str(folder / "run")) as writer:
         for step, scalars in values.items():
             for name, value in scalars.items():
-                writer.add_scalar(f"train/{name}", value, step)
-    return (set(folder.rglob("events*")) - before).pop()
+                writer.add_scalar(f"train/{name}", value, step, walltime=walltime)
+    (file,) = set(folder.rglob("events*")) - before
+    # Its name begins with the second of its creation, which is the same for two attempts of a test.
+    return file.rename(file.with_name(f"events.out.tfevents.{second:010d}"))
 
 
 def test_before_the_first_step_there_is_nothing(log, tmp_path):
@@ -51,9 +54,9 @@ def test_what_json_cannot_say_is_null(log, tmp_path, value):
 
 
 def test_a_resumed_runs_repeated_steps_count_once_as_last_played(log, tmp_path):
-    old = write(tmp_path / "tensorboard", {1: {"reward": 0.1}, 2: {"reward": 0.2}, 3: {"reward": 0.3, "gone": 1.0}})
-    os.utime(old, (1, 1))
-    write(tmp_path / "tensorboard", {2: {"reward": 0.25}, 3: {"reward": 0.35}}, filename_suffix=".resumed")
+    folder = tmp_path / "tensorboard"
+    write(folder, {1: {"reward": 0.1}, 2: {"reward": 0.2}, 3: {"reward": 0.3, "gone": 1.0}}, second=999)
+    write(folder, {2: {"reward": 0.25}, 3: {"reward": 0.35}}, second=1000)
     steps = log.refresh()
     assert [steps[step]["reward"] for step in (1, 2, 3)] == pytest.approx([0.1, 0.25, 0.35])
     assert "gone" not in steps[3], "a step is what its last play logged"
@@ -61,12 +64,8 @@ def test_a_resumed_runs_repeated_steps_count_once_as_last_played(log, tmp_path):
 
 
 def test_a_repeated_step_has_the_time_of_its_last_play(log, tmp_path):
-    def played_at(time: float, suffix: str) -> None:
-        with SummaryWriter(log_dir=str(tmp_path / "tensorboard"), filename_suffix=suffix) as writer:
-            writer.add_scalar("train/reward", 1.0, 5, walltime=time)
-
-    played_at(1000.0, ".a")
-    played_at(2000.0, ".b")
+    for second in (1000, 2000):
+        write(tmp_path / "tensorboard", {5: {"reward": 1.0}}, second=second, walltime=float(second))
     assert log.refresh()[5]["time"] == 2000.0
 
 
