@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class ModelShape:
         """Of all key heads together; values have as much."""
         return self.kv_heads * (self.head_width or self.hidden // self.heads)
 
-    @property
+    @cached_property
     def layer_parameters(self) -> int:
         """Of one layer."""
         attention = 2 * self.hidden * (self.query_width + self.kv_width)
@@ -80,12 +81,12 @@ class ModelShape:
         """Of the input embedding; the output's matrix has as many."""
         return self.vocabulary * self.hidden
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Of the language model."""
         return self.critic_parameters - self.hidden + self.embedding_parameters * (not self.tied)
 
-    @property
+    @cached_property
     def critic_parameters(self) -> int:
         """Of a critic of this shape: one output per token in place of the vocabulary's."""
         return self.embedding_parameters + self.layers * self.layer_parameters + self.hidden + self.hidden
