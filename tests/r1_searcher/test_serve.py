@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from r1_searcher import serve
+from r1_searcher.host import bf16_products
 from r1_searcher.host.device import Device
 
 STUB = """
@@ -43,7 +45,8 @@ def test_the_ready_file_holds_the_url_as_long_as_the_server_answers(tmp_path):
         f"sys.exit(serve.run_server([sys.executable, '-c', {STUB!r}, '{port}'], serve.Device.CPU, "
         f"'http://127.0.0.1:{port}', Path({str(ready)!r})))"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    environment = os.environ | {bf16_products.VARIABLE: "bf16"}  # nothing is measured, and torch not imported
+    launcher = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not ready.exists():
         assert launcher.poll() is None and time.monotonic() < deadline

@@ -19,6 +19,7 @@ from support.models.tokenizer_families import FAMILIES
 
 from r1_searcher import sft
 from r1_searcher.episode.sft_row import sft_row
+from r1_searcher.host import bf16_products
 from r1_searcher.host.flags import SFT_MODULE, parse_flags
 from r1_searcher.host.model_folder import load_tokenizer
 
@@ -201,7 +202,8 @@ sys.exit(run_command("sft", lambda: sft.run_training(command, pathlib.Path(sys.a
 def test_a_training_that_is_ended_leaves_no_process(tmp_path, number):
     begun = tmp_path / "begun"
     command = [sys.executable, "-c", TRAINING, str(begun), str(tmp_path / "out")]
-    training = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    environment = os.environ | {bf16_products.VARIABLE: "bf16"}  # nothing is measured, and torch not imported
+    training = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until(begun.exists)
         children = psutil.Process(training.pid).children(recursive=True)

@@ -134,5 +134,5 @@ def test_the_page_tells_every_trick_and_its_worth():
 @pytest.mark.parametrize("reward", OURS)
 def test_no_episode_without_the_gold_is_worth_more_than_an_honest_guess(reward):
     """A small part of `python -m support.hostile.reward_attack`, with other candidates for each reward."""
-    for found in findings([reward], candidates=6, protocols=PROTOCOLS[:2]):
+    for found in findings([reward], candidates=3, protocols=PROTOCOLS[:2]):
         assert found.best <= found.honest + 1e-9, found
