@@ -62,7 +62,7 @@ def _parser() -> OneLineParser:
 def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
     here, devices = detect()
     device = here if options.device is None else Device(options.device)
-    command = _command(options, host_flags, device, devices if device is Device.CUDA else 1)
+    command = host_command(options, host_flags, device, devices if device is Device.CUDA else 1)
     if options.dry_run:
         print(shlex.join(command))
         return DONE
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
         return run_training(command, options.out, device, threads_for(options.model))
 
 
-def _command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
+def host_command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
     """OpenRLHF's command, one process per device; the user's flags win."""
     check_data_path("--data", options.data.resolve())
     rows = read_rows(options.data, options.model, trust_remote_code=options.trust_remote_code)

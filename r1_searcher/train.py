@@ -170,7 +170,7 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
         contextlib.nullcontext() if folder.is_complete else folder.held(),
         chosen.services(options, model) if chosen else contextlib.nullcontext(),
     ):
-        return _train(options, plan, folder)
+        return train_in(folder, options, plan)
 
 
 def _check_required(options: argparse.Namespace, chosen: preset_run.PresetRun | None) -> None:
@@ -223,7 +223,8 @@ def _judge(options: argparse.Namespace) -> JudgeConfig | None:
     return judge
 
 
-def _train(options: argparse.Namespace, plan: Plan, folder: RunFolder) -> int:
+def train_in(folder: RunFolder, options: argparse.Namespace, plan: Plan) -> int:
+    """Train in a folder that this process holds, unless it is complete; gives the status."""
     rows = read_rows(options.data)
     recipe = plan.recipe
     identity = identity_of(recipe.to_mapping(), rows, plan.command.argv, options.max_steps)
@@ -232,13 +233,13 @@ def _train(options: argparse.Namespace, plan: Plan, folder: RunFolder) -> int:
         logger.info("%s is complete; nothing to do", folder.path)
         return 0
     extent = Extent.of(plan.command, rows, options.max_steps)
-    corpus = _preflight(options, plan, extent.rows)
+    corpus = check_before_start(options, plan, extent.rows)
     extent.tell()
     folder.prepare(identity, extent.rows)
-    return _launch(options, plan, extent, folder, corpus)
+    return launch(options, plan, extent, folder, corpus)
 
 
-def _preflight(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow]) -> str:
+def check_before_start(options: argparse.Namespace, plan: Plan, rows: Sequence[QARow]) -> str:
     """Check what can be checked; gives the corpus that the search service says it has."""
     from r1_searcher.host import model_folder
     from r1_searcher.launch import machine, preflight
@@ -298,7 +299,8 @@ def _run_config(options: argparse.Namespace, plan: Plan, extent: Extent, folder:
     )
 
 
-def _launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: RunFolder, corpus: str) -> int:
+def launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: RunFolder, corpus: str) -> int:
+    """Start or resume the training, and wait for its end; gives the status."""
     from r1_searcher.launch.supervisor import Supervisor
 
     command = plan.command
@@ -324,11 +326,11 @@ def _launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: Run
     ):
         status = supervisor.run()
     if status == 0:
-        _finish(plan.recipe, tuple(options.plugins), folder)
+        finish(plan.recipe, tuple(options.plugins), folder)
     return status
 
 
-def _finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder) -> None:
+def finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder) -> None:
     """Note beside the model what it was trained with, and in the folder that it is complete; show what it cost."""
     steps = read_metrics(folder.metrics_file)
     TrainedWith(recipe, plugins, folder.base_model, steps[-1]["step"] if steps else 0).write(folder.model)

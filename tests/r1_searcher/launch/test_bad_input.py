@@ -215,7 +215,7 @@ def one_line(case: str, stderr: str) -> str:
 def test_bad_input_is_one_line_and_leaves_no_trace(case, place, dead_url, capfd, monkeypatch):
     from r1_searcher import train
 
-    monkeypatch.setattr(train, "_launch", lambda *_: pytest.fail("this was taken, and training would start"))
+    monkeypatch.setattr(train, "launch", lambda *_: pytest.fail("this was taken, and training would start"))
     argv = spoil(case, place, dead_url)
     before = listing(place.folder)
     capfd.readouterr()
@@ -247,7 +247,7 @@ def test_a_run_at_which_a_process_works_is_left_to_it(place, capfd, monkeypatch)
     """The second call of a command ended the first one's training."""
     from r1_searcher import train
 
-    for name in ("_preflight", "_launch"):
+    for name in ("check_before_start", "launch"):
         monkeypatch.setattr(train, name, lambda *_: pytest.fail("a folder that is held was worked on"))
     folder = RunFolder(place.run_dir)
     folder.prepare(identity_of({"name": "tiny.stage1"}, [QARow("q", "q?", ("a",))], []), [])
@@ -267,7 +267,7 @@ def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):
 
     launched = []
     monkeypatch.setattr(
-        train, "_launch", lambda options, plan, extent, folder, corpus: launched.append(folder.path) or 0
+        train, "launch", lambda options, plan, extent, folder, corpus: launched.append(folder.path) or 0
     )
     assert train.main(place.argv()) == 0 and launched == [place.run_dir]
     assert json.loads((place.run_dir / "identity.json").read_text())["questions"] == 96
@@ -282,7 +282,7 @@ def test_a_keyboard_interrupt_while_checking_is_no_traceback(place, monkeypatch,
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_preflight", interrupted)
+    monkeypatch.setattr(train, "check_before_start", interrupted)
     try:
         status = train.main(place.argv())
     except KeyboardInterrupt:  # would end pytest itself

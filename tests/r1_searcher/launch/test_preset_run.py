@@ -134,7 +134,7 @@ def started(runs, monkeypatch) -> list[str]:
         playground, "run_module", lambda module, *arguments: calls.append(" ".join((module, *arguments)))
     )
     monkeypatch.setattr(playground.Services, "start", start)
-    monkeypatch.setattr(train, "_train", lambda options, plan, held: calls.append(f"train {options.search}") or 0)
+    monkeypatch.setattr(train, "train_in", lambda folder, options, plan: calls.append(f"train {options.search}") or 0)
     return calls
 
 
