@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -160,7 +161,27 @@ def _patch_cpu_linear(module: ModuleType) -> None:
     module.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm  # type: ignore[attr-defined]
 
 
+def _patch_engine_dtype(module: ModuleType) -> None:
+    """Where products of bf16 are computed in fp32, an engine holds its weights in fp32.
+
+    A trainer widens a weight for a thousand tokens, an engine would for every token of some dozen episodes. Weights
+    that the trainer sends are widened on arrival, which loses nothing.
+    """
+    if os.environ.get(bf16_products.VARIABLE) != "fp32":
+        return
+    post_init = module.EngineArgs.__post_init__
+
+    @wraps(post_init)
+    def widened(self: Any) -> None:
+        if self.dtype == "bfloat16":
+            self.dtype = "float32"
+        post_init(self)
+
+    module.EngineArgs.__post_init__ = widened
+
+
 PATCHES: tuple[HostPatch, ...] = (
+    HostPatch("vllm.engine.arg_utils", '"dtype": "bfloat16",', _patch_engine_dtype, "openrlhf.trainer.ray.vllm_engine"),
     HostPatch("torch", "device = torch.cuda.current_device()", _patch_torch_cuda, "openrlhf.trainer.ray.ppo_actor"),
     HostPatch(
         "openrlhf.trainer.ppo_utils.replay_buffer",

@@ -100,6 +100,7 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
             "DS_SKIP_CUDA_CHECK": "1",
         }
     else:
+        products = bf16_products.choose()
         wanted |= {
             ENVIRONMENT_VARIABLE: "1",
             "DS_ACCELERATOR": "cpu",
@@ -108,12 +109,12 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
             # what takes 20 s with one.
             "OMP_NUM_THREADS": str(threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "2" if products == "fp32" else "1",  # GiB; fp32 takes twice the room
             # vLLM compiles its sampler at the first request: 10 s that a run on few cores does not earn back.
             "TORCH_COMPILE_DISABLE": "1",
             # Without this the core of vLLM's engine starts its one worker as a process of its own on CPUs, which
             # imports everything once more and gets every batch, and gives every token, through shared memory.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            bf16_products.VARIABLE: bf16_products.choose(),
+            bf16_products.VARIABLE: products,
         }
     return {key: os.environ.get(key, value) for key, value in wanted.items()}

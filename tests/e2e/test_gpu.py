@@ -96,6 +96,17 @@ def test_the_plan_of_memory_is_near_what_torch_allocates(qwen):
     assert measured == pytest.approx(planned, rel=0.15)
 
 
+def test_logits_of_actions_are_the_hosts_with_packed_samples_and_take_less_memory(qwen):
+    program = REPO / "tests" / "support" / "processes" / "gpu_logits.py"
+    done = subprocess.run(
+        [sys.executable, str(program), str(qwen), "2048"], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    distance, whole, sliced = map(float, done.stdout.split()[-3:])
+    assert distance < 0.05, "bf16 products of other shapes"
+    assert sliced < 0.5 * whole
+
+
 def test_faiss_searches_on_the_gpu_what_it_finds_on_the_cpu(tmp_path):
     import faiss
 

@@ -6,8 +6,8 @@ are the prompt's and the documents'. A row of logits is as long as the vocabular
 a good part of the work, and in any model the logits are its largest tensor. Here the head sees the positions at which
 any sample of the micro-batch has an action: Hugging Face's models take them as `logits_to_keep`.
 
-Log-probs are the same, and 0 elsewhere, as before. Packed samples, ring attention, images and models without
-`logits_to_keep` are computed as OpenRLHF does it.
+Log-probs are the same, and 0 elsewhere, as before. Ring attention, images and models without `logits_to_keep` are
+computed as OpenRLHF does it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _slices(actor: Any, options: dict[str, Any]) -> bool:
     """Whether the actor's model computes the logits of chosen positions, for this call."""
     known = {"return_output", "return_logprobs", "return_entropy", "ring_attn_group", "packed_seq_lens"}
     further = {name for name, value in options.items() if name not in known and value}
-    if actor.packing_samples or getattr(actor, "is_vlm", False) or options.get("ring_attn_group") or further:
+    if getattr(actor, "is_vlm", False) or options.get("ring_attn_group") is not None or further:
         return False
     model = getattr(actor.model, "module", actor.model)  # DeepSpeed wraps it
     return "logits_to_keep" in _arguments(type(model).forward)
@@ -68,27 +68,37 @@ def _log_probs(
         attention_mask: `[samples, tokens]`.
         options: of the call.
     """
-    columns = trained.bool().any(dim=0).nonzero().flatten()
-    if not len(columns):  # only failed episodes: one prediction, times 0, so that there is something to differentiate
-        columns = columns.new_tensor([trained.shape[1] - 1])
-    places = columns + sequences.shape[1] - 1 - trained.shape[1]
-    position_ids = attention_mask.long().cumsum(-1) - 1
-    position_ids.masked_fill_(attention_mask == 0, 1)
-    output = actor.model(
-        sequences, attention_mask=attention_mask, position_ids=position_ids, logits_to_keep=places.to(sequences.device)
-    )
+    samples, tokens = sequences.shape
+    predicting = slice(tokens - 1 - trained.shape[1], tokens - 1)
+    wanted = trained.new_zeros(sequences.shape, dtype=bool)
+    wanted[:, predicting] = trained.bool()
+    if not wanted.any():  # only failed episodes: one prediction, times 0, so that there is something to differentiate
+        wanted[0, 0] = True
+    if actor.packing_samples:
+        ids, position_ids, labels, _, indices = module.unpad_and_slice_tensor(sequences, attention_mask, None)
+        columns = wanted.flatten()[indices].nonzero().flatten()
+        places, attention = indices[columns], None
+    else:
+        ids, labels, attention = sequences, sequences.roll(-1, dims=1), attention_mask
+        position_ids = attention_mask.long().cumsum(-1) - 1
+        position_ids.masked_fill_(attention_mask == 0, 1)
+        columns = wanted.any(dim=0).nonzero().flatten()
+        rows = tokens * columns.new_tensor(range(samples))
+        places = (rows.unsqueeze(1) + columns).flatten()
+    output = actor.model(ids, attention_mask=attention, position_ids=position_ids, logits_to_keep=columns)
     logits = output["logits"].float()
     if actor.temperature != 1.0:
         logits = logits / actor.temperature
     output["logits"] = logits
 
     def spread(values: Any) -> Any:
-        """Values `[samples, places]` at their columns."""
-        return values.new_zeros(trained.shape).index_copy(1, columns, values)
+        """Values of the places as the mask lies."""
+        whole = values.new_zeros(samples * tokens).index_copy(0, places, values.flatten())
+        return whole.view(samples, tokens)[:, predicting]
 
     if options.get("return_entropy"):
         output.entropy = spread(module.compute_entropy(logits))
-    log_probs = spread(module.log_probs_from_logits(logits, sequences[:, places + 1])) * trained.float()
+    log_probs = spread(module.log_probs_from_logits(logits, labels[:, columns])) * trained.float()
     return (log_probs, output) if options.get("return_output") else log_probs
 
 

@@ -34,13 +34,25 @@ def actors():
             pass
 
         plain, patched = host.Actor(model, temperature=0.7), Patched(model, temperature=0.7)
-        plain.packing_samples = patched.packing_samples = False
-        changed = SimpleNamespace(
-            Actor=Patched, log_probs_from_logits=host.log_probs_from_logits, compute_entropy=host.compute_entropy
-        )
+        for name, function in (("unpad_input", unpad), ("pad_input", pad), ("index_first_axis", lambda a, b: a[b]),
+                               ("rearrange", lambda tensor, _pattern: tensor.flatten(0, 1))):  # fmt: skip
+            patch.setattr(f"openrlhf.models.ring_attn_utils.{name}", function)
+        changed = SimpleNamespace(**{**vars(host), "Actor": Patched})
         action_logits._patch_actor(changed)
         with torch.compiler.set_stance("force_eager"):  # on CPUs, runs compile nothing either
             yield plain, patched, seen
+
+
+def unpad(tensor, attention):
+    """`flash_attn.bert_padding.unpad_input`, as far as it is used: a CPU has no flash attention."""
+    indices = attention.flatten().nonzero().flatten()
+    return tensor.flatten(0, 1)[indices], indices, None, None, None
+
+
+def pad(tensor, indices, samples, tokens):
+    """`flash_attn.bert_padding.pad_input`."""
+    whole = tensor.new_zeros(samples * tokens, *tensor.shape[1:])
+    return whole.index_copy(0, indices, tensor).unflatten(0, (samples, tokens))
 
 
 def batch(masks, lengths):
@@ -61,15 +73,17 @@ SAMPLES = st.integers(1, 3).flatmap(
 )
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @settings(max_examples=40)
-@given(SAMPLES)
-def test_log_probs_and_gradients_are_those_of_the_host(actors, drawn):
+@given(drawn=SAMPLES)
+def test_log_probs_and_gradients_are_those_of_the_host(actors, packed, drawn):
     import torch
 
     ids, attention, actions = batch(*drawn)
     *both, seen = actors
     found, gradients = [], []
     for actor in both:
+        actor.packing_samples = packed
         actor.model.zero_grad()
         seen.clear()
         log_probs, _ = actor(ids, actions, attention_mask=attention, return_output=True)
@@ -79,14 +93,16 @@ def test_log_probs_and_gradients_are_those_of_the_host(actors, drawn):
     assert torch.allclose(*found, atol=1e-6)
     # Both go through fp32, where the host sums a row of the vocabulary.
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
-    assert seen == [max(1, int(actions.any(dim=0).sum()))]
+    assert seen == [max(1, int(actions.sum() if packed else actions.any(dim=0).sum()))]
 
 
-def test_entropy_is_that_of_the_host_at_the_actions(actors):
+@pytest.mark.parametrize("packed", [False, True])
+def test_entropy_is_that_of_the_host_at_the_actions(actors, packed):
     import torch
 
     ids, attention, actions = batch([[place in (3, 4, 8) for place in range(TOKENS - 1)]] * 2, [TOKENS, TOKENS - 2])
     plain, patched, _ = actors
+    plain.packing_samples = patched.packing_samples = packed
     (_, one), (_, other) = (
         actor(ids, actions, attention_mask=attention, return_output=True, return_entropy=True)
         for actor in (plain, patched)
@@ -102,6 +118,7 @@ def test_fine_tuning_hands_over_its_targets(actors):
     trainer = SimpleNamespace(iter_grad_accum_global_norm=lambda window: ((item, {}) for item in window))
     action_logits._patch_fine_tuning(trainer)
     plain, patched, seen = actors
+    plain.packing_samples = patched.packing_samples = False
     expected = plain(ids, attention_mask=attention, return_logprobs=True)
     for (inputs, attention_masks, _), _ in trainer.iter_grad_accum_global_norm([(ids, attention, loss_masks)]):
         seen.clear()
@@ -113,7 +130,7 @@ def test_fine_tuning_hands_over_its_targets(actors):
     assert seen == [TOKENS], "an evaluation asks for everything"
 
 
-@pytest.mark.parametrize("option", ["packing_samples", "ring_attn_group", "pixel_values", "logits_to_keep"])
+@pytest.mark.parametrize("option", ["ring_attn_group", "pixel_values", "logits_to_keep"])
 def test_what_cannot_be_sliced_is_left_to_the_host(option):
     class Whole:
         def forward(self, input_ids):
@@ -123,12 +140,11 @@ def test_what_cannot_be_sliced_is_left_to_the_host(option):
         def forward(self, input_ids, logits_to_keep=0):
             """Takes positions."""
 
-    def slices(packing=False, model=Sliced, **options):
-        return action_logits._slices(SimpleNamespace(packing_samples=packing, model=model()), options)
+    def slices(model=Sliced, **options):
+        return action_logits._slices(SimpleNamespace(model=model()), options)
 
     assert slices() and slices(ring_attn_group=None, return_output=True)
     refused = {
-        "packing_samples": lambda: slices(packing=True),
         "ring_attn_group": lambda: slices(ring_attn_group="group"),
         "pixel_values": lambda: slices(pixel_values="image"),
         "logits_to_keep": lambda: slices(model=Whole),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import linear
 
-from r1_searcher.host import bf16_products
+from r1_searcher.host import bf16_products, cpu
 from r1_searcher.host.device import Device, worker_environment
 
 
@@ -118,3 +121,29 @@ def test_what_the_user_sets_wins(monkeypatch):
     monkeypatch.setattr(bf16_products, "fastest", lambda product: pytest.fail("nothing is to be measured"))
     assert worker_environment(Device.CPU)[bf16_products.VARIABLE] == "bf16"
     bf16_products.choose.cache_clear()
+
+
+@pytest.mark.parametrize(("products", "asked", "held"), [
+    ("fp32", "bfloat16", "float32"),
+    ("fp32", "float16", "float16"),
+    ("bf16", "bfloat16", "bfloat16"),
+])  # fmt: skip
+def test_engines_hold_wide_weights_where_products_are_wide(monkeypatch, products, asked, held):
+    monkeypatch.setenv(bf16_products.VARIABLE, products)
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+
+    @dataclass
+    class EngineArgs:
+        dtype: str
+
+        def __post_init__(self):
+            self.read = self.dtype
+
+    (patch,) = (patch for patch in cpu.PATCHES if patch.module == "vllm.engine.arg_utils")
+    patch.apply(SimpleNamespace(EngineArgs=EngineArgs))
+    arguments = EngineArgs(asked)
+    assert (arguments.dtype, arguments.read) == (held, held)
+    bf16_products.choose.cache_clear()
+    room = worker_environment(Device.CPU)["VLLM_CPU_KVCACHE_SPACE"]
+    bf16_products.choose.cache_clear()
+    assert room == ("2" if products == "fp32" else "1"), "the same number of tokens"
