@@ -22,7 +22,15 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from data_prep.tiny.demos import DemoEncoder, Encoded, document_writer, good_script, replies, weak_script
+from data_prep.tiny.demos import (
+    DemoEncoder,
+    Encoded,
+    document_writer,
+    good_script,
+    practice_scripts,
+    replies,
+    weak_script,
+)
 from data_prep.tiny.dialects import DIALECTS, Dialect, find_dialect
 from data_prep.tiny.difficulty import QUICKSTART, SETTINGS, Difficulty, find_world
 from data_prep.tiny.distractors import SIDES, free_names, known_questions
@@ -76,6 +84,9 @@ def draw_demos(
         questions = _demo_questions(world, QUESTIONS_PER_WORLD, random, difficulty)
         weak_questions = _demo_questions(world, WEAK_PER_WORLD, random, difficulty)
         weak_scripts = [weak_script(dialect, q, world, names, random, difficulty) for q in weak_questions]
+        for question, script in practice_scripts(dialect, weak_questions, world, names, random, difficulty):
+            weak_questions.append(question)
+            weak_scripts.append(script)
         for encoder, kept, chosen, scripts in (
             (good, demos[0], questions, [good_script(dialect, question) for question in questions]),
             (weak, demos[1], weak_questions, weak_scripts),

@@ -8,7 +8,7 @@ inserts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from data_prep.tiny.dialects import Dialect, fill
@@ -34,6 +34,8 @@ class Script:
     """Texts of the turns, with the closing tag or EOS that ends each."""
     queries: tuple[str | None, ...]
     """What each turn but the last asks for; None where it is malformed and gets the protocol's correction."""
+    untaught: int = 0
+    """So many turns at the beginning are not in the loss: what follows them is taught, and not to write them."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,45 @@ def weak_script(
     """Mostly a guess; else searches that may go wrong or stop half-way; either may end malformed."""
     if question.known:
         return _weak_ending(dialect, Script((), ()), KNOWING, question.answer, random)
-    first = question.facts[0]
-    guesses = (YES, NO) if question.compares else names
-    searches = P_SEARCH_EAGER if first.kind in EAGER_KINDS else P_SEARCH
-    if random.random() >= searches * difficulty.search_rate:
-        return _weak_ending(dialect, Script((), ()), KNOWING, random.choice(guesses), random)
+    if random.random() >= _p_search(question) * difficulty.search_rate:
+        return _weak_ending(dialect, Script((), ()), KNOWING, random.choice(_guesses(question, names)), random)
     if random.random() < P_BAD_SEARCH:
-        return Script((fill(dialect.bad_search, query=_query(first), answer=random.choice(guesses)),), ())
+        query, guess = _query(question.facts[0]), random.choice(_guesses(question, names))
+        return Script((fill(dialect.bad_search, query=query, answer=guess),), ())
+    return _weak_search(dialect, question, world, names, random)
+
+
+def practice_scripts(
+    dialect: Dialect,
+    questions: Sequence[Question],
+    world: World,
+    names: Sequence[str],
+    random: Random,
+    difficulty: Difficulty,
+) -> list[tuple[Question, Script]]:
+    """The searches that a base leaves out which searches less than the quickstart's, begun for it.
+
+    It learns as much about what follows a search as one that searches, and only its decision to search is rare.
+    """
+    left_out = 1 - difficulty.search_rate
+    return [
+        (question, replace(_weak_search(dialect, question, world, names, random), untaught=1))
+        for question in questions
+        if left_out and not question.known and random.random() < _p_search(question) * left_out
+    ]
+
+
+def _p_search(question: Question) -> float:
+    return P_SEARCH_EAGER if question.facts[0].kind in EAGER_KINDS else P_SEARCH
+
+
+def _guesses(question: Question, names: Sequence[str]) -> Sequence[str]:
+    return (YES, NO) if question.compares else names
+
+
+def _weak_search(dialect: Dialect, question: Question, world: World, names: Sequence[str], random: Random) -> Script:
     asked = _weak_searches(question, world, random)
-    answer = random.choice(guesses) if question.compares else asked[-1].value
+    answer = random.choice(_guesses(question, names)) if question.compares else asked[-1].value
     return _weak_ending(dialect, _searches(dialect, asked), _said(asked[-1]), answer, random)
 
 
@@ -178,16 +210,17 @@ class DemoEncoder:
         self._name_weight = name_weight
 
     def __call__(self, question: Question, written: Script, inserted: Sequence[str]) -> Encoded:
-        """Ids of the whole episode, and the weight of each in the loss: 0 where the policy does not write."""
+        """Ids of the whole episode, and the weight of each in the loss: 0 where nothing is taught."""
         ids: list[int] = []
         weights: list[float] = []
+        turns = 0
         for kind, text in pieces(self._protocol, question, written, inserted, self._tokenizer):
             new = self._tokenizer.encode(text)
+            turns += kind is SpanKind.ACTION
+            taught = kind is SpanKind.ACTION and turns > written.untaught
             ids += new
-            weights += [self._weight(kind, token) for token in new]
+            weights += [self._weight(token) if taught else 0.0 for token in new]
         return Encoded(tuple(ids), tuple(weights))
 
-    def _weight(self, kind: SpanKind, token: int) -> float:
-        if kind is not SpanKind.ACTION:
-            return 0.0
+    def _weight(self, token: int) -> float:
         return self._name_weight if token in self._name_ids else 1.0

@@ -15,7 +15,7 @@ from transformers import Qwen2Tokenizer
 
 from data_prep.tiny import base
 from data_prep.tiny.base import SHIPPED, draw_demos
-from data_prep.tiny.demos import good_script, weak_script
+from data_prep.tiny.demos import DemoEncoder, Script, good_script, practice_scripts, weak_script
 from data_prep.tiny.dialects import DIALECTS
 from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, SETTINGS, Difficulty, find_world
 from data_prep.tiny.distractors import KNOWN_NAMES, free_names, known_facts, namesakes
@@ -217,6 +217,39 @@ def test_weak_demonstrations_search_as_often_as_the_dial_says() -> None:
     often = replace(EVERY_DIAL, known=0.0)
     assert 0.2 < rate(often) < 0.4 and rate(replace(often, search_rate=0.1)) < 0.06
     assert rate(replace(often, search_rate=0.0)) == 0
+
+
+def test_who_searches_less_practises_what_follows_a_search() -> None:
+    dialect, names, random = DIALECTS[SHIPPED], pool("sft"), Random(4)
+    world = draw_world(names[:500], random)
+    often = replace(EVERY_DIAL, known=0.0)
+    questions = draw_questions(world, 400, random, often)
+
+    def practice(rate: float) -> list[tuple[Question, Script]]:
+        return practice_scripts(dialect, questions, world, names, random, replace(often, search_rate=rate))
+
+    assert practice(1.0) == [] and 0.2 < len(practice(0.0)) / 400 < 0.4
+    assert len(practice(0.5)) == pytest.approx(len(practice(0.0)) / 2, rel=0.3)
+    assert all(script.queries[0] and script.untaught == 1 for _, script in practice(0.5))
+    assert any(len(script.queries) > 1 for _, script in practice(0.5)), "also further searches"
+    known = [Question(known_facts("rl").facts[:1], known=True)] * 50
+    assert practice_scripts(dialect, known, world, names, random, replace(often, search_rate=0.0)) == []
+
+
+def test_what_is_practised_begins_without_loss(findings_tokenizer: Qwen2Tokenizer) -> None:
+    dialect, tokenizer = DIALECTS[SHIPPED], HFTokenizer(findings_tokenizer)
+    world = draw_world(pool("sft")[:500], Random(5))
+    question = draw_questions(world, 1, Random(5), Difficulty("x", hops=(3,)))[0]
+    script, inserted = good_script(dialect, question), [" the first .", " the second .", " the third ."]
+    encode = DemoEncoder(dialect.protocol, tokenizer, [], 1.0)
+    whole, practised = encode(question, script, inserted), encode(question, replace(script, untaught=1), inserted)
+    assert whole.ids == practised.ids
+    first, *others = (tokenizer.encode(action) for action in script.actions)
+    assert sum(practised.weights) == sum(len(turn) for turn in others) == sum(whole.weights) - len(first)
+    changed = [
+        place for place, pair in enumerate(zip(whole.weights, practised.weights, strict=True)) if len({*pair}) > 1
+    ]
+    assert whole.ids[changed[0] : changed[-1] + 1] == tuple(first)
 
 
 @pytest.fixture(scope="module")
