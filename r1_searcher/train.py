@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import shlex
@@ -321,6 +322,7 @@ def launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: RunF
         os.environ[bf16_products.VARIABLE] = bf16_products.choose()  # once, here, where the user reads it
     supervisor = Supervisor(folder, command.argv, plan.device, command.gpus, extent.steps, options.verbose, guard)
     supervisor.kept_models = command.number("ckpt.max_num")
+    gc.freeze()  # as in `host.driver`: what the checks have imported lives to the end
     with shared_keys(
         folder.keys_file, (options.search, options.browse or ""), filter(None, [options.judge_key_variable])
     ):

@@ -112,6 +112,9 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
             "VLLM_CPU_KVCACHE_SPACE": "2" if products == "fp32" else "1",  # GiB; fp32 takes twice the room
             # vLLM compiles its sampler at the first request: 10 s that a run on few cores does not earn back.
             "TORCH_COMPILE_DISABLE": "1",
+            # Says the same to `torch.compile` itself (torch/_dynamo/eval_frame.py), which then leaves functions as they
+            # are. DeepSpeed gives it some when it is imported, and each process would load the whole compiler for them.
+            "TORCHDYNAMO_DISABLE": os.environ.get("TORCH_COMPILE_DISABLE", "1"),
             # Without this the core of vLLM's engine starts its one worker as a process of its own on CPUs, which
             # imports everything once more and gets every batch, and gives every token, through shared memory.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

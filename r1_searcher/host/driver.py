@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import shlex
@@ -22,6 +23,13 @@ from r1_searcher.host.flags import TRAINER_MODULE, parse_flags
 from r1_searcher.run.reward_batch import PLUGINS_VARIABLE, PROTOCOL_VARIABLE, REWARD_VARIABLE
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
 from r1_searcher.run.run_folder import RunFolder
+
+OWN_RAY = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_metrics_collection": "0"}
+"""Settings of a Ray that serves one run on one machine (Ray's src/ray/common/ray_config_def.h).
+
+Ray starts a worker per core ahead of the first driver, and lets the driver wait for them (`worker_pool.cc`). They have
+no part in a run, whose workers have an environment of their own. Metrics would go to the dashboard, which is left out.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,8 +57,12 @@ def _run(arguments: Sequence[str]) -> None:
     cluster.use_token()
     if os.environ.get("RAY_ADDRESS"):
         cluster.check_cluster(run, config, int(gpus))
+    else:
+        for name, value in OWN_RAY.items():  # before Ray is imported, which reads them once
+            os.environ.setdefault(name, value)
     cpu.install()
     _try_executor()
+    gc.freeze()  # what importing has made lives to the end, where to look for garbage in it takes two seconds
     try:
         start_ray(environment, Device(device), int(gpus))
         progress = progress_actor.start(run)  # lives as long as this name

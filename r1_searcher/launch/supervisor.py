@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +58,8 @@ class Supervisor:
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
                 collapsed = False
                 while driver.process.poll() is None and driver.stopped_by is None and not collapsed:
-                    time.sleep(POLL_SECONDS)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        driver.process.wait(POLL_SECONDS)
                     session = session.noted(self.folder.session_file)
                     collapsed = self._watch(bar, metrics)
                 self._watch(bar, metrics)

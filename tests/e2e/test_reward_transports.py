@@ -54,4 +54,6 @@ def test_from_a_reward_server_with_secrets_that_stand_nowhere(
     check_steps(run)
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb")), "wandb has logged nothing"
     assert list(short_folder.glob("ray/session_*/logs/*.log")), "Ray has logged nothing"
+    workers = [path.name for path in short_folder.glob("ray/session_*/logs/worker-*.out")]
+    assert workers and not [name for name in workers if "-ffffffff-" in name], "a worker without a part in the run"
     assert not files_with([MARK], tmp_path, short_folder)

@@ -121,13 +121,33 @@ def test_vllm_finds_the_plugin():
 
 
 def test_a_workers_environment(monkeypatch):
-    for name in ("OMP_NUM_THREADS", "R1_SEARCHER_CPU", "DS_ACCELERATOR"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "R1_SEARCHER_CPU",
+        "DS_ACCELERATOR",
+        "TORCH_COMPILE_DISABLE",
+        "TORCHDYNAMO_DISABLE",
+    ):
         monkeypatch.delenv(name, raising=False)
     cpu = worker_environment(Device.CPU)
     assert cpu["R1_SEARCHER_CPU"] == "1" and cpu["DS_ACCELERATOR"] == "cpu" and cpu["OMP_NUM_THREADS"] == "1"
     assert not {"R1_SEARCHER_CPU", "DS_ACCELERATOR", "OMP_NUM_THREADS"} & set(worker_environment(Device.CUDA))
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert worker_environment(Device.CPU)["OMP_NUM_THREADS"] == "7", "what the user has set wins"
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "0")
+    assert worker_environment(Device.CPU)["TORCHDYNAMO_DISABLE"] == "0"
+
+
+def test_a_run_without_cuda_leaves_functions_as_they_are(monkeypatch):
+    import torch
+
+    def function(tensor):
+        return tensor
+
+    for name in ("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", worker_environment(Device.CPU)["TORCHDYNAMO_DISABLE"])
+    assert torch.compile(function) is function
 
 
 @pytest.mark.e2e
