@@ -15,7 +15,11 @@ from support.processes.e2e_stack import REPO, RetrieverProcess, Training
 from data_prep.tiny_world import main as make_world
 from foundation.process import reachable_address
 
-LONGEST = ("test_quickstart", "test_training_survives", "test_cluster")
+LONGEST = (
+    *("test_training_survives", "test_quickstart", "test_cluster", "test_two_actors", "test_own_agent", "test_served"),
+    *("test_reward_transports", "test_run", "test_select", "test_ask_and_serve", "test_sft"),
+)
+"""Files that start trainings and engines, by how many; those of the other folders, too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,11 +50,18 @@ def _search_service(world: Path, host: str) -> Iterator[RetrieverProcess]:
     service.kill()
 
 
-@pytest.fixture
-def retriever(world) -> Iterator[RetrieverProcess]:
-    """The search service that training is given: over the corpus without what is held out."""
+@pytest.fixture(scope="session")
+def _shared_search_service(world) -> Iterator[RetrieverProcess]:
     with _search_service(world, "127.0.0.1") as service:
         yield service
+
+
+@pytest.fixture
+def retriever(_shared_search_service) -> RetrieverProcess:
+    """The search service that training is given: over the corpus without what is held out. A test may kill it."""
+    if _shared_search_service.process is None:
+        _shared_search_service.start()
+    return _shared_search_service
 
 
 @pytest.fixture
@@ -70,13 +81,19 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def training(tmp_path, model):
-    """Builds a training command with the flags of the tiny preset."""
+    """Builds a training command with the flags of the tiny preset; what it started is over when the test is."""
+    built: list[Training] = []
 
-    def build(stage: int, data: Path, url: str, *flags: str, options: Sequence[str] = ()) -> Training:
+    def build(
+        stage: int, data: Path, url: str, *flags: str, options: Sequence[str] = (), folder: Path = tmp_path
+    ) -> Training:
         script = REPO / "train_scripts" / f"stage{stage}.sh"
-        run_dir = tmp_path / "run"
+        run_dir = folder / "run"
         command = ["bash", str(script), "--preset", "tiny", "--run-dir", str(run_dir), "--data", str(data)]
         command += ["--retriever-url", url, "--actor.model_name_or_path", str(model), *options, *flags]
-        return Training(run_dir, tuple(command))
+        built.append(Training(run_dir, tuple(command)))
+        return built[-1]
 
-    return build
+    yield build
+    for run in built:
+        run.end()

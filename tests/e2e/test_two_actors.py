@@ -1,20 +1,27 @@
 """Two actors that share the samples of a rollout, over data whose remainder they could not share evenly.
 
-Their reward comes from a `reward_func` file.
+Their reward comes from a `reward_func` file, and they train on a machine where everything is odd at once: what a unit
+test cannot know is what Ray, vLLM, DeepSpeed and datasets make of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.processes.e2e_stack import REPO, check_rewards_are_the_recipes
 
 from r1_searcher import export
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+ODD_NAME = "Übung 東京 (1) it's " + "x" * 150
+"""Of the folder of runs: blanks, quotation marks, letters of other scripts, 200 bytes."""
 
 # 11 questions are two rollouts of 4 and a rest of 3: with 3 samples each, 9 micro-batches for 2 actors. OpenRLHF
 # would give 5 to one and 4 to the other, and the first would wait in its fifth for the other until the time-out.
@@ -45,13 +52,29 @@ print(json.dumps({"ids": list(answer.token_ids), "logprobs": logprobs}))
 """
 
 
-def test_two_actors_train_on_whole_rollouts_and_end(training, world, retriever, tmp_path):
+@contextlib.contextmanager
+def on_an_odd_machine(tmp_path, monkeypatch) -> Iterator[Path]:
+    """SLURM's job folder (Ray's sockets have 107 bytes), a cluster's proxy, `docker run --user 1234`; and a folder."""
+    job, folder = tmp_path / ("j" * 90), tmp_path / ODD_NAME
+    job.mkdir()
+    folder.mkdir()
+    with monkeypatch.context() as machine:
+        for name, value in {"TMPDIR": str(job), "HOME": "", "http_proxy": "http://127.0.0.1:9"}.items():
+            machine.setenv(name, value)
+        for name in ("RAY_TMPDIR", "no_proxy", "NO_PROXY"):
+            machine.delenv(name, raising=False)
+        yield folder
+
+
+def test_two_actors_train_on_whole_rollouts_and_end(training, world, retriever, tmp_path, monkeypatch):
     data = tmp_path / "odd.jsonl"
     lines = (world / "stage2.jsonl").read_text().splitlines(keepends=True)
     data.write_text("".join(lines[:QUESTIONS]))
     reward = ("--reward-url", str(REPO / "r1_searcher" / "reward_func.py"))
-    run = training(2, data, retriever.url, *FLAGS, options=reward)
-    assert run.finish() == 0, run.console[-2000:]
+    with on_an_odd_machine(tmp_path, monkeypatch) as folder:
+        run = training(2, data, retriever.url, *FLAGS, options=reward, folder=folder)
+        assert run.finish(1500) == 0, run.console[-2000:]
+    assert "TMPDIR is" in run.console and "RAY_TMPDIR" in run.console
 
     steps = EPOCHS * (QUESTIONS // BATCH)
     assert [line["step"] for line in run.metrics()] == list(range(1, steps + 1))

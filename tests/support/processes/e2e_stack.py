@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from foundation.process import starter_environment
+from r1_searcher.launch.processes import end_killed_attempt
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -101,10 +105,24 @@ class Training:
 
     run_dir: Path
     command: tuple[str, ...]
+    started: list[subprocess.Popen] = dataclasses.field(default_factory=list)
 
     def start(self) -> subprocess.Popen:
+        environment = {**os.environ, **starter_environment()}  # it ends where pytest is killed
         with (self.run_dir.parent / f"{self.run_dir.name}.console").open("ab") as console:
-            return subprocess.Popen(self.command, stdout=console, stderr=console, start_new_session=True)
+            process = subprocess.Popen(
+                self.command, env=environment, stdout=console, stderr=console, start_new_session=True
+            )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a test has left of it that gave up on waiting, or that its time limit has ended."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        end_killed_attempt(self.run_dir / "session.json")
 
     def finish(self, seconds: float = 600) -> int:
         """Run to the end."""
