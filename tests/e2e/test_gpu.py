@@ -36,14 +36,19 @@ def eight_questions(world: Path, tmp_path_factory) -> Path:
 def train(tmp_path: Path, eight_questions: Path, retriever):
     """Trains a stage of a preset and returns the finished run."""
 
+    started: list[Training] = []
+
     def run(words: list[str]) -> Training:
         command = [sys.executable, "-m", "r1_searcher.train", *words]
         command += ["--run-dir", str(tmp_path / "run"), "--data", str(eight_questions), *searching(retriever.url)]
         training = Training(tmp_path / "run", tuple(command))
+        started.append(training)
         assert training.finish(900) == 0, training.console[-4000:] + _log(training)[-8000:]
         return training
 
-    return run
+    yield run
+    for training in started:
+        training.end()
 
 
 def _log(training: Training) -> str:
