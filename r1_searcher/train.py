@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import logging
 import os
 import shlex
@@ -25,7 +24,7 @@ from r1_searcher.host import bf16_products
 from r1_searcher.host.command import LENGTH_FLAG, Command, build_command, with_length_of
 from r1_searcher.host.device import Device, Placement, cards, detect
 from r1_searcher.host.flags import SECRET_FLAGS, TRAINER_MODULE
-from r1_searcher.host.worker import shared_keys
+from r1_searcher.host.worker import end_without_a_look_for_garbage, shared_keys
 from r1_searcher.launch import preset_run
 from r1_searcher.launch.combinations import check_combinations
 from r1_searcher.launch.extent import Extent
@@ -322,7 +321,7 @@ def launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: RunF
         os.environ[bf16_products.VARIABLE] = bf16_products.choose()  # once, here, where the user reads it
     supervisor = Supervisor(folder, command.argv, plan.device, command.gpus, extent.steps, options.verbose, guard)
     supervisor.kept_models = command.number("ckpt.max_num")
-    gc.freeze()  # as in `host.driver`: what the checks have imported lives to the end
+    end_without_a_look_for_garbage()
     with shared_keys(
         folder.keys_file, (options.search, options.browse or ""), filter(None, [options.judge_key_variable])
     ):

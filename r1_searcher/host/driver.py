@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import runpy
 import shlex
@@ -60,9 +59,9 @@ def _run(arguments: Sequence[str]) -> None:
     else:
         for name, value in OWN_RAY.items():  # before Ray is imported, which reads them once
             os.environ.setdefault(name, value)
+    worker.end_without_a_look_for_garbage()
     cpu.install()
     _try_executor()
-    gc.freeze()  # what importing has made lives to the end, where to look for garbage in it takes two seconds
     try:
         start_ray(environment, Device(device), int(gpus))
         progress = progress_actor.start(run)  # lives as long as this name
