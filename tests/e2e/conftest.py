@@ -17,7 +17,7 @@ from foundation.process import reachable_address
 
 LONGEST = (
     *("test_training_survives", "test_quickstart", "test_cluster", "test_two_actors", "test_own_agent", "test_served"),
-    *("test_reward_transports", "test_run", "test_select", "test_ask_and_serve", "test_sft"),
+    *("test_run", "test_select", "test_ask_and_serve", "test_sft"),
 )
 """Files that start trainings and engines, by how many; those of the other folders, too."""
 
