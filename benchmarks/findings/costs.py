@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -32,8 +33,11 @@ def cost_of(plays: Sequence[Play], rows: Rows, at_once: int) -> Cost:
     each = {arm.name: _cost(arm, rows, at_once) for arm in {play.arm.name: play.arm for play in plays}.values()}
     seconds = 0.0
     for seed in {play.seed for play in plays}:
-        alone = [each[play.arm.name].seconds for play in plays if play.seed == seed]
-        seconds += max(sum(alone) / at_once, max(alone))
+        free = [0.0] * at_once  # when each place is free again
+        for play in plays:
+            if play.seed == seed:
+                heapq.heapreplace(free, free[0] + each[play.arm.name].seconds)
+        seconds += max(free)
     return Cost(seconds, all(each[play.arm.name].measured for play in plays))
 
 

@@ -104,8 +104,8 @@ class Difficulty:
 QUICKSTART = Difficulty("quickstart")
 # Its base of seed 0: F1 0.75 with the skill that it is taught (one hop 0.75, two 0.84, three 0.76, comparisons 0.44),
 # after it is weakened 0.06, and then 0.024 of its samples search. The preset's RL in one process, without Ray and vLLM
-# (12 steps of stage 1 and 63 of stage 2), ends at F1 0.73 (greedy, held out; sampled 0.69) in the world of seed 0.
-# Without what `practice_scripts` adds to the base: 0.57, and 0.75 in the world of seed 1. There all hung on when a
+# (12 steps of stage 1 and 63 of stage 2), ends at F1 0.73 and 0.72 in the worlds of seeds 0 and 1 (greedy, held out;
+# sampled 0.69 and 0.66). Without what `practice_scripts` adds to the base: 0.57 and 0.75. There all hung on when a
 # further search was found by chance: the second in step 50 and a third never, or in steps 20 and 55.
 _FINDINGS = Difficulty(
     "findings",

@@ -187,6 +187,7 @@ def test_costs_rest_on_stored_seconds(filled: Rows) -> None:
     assert str(cost_of([mask, Play(mask.arm, 11)], filled, 2)) == "8 min"
     assert cost_of([mask, no_mask], filled, 2).seconds == 240, "beside each other"
     assert cost_of([mask, no_mask], filled, 3).seconds == 240, "one run is played by one process"
+    assert cost_of([mask, no_mask, other], filled, 2).seconds == 480, "the third begins when a place is free"
     assert cost_of([other], filled, 2).seconds == 240 and not cost_of([other], filled, 2).measured
     assert cost_of([base], filled, 2).seconds == 69 and str(cost_of([], filled, 2)) == "1 min"
     assert "estimate" in str(cost_of([mask, base], filled, 2))
