@@ -35,17 +35,23 @@ COLUMNS = (
 
 
 def results(runs: Sequence[ReportedRun], chains: Sequence[Chain]) -> dict[str, Any]:
-    """The table as JSON: a line per evaluation and decoding, in the order of the training."""
-    places = {
-        placed.evaluation.name: (number, placed.step)
-        for number, chain in enumerate(chains)
-        for placed in chain.evaluations
-    }
+    """The table as JSON: a line per evaluation and decoding, in the order of the training.
+
+    A line's `chain` is the first one that has its model; null for a model that no training has made or begun with.
+    """
+    places: dict[str, tuple[int, int]] = {}
+    for number, chain in enumerate(chains):
+        for placed in chain.evaluations:
+            places.setdefault(placed.evaluation.name, (number, placed.step))
     evaluations = [run for run in runs if run.kind is RunKind.EVALUATION]
     evaluations.sort(key=lambda run: (*places.get(run.name, (len(chains), 0)), run.name))
     return {
         "columns": [vars(column) for column in COLUMNS],
-        "lines": [line for run in evaluations for line in _lines(run)],
+        "lines": [
+            {**line, "chain": places[run.name][0] if run.name in places else None}
+            for run in evaluations
+            for line in _lines(run)
+        ],
     }
 
 

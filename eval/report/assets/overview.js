@@ -74,10 +74,12 @@ function resultsTable({ columns, lines }) {
   );
 }
 
-// The first and the last model under the same decoding: what the training changed.
+// The first and the last model of the first training under the same decoding: what it changed. Without a training, of all.
 function changeCards({ lines }) {
   const decoding = lines.some((line) => line.decoding === "greedy") ? "greedy" : lines[0].decoding;
-  const same = lines.filter((line) => line.decoding === decoding);
+  const all = lines.filter((line) => line.decoding === decoding);
+  const trained = all.filter((line) => line.chain === 0);
+  const same = trained.length > 1 ? trained : all;
   if (same.length < 2) return null;
   const [before, after] = [same[0], same.at(-1)];
   const cards = [

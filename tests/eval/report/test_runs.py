@@ -60,6 +60,19 @@ def test_stages_form_a_chain_and_evaluations_stand_where_their_models_do(quickst
     assert [line["name"] for line in render(quickstart).head["results"]["lines"]] == ["base", "after1", "after2"]
 
 
+def test_further_trainings_and_baselines_come_after_the_first_training(quickstart, tmp_path):
+    """The cards on top compare the ends of the first one."""
+    again = write_run(quickstart / "variant_run", [(1, episode())], steps=2, model=str(tmp_path / "models" / "base"))
+    (again / "complete").touch()
+    for name, model in (
+        ("variant", write_model(again / "model", "3")),
+        ("baseline", write_model(tmp_path / "models" / "other", "4")),
+    ):
+        write_evaluation(quickstart / name, [episode()], model=model_fingerprint(model))
+    lines = [(line["name"], line["chain"]) for line in render(quickstart).head["results"]["lines"]]
+    assert lines == [("base", 0), ("after1", 0), ("after2", 0), ("variant", 1), ("baseline", None)]
+
+
 def test_runs_of_their_own_are_chains_of_their_own(tmp_path):
     for seed in ("seed0", "seed1"):
         write_run(tmp_path / seed, [(1, episode())], steps=2)
