@@ -166,18 +166,20 @@ def _patch_engine_dtype(module: ModuleType) -> None:
 
     A trainer widens a weight for a thousand tokens, an engine would for every token of some dozen episodes. Weights
     that the trainer sends are widened on arrival, which loses nothing.
+
+    vLLM's own server loads this as a plugin while its arguments are being made, and makes its configuration afterwards.
     """
     if os.environ.get(bf16_products.VARIABLE) != "fp32":
         return
-    post_init = module.EngineArgs.__post_init__
+    create_model_config = module.EngineArgs.create_model_config
 
-    @wraps(post_init)
-    def widened(self: Any) -> None:
-        if self.dtype == "bfloat16":
+    @wraps(create_model_config)
+    def widened(self: Any) -> Any:
+        if self.dtype in ("bfloat16", "auto"):  # what a server takes where nothing is said
             self.dtype = "float32"
-        post_init(self)
+        return create_model_config(self)
 
-    module.EngineArgs.__post_init__ = widened
+    module.EngineArgs.create_model_config = widened
 
 
 PATCHES: tuple[HostPatch, ...] = (

@@ -125,7 +125,8 @@ def test_what_the_user_sets_wins(monkeypatch):
 
 @pytest.mark.parametrize(("products", "asked", "held"), [
     ("fp32", "bfloat16", "float32"),
-    ("fp32", "float16", "float16"),
+    ("fp32", "auto", "float32"),
+        ("fp32", "float16", "float16"),
     ("bf16", "bfloat16", "bfloat16"),
 ])  # fmt: skip
 def test_engines_hold_wide_weights_where_products_are_wide(monkeypatch, products, asked, held):
@@ -136,13 +137,12 @@ def test_engines_hold_wide_weights_where_products_are_wide(monkeypatch, products
     class EngineArgs:
         dtype: str
 
-        def __post_init__(self):
-            self.read = self.dtype
+        def create_model_config(self):
+            return self.dtype
 
     (patch,) = (patch for patch in cpu.PATCHES if patch.module == "vllm.engine.arg_utils")
     patch.apply(SimpleNamespace(EngineArgs=EngineArgs))
-    arguments = EngineArgs(asked)
-    assert (arguments.dtype, arguments.read) == (held, held)
+    assert EngineArgs(asked).create_model_config() == held
     bf16_products.choose.cache_clear()
     room = worker_environment(Device.CPU)["VLLM_CPU_KVCACHE_SPACE"]
     bf16_products.choose.cache_clear()
