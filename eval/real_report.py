@@ -25,10 +25,10 @@ from foundation.errors import InputError
 from foundation.text_table import format_table
 
 BASELINES = ("closed_book", "rag", "prompted_search")
-STEPS = ("base", "cold", "stage1", "stage2")
+START, STAGES = "cold", ("stage1", "stage2")
+"""Where every training starts, and its stages."""
+STEPS = ("base", START, *STAGES)
 """Evaluations of one model after the other, each compared with the one before."""
-START = "cold"
-"""Where every training starts."""
 COMPARED = ("f1", "em")
 
 
@@ -40,9 +40,8 @@ def variant_name(variant: str, seed: int, stage: str) -> str:
 
 def _trainings(folder: Path) -> list[tuple[str, ...]]:
     """The steps of the first training, and of each further one from the same start."""
-    stages = STEPS[STEPS.index(START) + 1 :]
-    further = sorted({path.stem for stage in stages for path in folder.glob(f"*.{stage}") if path.is_dir()})
-    return [STEPS, *((START, *(f"{name}.{stage}" for stage in stages)) for name in further)]
+    further = sorted({path.stem for stage in STAGES for path in folder.glob(f"*.{stage}") if path.is_dir()})
+    return [STEPS, *((START, *(f"{name}.{stage}" for stage in STAGES)) for name in further)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +83,7 @@ def summarize(folder: Path) -> dict[str, Any]:
 def _over_seeds(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each stage's scores by seed, where there are trainings that differ by nothing else."""
     found = []
-    for stage in STEPS[STEPS.index(START) + 1 :]:
+    for stage in STAGES:
         names = [name for name in scores if name == stage or re.fullmatch(rf"seed\d+\.{stage}", name)]
         for decoding in DECODINGS if len(names) > 1 else ():
             blocks = [scores[name][decoding] for name in names if decoding in scores[name]]

@@ -188,6 +188,11 @@ def share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1, found {text!r}")
 
 
+def gives(argv: Sequence[str], flag: str) -> bool:
+    """Whether a command line holds the flag, with its value in the same word or in the next."""
+    return any(word.partition("=")[0] == flag for word in argv)
+
+
 def split_flags(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
     """An argument list as (flag, its values). Raises `InputError` for a word before the first flag."""
     flags: list[tuple[str, list[str]]] = []

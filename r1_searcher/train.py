@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundation.cli import NAMED, OneLineParser, above_zero, log_to_stderr, positive, run_command, share
+from foundation.cli import NAMED, OneLineParser, above_zero, gives, log_to_stderr, positive, run_command, share
 from foundation.errors import InputError
 from foundation.secrets import hide
 from r1_searcher.episode.question import QARow, read_rows
@@ -150,7 +150,7 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:
         print(preset_run.table_of_presets())
         return None
     if options.max_length is not None:
-        if any(word.partition("=")[0] == LENGTH_FLAG for word in host_flags):
+        if gives(host_flags, LENGTH_FLAG):
             raise InputError(f"--max-length and {LENGTH_FLAG} mean the same; give one of them")
         host_flags = [*host_flags, LENGTH_FLAG, str(options.max_length)]  # wins over a preset's
     chosen = preset_run.PresetRun.chosen_by(options)

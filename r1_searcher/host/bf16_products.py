@@ -4,7 +4,8 @@ Models are bf16 in engine and trainer, since OpenRLHF's `--ds.param_dtype` knows
 AVX512-BF16 PyTorch multiplies bf16 in a plain loop of its own (`gemm_transb_impl` in aten/src/ATen/native/cpu/
 BlasKernel.cpp), which is many times slower than MKL's product of fp32. There the inputs are widened to fp32, multiplied
 and rounded once. That is what an instruction for bf16 gives, too: exact products, summed in fp32, rounded at the end.
-Weights, gradients and everything between the products stay bf16.
+Weights, gradients and everything between the products stay bf16 in the trainer; an engine's weights are fp32 then
+(`cpu.py`).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foundation.cli import gives
 from foundation.errors import InputError
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import merge_flags, parse_flags
@@ -128,7 +129,7 @@ class Command:
 
     def given(self, name: str) -> bool:
         """Whether the command line holds `--name`."""
-        return any(word.partition("=")[0] == f"--{name}" for word in self.argv)
+        return gives(self.argv, f"--{name}")
 
     @property
     def question_filter(self) -> QuestionFilter | None:
@@ -141,7 +142,7 @@ class Command:
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:
     """The whole command line. Raises `InputError` for flags that the installed OpenRLHF does not take."""
-    if taken := [flag for flag in OURS if any(word.partition("=")[0] == flag for word in user_flags)]:
+    if taken := [flag for flag in OURS if gives(user_flags, flag)]:
         raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
     check_data_path("--run-dir", run_dir)
     folder = RunFolder(run_dir)
