@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,19 @@ class OwnedFolder:
         with held(self.path):
             yield
 
-    def check_owner(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a folder of other settings. Raises `InputError`, naming what differs."""
+    def check_owner(
+        self, settings: Mapping[str, Any], compared: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    ) -> None:
+        """Refuse a folder of other settings. Raises `InputError`, naming what differs.
+
+        Args:
+            settings: of this piece of work.
+            compared: what of settings makes the work another; all of them where it is not given.
+        """
         self.check_kind()
         if self.settings_file.is_file():
-            what = f"{self.path} holds another {self.kind}"
-            check_equal(read_json(self.settings_file), settings, what, f"choose another {self.option}")
+            there, what = compared(read_json(self.settings_file)), f"{self.path} holds another {self.kind}"
+            check_equal(there, compared(settings), what, f"choose another {self.option}")
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Create the folder and make it this work's. Raises as `foundation.files.write_whole` does."""

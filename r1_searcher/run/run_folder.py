@@ -38,6 +38,14 @@ CONFIG_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 TRAJECTORIES_FOLDER = "trajectories"
 
+PLACES = frozenset(
+    {
+        *("--train.agent_func_path", "--data.prompt_dataset", "--ckpt.path", "--ckpt.output_dir"),
+        *("--logger.tensorboard_dir", "--logger.wandb.run_name"),
+    }
+)
+"""Flags that follow from where this package and the run's folder lie. A run that was moved is the same run."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -174,7 +182,7 @@ class RunFolder:
         Raises:
             InputError: naming what differs.
         """
-        self._owned.check_owner(identity)
+        self._owned.check_owner(identity, _without_places)
 
     @property
     def _owned(self) -> OwnedFolder:
@@ -186,6 +194,11 @@ class RunFolder:
         make_folder(self.data_file.parent)
         lines = ({"input": row.question, "label": row.to_json()} for row in rows)
         write_json_lines(self.data_file, lines)
+
+
+def _without_places(identity: Mapping[str, Any]) -> dict[str, Any]:
+    flags = {flag: value for flag, value in identity.get("flags", {}).items() if flag not in PLACES}
+    return {**identity, "flags": flags}
 
 
 def identity_of(

@@ -12,6 +12,9 @@ import pytest
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
+from r1_searcher.host import command
+from r1_searcher.host.command import build_command
+from r1_searcher.host.device import Device
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Switch
 from r1_searcher.run import run_folder
@@ -101,6 +104,23 @@ def test_the_order_of_flags_makes_no_other_run(tmp_path, identity):
     folder = RunFolder(tmp_path)
     folder.prepare(identity, ROWS)
     folder.check_owner(identity_of(RECIPE, ROWS, [*FLAGS[2:], *FLAGS[:2]]))
+
+
+def test_a_run_goes_on_where_its_folder_and_the_package_have_been_moved(tmp_path, monkeypatch):
+    recipe = find_recipe("tiny.stage1")
+    flags = ["--actor.model_name_or_path", "m"]
+
+    def identity_in(folder):
+        return identity_of(RECIPE, ROWS, build_command(recipe, folder.path, flags, Device.CPU).argv)
+
+    before, after = RunFolder(tmp_path / "before"), RunFolder(tmp_path / "elsewhere" / "after")
+    before.prepare(identity_in(before), ROWS)
+    shutil.copytree(before.path, after.path)
+    monkeypatch.setattr(command, "AGENT_FILE", tmp_path / "another checkout" / "agent.py")
+    after.check_owner(identity_in(after))
+    flags += ["--train.seed", "7"]
+    with pytest.raises(InputError, match=r"another run \(flags --train.seed: there None, here '7'\)"):
+        after.check_owner(identity_in(after))
 
 
 def test_identity_survives_json_for_every_recipe(tmp_path):
