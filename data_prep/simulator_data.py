@@ -18,7 +18,7 @@ from random import Random
 from data_prep.simulator.labels import by_model, by_rule
 from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json

@@ -25,7 +25,7 @@ NOUNS = {"retriever": ("errors", "interface", "passage", "row_facts", "written")
 
 TOP = "top"
 ONE_ROOM = ("foundation",)
-"""Packages without rooms inside them."""
+"""Packages whose top level is one room, below the rooms inside them."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from eval.results.predictions import by_decoding, predictions_file, read_predict
 from eval.results.scores import provenance_beside
 from eval.results.summary import failures
 from eval.results.table import percent, percent_with_interval
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import text_sha256, write_json

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError
 from foundation.files import parse_json
 from foundation.http import HttpLimits, printable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.simulator.pairs import SearchPair
 from data_prep.simulator.rows import holds
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.reward.judge import Case, Judge, VerdictCache, ask_first, explain_unjudged
 from retriever.index.words import words
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from foundation.chat import OpenAIEndpoint
+from foundation.chat.endpoint import OpenAIEndpoint
 from foundation.errors import InputError, OutsideFailure, Rejected, RunAborted
 from r1_searcher.episode.policy import Completion, Finish, Policy
 from r1_searcher.episode.tokenization import Tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import positive
 from foundation.errors import InputError
 from r1_searcher.host.device import Device

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.tokenization import HFTokenizer

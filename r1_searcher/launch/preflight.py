@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from foundation.chat import OpenAIEndpoint
+from foundation.chat.endpoint import OpenAIEndpoint
 from foundation.errors import InputError, OutsideFailure
 from foundation.http import display_url, probe
 from foundation.retry import RetryPolicy

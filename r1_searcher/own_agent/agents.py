@@ -23,8 +23,8 @@ from typing import Any
 
 from foundation.errors import InputError
 from foundation.files import parse_json
+from foundation.user_code import load_file
 from r1_searcher.own_agent.endpoint import ClientSettings
-from r1_searcher.own_agent.user_code import load_file
 
 logger = logging.getLogger(__name__)
 

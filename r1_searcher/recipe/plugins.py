@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from foundation.errors import InputError
+from foundation.user_code import load_file, load_module
 from r1_searcher.episode.protocol import Protocol
-from r1_searcher.own_agent.user_code import load_file, load_module
 from r1_searcher.recipe.protocols import PROTOCOLS
 from r1_searcher.recipe.recipe import RECIPES, Recipe
 from r1_searcher.reward.rewards import REWARDS, Reward

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from foundation.chat import ChatReply
+from foundation.chat.endpoint import ChatReply
 from foundation.errors import BadResponse, InputError, OutsideFailure, Rejected, TimedOut
 from foundation.json_lines import JsonLines, read_finished
 from foundation.loops import AskedOnce
@@ -163,7 +163,7 @@ def read_verdicts(path: Path) -> Iterator[KeptVerdict]:
 
 
 class ChatModel(typing.Protocol):
-    """The judge's model: `foundation.chat.OpenAIEndpoint`."""
+    """The judge's model: `foundation.chat.endpoint.OpenAIEndpoint`."""
 
     async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: Any) -> ChatReply:
         """One answer. Raises OutsideFailure."""

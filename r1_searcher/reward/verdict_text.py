@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from foundation.chat_replies import spoken
+from foundation.chat.replies import spoken
 
 _WORDS = {"true": True, "yes": True, "correct": True, "right": True}
 _WORDS |= {"false": False, "no": False, "incorrect": False, "wrong": False}

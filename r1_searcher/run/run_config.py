@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.errors import InputError
 from foundation.files import read_json, write_json
 from r1_searcher.recipe.plugins import load_plugin
@@ -69,7 +69,7 @@ class JudgeConfig:
     timeout: float = 30.0
     """Seconds of one attempt."""
     key_variable: str = ""
-    """Environment variable of its key; see `foundation.chat.EndpointConfig`."""
+    """Environment variable of its key; see `foundation.chat.endpoint.EndpointConfig`."""
 
     @property
     def endpoint(self) -> EndpointConfig:

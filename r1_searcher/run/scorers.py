@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from foundation.chat import OpenAIEndpoint
+from foundation.chat.endpoint import OpenAIEndpoint
 from foundation.errors import BadResponse, InputError, OutsideFailure, RunAborted
 from foundation.files import parse_json
 from foundation.http import AiohttpTransport, HttpLimits, checked, display_url

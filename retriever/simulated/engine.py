@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from foundation.chat import OpenAIEndpoint
+from foundation.chat.endpoint import OpenAIEndpoint
 from foundation.errors import BadResponse
 from foundation.retry import Attempts, RetryPolicy
 from retriever.errors import RetrieverBadResponse, search_failures

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foundation.chat_replies import spoken
+from foundation.chat.replies import spoken
 
 MODES = ("sft", "prompt", "short")
 PASSAGE_IDS = "simulated/"

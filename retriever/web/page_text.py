@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from foundation.chat import OpenAIEndpoint
-from foundation.chat_replies import spoken
+from foundation.chat.endpoint import OpenAIEndpoint
+from foundation.chat.replies import spoken
 from foundation.http import display_url
 from retriever.errors import RetrieverBadResponse, search_failures
 from retriever.index.bm25 import Bm25Index

@@ -18,7 +18,7 @@ from support.services.fake_endpoint import Answer, chat, serve
 
 from eval.judge import main
 from eval.score import score_file
-from foundation.chat import ChatReply
+from foundation.chat.endpoint import ChatReply
 from r1_searcher.reward.judge import Case, Judge, VerdictCache
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.errors import InputError
 from foundation.secrets import check_may_carry_key
 from retriever.client.addresses import addresses_of, authorization

@@ -15,7 +15,7 @@ import pytest
 from support.episodes.fakes import tag_tokenizer
 from support.services.fake_endpoint import Answer, Script, chat, choice, serve, stream
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.errors import OutsideFailure, RunAborted
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.question import QARow

@@ -17,7 +17,7 @@ from support.processes.commands import status_of
 
 from data_prep.select.__main__ import Surroundings, select
 from data_prep.select.options import parse, recorded
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import run_command
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Completion

@@ -14,7 +14,7 @@ from data_prep.simulator.rows import holds, sft_rows
 from data_prep.simulator_data import main
 from data_prep.tiny.dialects import find_dialect
 from data_prep.tiny.simulator import MODE, RECIPE, write_searches
-from foundation.chat import EndpointConfig
+from foundation.chat.endpoint import EndpointConfig
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import SearchRecord, SpanKind, StopReason, TrajectoryRecorder

@@ -10,7 +10,7 @@ import pytest
 from support.episodes.fakes import tag_tokenizer
 from support.services.fake_endpoint import Answer, FakeEndpoint, choice, serve, stream, stream_of
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError, RunAborted
 from foundation.retry import RetryPolicy
 from r1_searcher.episode.policy import Completion, Finish

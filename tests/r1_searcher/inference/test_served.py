@@ -15,7 +15,7 @@ import pytest
 from support.processes.e2e_stack import wait_until
 
 from eval.run import main
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from r1_searcher.launch.processes import Session
 
 ROOT = Path(__file__).resolve().parents[3]

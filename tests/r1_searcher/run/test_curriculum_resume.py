@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from foundation.chat import ChatReply, EndpointConfig
+from foundation.chat.endpoint import ChatReply, EndpointConfig
 from r1_searcher.recipe.schedule import Batches, Progress
 from retriever.passage import SearchRequest
 from retriever.simulated.engine import Noise, SimulatedRetriever

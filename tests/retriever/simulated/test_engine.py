@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.services.fake_web import serve_app
 
-from foundation.chat import ChatReply, EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import ChatReply, EndpointConfig, OpenAIEndpoint
 from foundation.errors import InputError
 from foundation.retry import RetryPolicy
 from retriever import (

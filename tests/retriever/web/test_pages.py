@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.services.fake_web import article, serve_app
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.retry import RetryPolicy
 from retriever import RetrieverBadResponse, RetrieverUnavailable, SearchRequest
 from retriever.web.disk_cache import DiskCache

@@ -15,8 +15,8 @@ from email.utils import format_datetime
 import pytest
 from support.services.fake_endpoint import Answer, chat, choice, serve
 
-from foundation.chat import EndpointConfig, OpenAIEndpoint
-from foundation.chat_clients import MAX_ANSWER_BYTES
+from foundation.chat.clients import MAX_ANSWER_BYTES
+from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.errors import BadResponse, InputError, OutsideFailure, Rejected, TimedOut, Unavailable
 from foundation.retry import RetryPolicy
 

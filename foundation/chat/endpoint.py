@@ -1,6 +1,6 @@
 """A language model behind an OpenAI-compatible server: bounded, typed, counted.
 
-With `foundation.chat_clients` the one place that knows the library.
+With `foundation.chat.clients` the one place that knows the library.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from foundation.chat_clients import Connections, typed_failures
-from foundation.chat_replies import message_text, refused_parameter, why_nothing
+from foundation.chat.clients import Connections, typed_failures
+from foundation.chat.replies import message_text, refused_parameter, why_nothing
 from foundation.errors import BadResponse, InputError, OutsideFailure, Rejected, TimedOut, Unavailable
 from foundation.http import display_url, failure_of, is_base_url
 from foundation.loops import PerLoop
