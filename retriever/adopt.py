@@ -22,7 +22,7 @@ from foundation.errors import InputError
 from foundation.owned_folder import held
 from retriever.build.adoption import Adopted, adopt, examine
 from retriever.index.corpus import doubts
-from retriever.index.encoder import HASHING, load_encoder
+from retriever.index.encoder import HASHING, add_encoder_options, load_encoder
 from retriever.index.faiss_vectors import FaissVectors, SearchSettings
 from retriever.index.manifest import MANIFEST_NAME
 from retriever.index.sentence_encoder import DTYPES
@@ -85,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus", type=Path, required=True, help="its corpus: a passage store (python -m data_prep.corpus), or a file"
     )
     add("--encoder", required=True, metavar="NAME", help="its encoder: a name in retriever.index.encoder, or any other")
-    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the encoder")
-    add("--device", help="torch device of the encoder")
+    add_encoder_options(add)
     add("--dtype", choices=DTYPES, default="auto", help="number format of the encoder's weights (%(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the saved index")
     add("--sample", type=positive, default=64, metavar="N", help="passages that are encoded again (%(default)s)")

@@ -30,6 +30,7 @@ from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
 from retriever.build.stages import EMBEDDINGS_FOLDER
 from retriever.index.backends import Opening, load_index
 from retriever.index.dense import DenseIndex
+from retriever.index.encoder import add_encoder_options
 from retriever.index.faiss_vectors import SearchSettings
 from retriever.index.hybrid import PARTS, HybridIndex
 from retriever.index.store import PassageStore
@@ -167,6 +168,7 @@ def _report(args: argparse.Namespace) -> IndexReport:
 def _opening(args: argparse.Namespace, settings: SearchSettings | None) -> Opening:
     return Opening(
         encoder_path=args.encoder_path,
+        device=args.device,
         settings=settings,
         corpus=args.corpus,
         trust_remote_code=args.trust_remote_code,
@@ -193,8 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and titles (or gold_titles)")
     add("--k", type=positive, default=5, help="passages per query (%(default)s)")
     add("--sample", type=positive, default=200, help="without --queries: number of titles to search for (%(default)s)")
-    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
-    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
+    add_encoder_options(add)
     add("--embeddings", type=Path, metavar="DIR", help="the vectors, if not in the index's folder")
     add("--corpus", type=Path, metavar="DIR", help="the passage store, if it has moved")
     add("--nprobe", type=positive, help="IVF: instead of the index's own")

@@ -33,6 +33,7 @@ from foundation.process import TOKEN_VARIABLE, StopSignal, bind, url_of
 from foundation.web_server import Access, add_address_options, token_of, warn_if_open
 from retriever.errors import RetrieverError
 from retriever.index.backends import Opening, build_index, load_index
+from retriever.index.encoder import add_encoder_options
 from retriever.index.store import PassageStore, open_corpus
 from retriever.interface import Index, LocalRetriever, RankedIndex, Retriever
 from retriever.passage import Passage, SearchRequest
@@ -235,11 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--index", type=Path, metavar="DIR", help="a saved index, opened here")
     source.add_argument("--corpus", type=Path, metavar="PATH", help="passages, indexed now by BM25")
     add = parser.add_argument_group("with --index").add_argument
-    add("--encoder-path", metavar="DIR", help="local folder with the encoder's weights")
-    add("--device", help="torch device of the encoder")
+    add_encoder_options(add)
     add("--store", type=Path, metavar="DIR", help="folder of its passage store, if that has moved")
     add("--milvus-uri", metavar="URL", help="its Milvus server, which is sent the token in MILVUS_TOKEN")
-    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
     add = parser.add_argument_group("over HTTP").add_argument
     there = "listen there (0: a free one), not on the standard streams"
     add_address_options(add, token=TOKEN_VARIABLE, default=None, also=there)

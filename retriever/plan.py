@@ -24,7 +24,7 @@ from foundation.cli import OneLineParser, above_zero, expected, positive, run_co
 from foundation.files import write_json
 from foundation.text_table import format_table
 from retriever.build.costs import SEARCHED, Costs, measure_index
-from retriever.index.encoder import load_encoder
+from retriever.index.encoder import add_encoder_options, load_encoder
 from retriever.index.store import PassageStore, open_corpus
 
 _PASSAGE_BYTES = 640
@@ -127,9 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--index", nargs="+", required=True, metavar="FACTORY", help="faiss factory strings")
     add("--rate", type=above_zero, metavar="PER_S", help="passages encoded per second, all GPUs together")
     add("--encoder", metavar="NAME", help="measure the rate and the dimension of this encoder here")
-    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
-    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
-    add("--device", help="torch device of the encoder")
+    add_encoder_options(add)
     add("--budget", type=above_zero, default=20.0, metavar="S", help="time for each sample in s (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the estimates there, too")
     return parser

@@ -25,7 +25,7 @@ from retriever.build.embeddings import SHARD_SIZE
 from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
 from retriever.index.backends import SAVED_BACKENDS
 from retriever.index.corpus import doubts
-from retriever.index.encoder import load_encoder
+from retriever.index.encoder import add_encoder_options, load_encoder
 from retriever.index.faiss_vectors import SearchSettings
 from retriever.index.sentence_encoder import DTYPES
 from retriever.index.store import open_corpus
@@ -69,9 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="dense, hybrid, milvus: a name in retriever.index.encoder, or any other",
     )
-    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
-    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
-    add("--device", help="torch device of the encoder; default: all GPUs, else the CPU")
+    add_encoder_options(add, "torch device of the encoder; default: all GPUs, else the CPU")
     add(
         "--dtype",
         choices=DTYPES,

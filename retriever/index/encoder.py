@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
@@ -125,6 +125,18 @@ HASHING = "hashing"
 """The name of `HashingEncoder`, which needs no model."""
 
 ENCODER_NAMES = (*ENCODERS, HASHING)
+
+
+def add_encoder_options(add: Callable[..., object], device: str = "torch device of the encoder") -> None:
+    """The options of a command that loads an encoder, besides its name.
+
+    Args:
+        add: `add_argument` of a parser or of one of its groups.
+        device: what the help says of `--device`.
+    """
+    add("--encoder-path", metavar="DIR", help="folder with the encoder's weights")
+    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
+    add("--device", help=device)
 
 
 def load_encoder(

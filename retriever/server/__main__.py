@@ -33,6 +33,7 @@ from foundation.web_server import (
 )
 from retriever.index.backends import SAVED_BACKENDS, Opening, build_index, load_index
 from retriever.index.corpus import doubts
+from retriever.index.encoder import add_encoder_options
 from retriever.index.store import open_corpus
 from retriever.interface import Index
 from retriever.server.app import DEFAULT_LIMITS, create_app
@@ -109,11 +110,9 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("index").add_argument
     add("--backend", choices=SAVED_BACKENDS, help="kind of index (default: bm25, or the saved index's own)")
     add("--encoder", metavar="NAME", help="for dense: a row of retriever.index.encoder.ENCODERS")
-    add("--encoder-path", metavar="DIR", help="local folder with the encoder's weights")
-    add("--trust-remote-code", action="store_true", help="run Python code that comes with the encoder")
+    add_encoder_options(add, "with --index: torch device of the encoder (default: the library's choice)")
     add("--factory", help="with --corpus: faiss factory string of a dense index (default: Flat, which is exact)")
     add("--no-corpus-warnings", action="store_true", help="say nothing of missing titles and doubtful first lines")
-    add("--device", help="with --index: torch device of the encoder (default: the library's choice)")
     add("--dtype", help="with --index: number format of the encoder's weights (default: auto)")
     add("--store", type=Path, metavar="DIR", help="with --index: folder of its passage store, if that has moved")
     add("--milvus-uri", metavar="URL", help="with --index: its Milvus server, which is sent the token in MILVUS_TOKEN")
