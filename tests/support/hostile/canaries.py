@@ -14,7 +14,7 @@ WANDB_KEY = MARK.ljust(40, "0")  # Weights & Biases takes keys of 40 characters 
 VARIABLES = {
     **{name: f"{MARK}-{name.lower()}" for name in ("OPENAI_API_KEY", "SERPER_API_KEY", "SERPAPI_API_KEY")},
     **{name: f"{MARK}-{name.lower()}" for name in ("TAVILY_API_KEY", "RETRIEVER_TOKEN", "REWARD_TOKEN")},
-    **{name: f"{MARK}-{name.lower()}" for name in ("MILVUS_TOKEN", "HF_TOKEN")},
+    **{name: f"{MARK}-{name.lower()}" for name in ("MILVUS_TOKEN", "HF_TOKEN", "AGENT_TOKEN")},
     "WANDB_API_KEY": WANDB_KEY,
     "NO_PROXY": f"http://me:{MARK}-proxy@localhost,127.0.0.1",
 }
