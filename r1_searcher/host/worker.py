@@ -26,6 +26,7 @@ from r1_searcher.host.patches import (
     empty_masks,
     engine_slots,
     host_patch,
+    single_forward,
     tokenizer_by_name,
     whole_rollouts,
 )
@@ -36,6 +37,7 @@ PATCHES = (
     *engine_slots.PATCHES,
     *tokenizer_by_name.PATCHES,
     *action_logits.PATCHES,
+    *single_forward.PATCHES,
 )
 """Changes to the host's modules on every machine; those for machines without CUDA are `cpu.PATCHES`."""
 HOOK = "r1_searcher.host.worker.prepare"

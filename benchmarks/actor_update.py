@@ -1,10 +1,11 @@
-"""What it saves to compute the logits of actions only: tokens per second of one model's updates, both ways.
+"""What an update saves by logits of actions only and by a single forward: tokens per second of one model, each way.
 
-    python -m benchmarks.action_logits --model DIR --data cold_start.jsonl [--json FILE]
+    python -m benchmarks.actor_update --model DIR --data cold_start.jsonl [--json FILE]
 
 Forward and backward of OpenRLHF's actor over micro-batches of episodes (rows of `data_prep.good_trajectories`), as the
-host computes it and as `r1_searcher.host.patches.action_logits` does. Each micro-batch is computed both ways in turn,
-so that a drifting machine meets both alike; reported are the medians over the micro-batches.
+host computes it and as `r1_searcher.host.patches.action_logits` does; then the forward for old log-probs, which
+`single_forward` leaves out. Each micro-batch is computed all ways in turn, so that a drifting machine meets them alike;
+reported are the medians over the micro-batches.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from r1_searcher.host.patches import action_logits, host_patch
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Seconds of one micro-batch's forward and backward."""
+    """Seconds of one micro-batch: forward and backward with either logits, and a forward alone."""
 
     tokens: int
     """Without padding."""
@@ -41,10 +42,17 @@ class MicroBatch:
     """Tokens that are trained."""
     whole_seconds: float
     sliced_seconds: float
+    forward_seconds: float
+    """With logits of actions, without gradients: old log-probs before the update."""
+
+    @property
+    def with_forward(self) -> float:
+        """Seconds of an update of actions' logits that old log-probs were computed for first."""
+        return self.forward_seconds + self.sliced_seconds
 
 
 def measure(model: Path, rows: Sequence[SFTRow], size: int) -> list[MicroBatch]:
-    """Both ways, micro-batch by micro-batch; each first once without being counted."""
+    """All ways, micro-batch by micro-batch; each first once without being counted."""
     import torch
     from openrlhf.models import actor as host
 
@@ -60,7 +68,9 @@ def measure(model: Path, rows: Sequence[SFTRow], size: int) -> list[MicroBatch]:
         seconds = {way: _seconds(actor, way, batch, wait) for way in turn}
         if place:
             tokens, actions = int(batch["attention_mask"].sum()), int(batch["action_mask"].sum())
-            found.append(MicroBatch(tokens, actions, *(seconds[way] for way in ways)))
+            with torch.no_grad():
+                forward = _seconds(actor, ways[1], batch, wait)
+            found.append(MicroBatch(tokens, actions, seconds[ways[0]], seconds[ways[1]], forward))
     return found
 
 
@@ -82,22 +92,27 @@ def _tensors(rows: Sequence[SFTRow], device: str) -> dict[str, Any]:
 def _seconds(actor: Any, way: Callable[..., Any], batch: dict[str, Any], wait: Callable[[], None]) -> float:
     actor.zero_grad()
     started = time.perf_counter()
-    way(actor, **batch).sum().backward()
+    log_probs = way(actor, **batch)
+    if log_probs.requires_grad:
+        log_probs.sum().backward()
     wait()
     return time.perf_counter() - started
 
 
 def report(found: Sequence[MicroBatch]) -> str:
     """The medians as text."""
-    whole, sliced = (
-        statistics.median(batch.tokens / seconds for batch, seconds in zip(found, times, strict=True))
-        for times in ([each.whole_seconds for each in found], [each.sliced_seconds for each in found])
-    )
-    ratio = statistics.median(each.whole_seconds / each.sliced_seconds for each in found)
+    whole = statistics.median(each.tokens / each.whole_seconds for each in found)
+    sliced = statistics.median(each.tokens / each.sliced_seconds for each in found)
+    both = statistics.median(each.tokens / each.with_forward for each in found)
+    by_logits = statistics.median(each.whole_seconds / each.sliced_seconds for each in found)
+    by_forward = statistics.median(each.with_forward / each.sliced_seconds for each in found)
     share = sum(each.actions for each in found) / sum(each.tokens for each in found)
     return (
         f"{len(found)} micro-batches, {share:.0%} of their tokens are actions\n"
-        f"logits of all tokens: {whole:.0f} tokens/s; of actions: {sliced:.0f} tokens/s; {ratio:.2f} times as fast"
+        f"logits of all tokens: {whole:.0f} tokens/s; "
+        f"of actions: {sliced:.0f} tokens/s; {by_logits:.2f} times as fast\n"
+        f"old log-probs by a forward of their own: {both:.0f} tokens/s; by the update's: {sliced:.0f} tokens/s; "
+        f"{by_forward:.2f} times as fast"
     )
 
 
@@ -117,14 +132,14 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = OneLineParser(prog="benchmarks.action_logits", description=__doc__)
+    parser = OneLineParser(prog="benchmarks.actor_update", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of a causal language model")
     parser.add_argument("--data", type=Path, required=True, help="rows of data_prep.good_trajectories")
     parser.add_argument("--batches", type=positive, default=8, help="micro-batches (default: 8)")
     parser.add_argument("--size", type=positive, default=2, help="episodes of a micro-batch (default: 2)")
     parser.add_argument("--json", type=Path, help="where every micro-batch is written")
     options = parser.parse_args(argv)
-    return run_command("benchmarks.action_logits", lambda: _run(options))
+    return run_command("benchmarks.actor_update", lambda: _run(options))
 
 
 if __name__ == "__main__":
