@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"arms of a seed that are played beside each other, each on about a core (default: {AT_ONCE}, the cores)",
     )
     running.add_argument("--dry-run", action="store_true", help="say what would be played and what it costs, and stop")
-    commands.add_parser("report", help=f"write {PAGE.name} from the stored rows")
+    reporting = commands.add_parser("report", help="write the page from the stored rows, and its pictures beside it")
+    reporting.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help=f"default: docs/{PAGE.name}")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows; for trials another one")
     options = parser.parse_args(argv)
     return run_command("benchmarks.findings", lambda: _run(options), resumable=True)
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> int | None:
     if options.command == "list":
         print(table(rows))
     elif options.command == "report":
-        write_page(rows)
+        write_page(rows, options.page)
     else:
         findings, seeds = find_findings(options.names), tuple(dict.fromkeys(options.seeds))
         try:

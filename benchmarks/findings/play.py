@@ -22,7 +22,7 @@ from benchmarks.findings.arms import Arm, find_arm
 from benchmarks.findings.commands import Commands
 from benchmarks.findings.corpora import corpus_of
 from benchmarks.findings.questions import questions_of
-from benchmarks.findings.rows import Row, curves_of, scores_of
+from benchmarks.findings.rows import RESULTS, Row, curves_of, scores_of
 from eval.phases import SEARCH, Ledger, Phase, play_phase
 from eval.play.provenance import model_fingerprint
 from foundation.errors import InputError
@@ -209,14 +209,15 @@ class Play:
 
 
 def _commit() -> str:
-    """The commit that is checked out, with a + where files differ from it; empty outside of a repository."""
+    """The commit that is checked out, with a + where files other than rows differ; empty outside of a repository."""
 
     def git(*words: str) -> str:
         found = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
         return found.stdout.strip() if found.returncode == 0 else ""
 
     commit = git("rev-parse", "--short=10", "HEAD")
-    return f"{commit}+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":!/{RESULTS.relative_to(PROJECT)}")
+    return f"{commit}+" if commit and changed else commit
 
 
 def _world_digest(world: Path) -> str:
