@@ -53,7 +53,7 @@ class Supervisor:
     def run(self) -> int:
         """Run to the end; returns the exit status. No process of the run outlives this call."""
         metrics = MetricsLog(self.folder.tensorboard, self.folder.metrics_file)
-        with self._output() as output, _Driver(self._command(), output) as driver:
+        with self._output() as output, _Driver(self.command(), output) as driver:
             session = driver.session.noted(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
                 collapsed = False
@@ -76,7 +76,8 @@ class Supervisor:
         rotate_saved_models(self.folder, self.kept_models)
         return self.guard is not None and self.guard.look(steps)
 
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
+        """The driver's command line."""
         config = str(self.folder.config_file)
         driver = [sys.executable, "-m", "r1_searcher.host.driver"]
         return [*driver, str(os.getpid()), config, self.device.value, str(self.gpus), *self.argv]

@@ -33,14 +33,14 @@ def _patch_actor(module: ModuleType) -> None:
         self: Any, sequences: Any, action_mask: Any = None, attention_mask: Any = None, **options: Any
     ) -> Any:
         trained = TARGETS.get() if action_mask is None and options.get("return_logprobs") else action_mask
-        if trained is None or not _slices(self, options):
+        if trained is None or not takes_positions(self, options):
             return forward(self, sequences, action_mask, attention_mask, **options)
         return _log_probs(module, self, sequences, trained, attention_mask, options)
 
     module.Actor.forward = forward_of_actions
 
 
-def _slices(actor: Any, options: dict[str, Any]) -> bool:
+def takes_positions(actor: Any, options: dict[str, Any]) -> bool:
     """Whether the actor's model computes the logits of chosen positions, for this call."""
     known = {"return_output", "return_logprobs", "return_entropy", "ring_attn_group", "packed_seq_lens"}
     further = {name for name, value in options.items() if name not in known and value}

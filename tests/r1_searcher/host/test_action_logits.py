@@ -12,6 +12,7 @@ from r1_searcher.host import cpu
 from r1_searcher.host.patches import action_logits
 
 VOCABULARY, TOKENS = 64, 12
+OF_ACTOR, OF_FINE_TUNING = action_logits.PATCHES
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def actors():
                                ("rearrange", lambda tensor, _pattern: tensor.flatten(0, 1))):  # fmt: skip
             patch.setattr(f"openrlhf.models.ring_attn_utils.{name}", function)
         changed = SimpleNamespace(**{**vars(host), "Actor": Patched})
-        action_logits._patch_actor(changed)
+        OF_ACTOR.apply(changed)
         with torch.compiler.set_stance("force_eager"):  # on CPUs, runs compile nothing either
             yield plain, patched, seen
 
@@ -116,7 +117,7 @@ def test_fine_tuning_hands_over_its_targets(actors):
     ids, attention, targets = batch([[place in (5, 9) for place in range(TOKENS - 1)]], [TOKENS])
     loss_masks = torch.cat([targets.float(), torch.zeros(1, 1)], dim=1)
     trainer = SimpleNamespace(iter_grad_accum_global_norm=lambda window: ((item, {}) for item in window))
-    action_logits._patch_fine_tuning(trainer)
+    OF_FINE_TUNING.apply(trainer)
     plain, patched, seen = actors
     plain.packing_samples = patched.packing_samples = False
     expected = plain(ids, attention_mask=attention, return_logprobs=True)
@@ -141,7 +142,7 @@ def test_what_cannot_be_sliced_is_left_to_the_host(option):
             """Takes positions."""
 
     def slices(model=Sliced, **options):
-        return action_logits._slices(SimpleNamespace(model=model()), options)
+        return action_logits.takes_positions(SimpleNamespace(model=model()), options)
 
     assert slices() and slices(ring_attn_group=None, return_output=True)
     refused = {

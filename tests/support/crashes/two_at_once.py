@@ -62,7 +62,7 @@ def command_of(module: str) -> Callable[[Sequence[str]], int]:
         from r1_searcher.launch import supervisor
 
         supervisor.POLL_SECONDS = 0.05
-        supervisor.Supervisor._command = lambda self: [sys.executable, "-S", "-c", STAND_IN, str(self.folder.path)]
+        supervisor.Supervisor.command = lambda self: [sys.executable, "-S", "-c", STAND_IN, str(self.folder.path)]
         loaded.finish = lambda recipe, plugins, folder: folder.mark_complete()
     if module == "r1_searcher.sft":
         loaded.host_command = lambda options, *_: [sys.executable, "-S", "-c", STAND_IN, str(options.out)]
