@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.findings.arms import Arm, find_arm
+from benchmarks.findings.corpora import PLAIN
 from benchmarks.findings.measures import F1, GREEDY_F1, SEARCHES, Curve, HeldOut, Measure
 from foundation.errors import InputError
 
@@ -59,10 +60,19 @@ class Finding:
     @property
     def arms(self) -> list[Arm]:
         """Every arm that it compares, with the teachers of those that have one."""
-        contrasts = (self.primary, *self.others)
-        names = dict.fromkeys(side.arm for each in contrasts for side in (each.other, each.one))
+        names = dict.fromkeys(side.arm for side in self._sides)
         teachers = [find_arm(name).taught_by for name in names]
         return [find_arm(name) for name in dict.fromkeys([*filter(None, teachers), *names])]
+
+    @property
+    def corpora(self) -> list[str]:
+        """Every corpus that its arms are evaluated on, the world's own first."""
+        measured = [side.measure.corpus for side in self._sides if isinstance(side.measure, HeldOut)]
+        return list(dict.fromkeys([PLAIN, *measured]))
+
+    @property
+    def _sides(self) -> list[Side]:
+        return [side for each in (self.primary, *self.others) for side in (each.other, each.one)]
 
 
 def _f1(name: str, one: str, other: str, claimed: int, measure: Measure = F1) -> Contrast:

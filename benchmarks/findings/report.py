@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from benchmarks.findings.arms import Arm
 from benchmarks.findings.catalogue import FINDINGS, Contrast, Finding, arms_of
+from benchmarks.findings.corpora import PLAIN
 from benchmarks.findings.picture import draw
 from benchmarks.findings.rows import Row, Rows
 from benchmarks.findings.verdict import PLANNED, Paired, Verdict
@@ -102,7 +104,7 @@ def section(finding: Finding, rows: RowsByArm, picture: str) -> str:
         f"## {finding.name.replace('_', ' ')}\n",
         f"{finding.question} Published: {finding.published} ({finding.source}).\n",
         f"![Training curves, band from the lowest to the highest seed]({picture})\n",
-        _scores(arms, rows),
+        _scores(arms, finding.corpora, rows),
         _comparisons(finding, rows),
     ]
     if finding.missing:
@@ -113,7 +115,7 @@ def section(finding: Finding, rows: RowsByArm, picture: str) -> str:
     return "\n".join(parts)
 
 
-def _scores(arms: Sequence[Arm], rows: RowsByArm) -> str:
+def _scores(arms: Sequence[Arm], corpora: Sequence[str], rows: RowsByArm) -> str:
     heads = (
         "arm",
         "decoding",
@@ -128,15 +130,15 @@ def _scores(arms: Sequence[Arm], rows: RowsByArm) -> str:
     )
     keys = ("retrieval_rate", "format_rate", "em", "f1")
     lines = []
-    for arm in arms:
-        kept = list(rows[arm.name].values())
-        for decoding in ("greedy", "sampled"):
-            blocks = [row["heldout"]["plain"][decoding] for row in kept]
+    for arm, corpus, decoding in product(arms, corpora, ("greedy", "sampled")):
+        blocks = [row["heldout"][corpus][decoding] for row in rows[arm.name].values() if corpus in row["heldout"]]
+        if blocks:
             f1 = [block["f1"] for block in blocks]
             means = [f"{_mean(blocks, key):.3f}" for key in keys]
             more = (f"{_mean(blocks, 'searches_per_question'):.2f}", f"{_mean(blocks, 'action_tokens'):.1f}")
             spread = f"{min(f1):.3f} to {max(f1):.3f}"
-            lines.append((arm.label, decoding, str(len(kept)), *means, spread, *more))
+            label = arm.label if corpus == PLAIN else f"{arm.label}, {corpus.replace('_', '-')} corpus"
+            lines.append((label, decoding, str(len(blocks)), *means, spread, *more))
     return markdown_table(heads, lines) + "\n"
 
 

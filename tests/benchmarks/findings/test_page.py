@@ -33,6 +33,17 @@ def test_the_page_is_made_of_rows_alone(filled: Rows, tmp_path: Path, monkeypatc
     assert [path.name for path in (tmp_path / "docs" / "findings").iterdir()] == ["mask.png"]
 
 
+def test_scores_stand_for_every_corpus_that_the_finding_is_about(rows: Rows, tmp_path: Path) -> None:
+    for arm in ("base", "two_stages", "stage2"):
+        for seed in (10, 11):
+            rows.add(find_arm(arm), row(arm, seed, 0.5))
+    page = tmp_path / "findings.md"
+    report.write_page(rows, page)
+    stages, others = page.read_text().split("\n## other retrievers\n")
+    assert "| two stages | sampled | 2 |" in stages and "web-like corpus | sampled" not in stages
+    assert "| two stages, web-like corpus | sampled | 2 |" in others and "noisy corpus | greedy" in others
+
+
 def test_without_results_there_is_no_page(rows: Rows, tmp_path: Path) -> None:
     page = tmp_path / "findings.md"
     rows.add(find_arm("mask"), row("mask", 10, 0.5))
