@@ -3,7 +3,8 @@
 Rows hold a conversation (`messages`: all but its last message is the prompt), a text to continue and its continuation
 (`input`, `output`), or an episode (`ids`, `targets`, `text`; from `data_prep.good_trajectories`). The last message, the
 output, or the ids in the targets are trained. Options of ours have no dot in their name; everything else is passed to
-`openrlhf.cli.train_sft`.
+`openrlhf.cli.train_sft`. With `--ckpt.save_steps N` the same command continues a killed fine-tuning from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foundation.cli import DONE, FAILED, NAMED, OneLineParser, log_to_stderr, run_command
+from foundation.cli import DONE, FAILED, NAMED, OneLineParser, gives, log_to_stderr, run_command, split_flags
 from foundation.errors import InputError
-from foundation.files import sync_tree, write_whole
-from foundation.owned_folder import held
+from foundation.files import file_sha256, sync_tree, write_whole
+from foundation.owned_folder import OwnedFolder
 from foundation.process import starter_environment
 from r1_searcher.host.command import check_data_path
 from r1_searcher.host.device import Device, detect, threads_for, worker_environment
@@ -32,11 +33,22 @@ from r1_searcher.launch.processes import Session
 from r1_searcher.launch.services import left_by_sigterm
 from r1_searcher.launch.sft_rows import Rows, read_rows
 from r1_searcher.recipe.options import add_trust_option
+from r1_searcher.run.checkpoints import ModelCheckpoints, settle_models
 
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
 """File in the output folder that says that the training has ended."""
+IDENTITY_FILE = "identity.json"
+"""File in the output folder that says what is trained on what, and how: another fine-tuning is refused."""
+CHECKPOINTS = "checkpoints"
+OURS = {
+    "--model.model_name_or_path": "--model",
+    "--data.dataset": "--data",
+    "--ckpt.output_dir": "--out",
+    "--ckpt.path": "--out",
+}
+"""OpenRLHF flags that an option of ours stands for; given as they are, a killed fine-tuning would not be continued."""
 CPU_FLAGS = ("--ds.attn_implementation", "sdpa")
 
 
@@ -66,24 +78,42 @@ def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int:
     if options.dry_run:
         print(shlex.join(command))
         return DONE
-    if (options.out / COMPLETE).is_file():
+    folder = OwnedFolder(options.out, options.out / IDENTITY_FILE, "fine-tuning")
+    identity = identity_of(options, host_flags)
+    complete = (options.out / COMPLETE).is_file()
+    if folder.settings_file.is_file() or not complete:  # a finished one of an earlier version has no identity
+        folder.check_owner(identity)
+    if complete:
         logger.info("%s is complete; nothing to do", options.out)
         return DONE
-    with held(options.out):
+    with folder.held():
         if not options.trust_remote_code:
             check_brings_no_code(options.model)
         refuse_unsavable(options.model)
+        folder.claim(identity)
+        checkpoints = ModelCheckpoints(options.out / CHECKPOINTS)
+        if checkpoints.path.is_dir() and (step := settle_models([checkpoints])):
+            logger.info("continues after step %d", step)
         return run_training(command, options.out, device, threads_for(options.model))
+
+
+def identity_of(options: argparse.Namespace, host_flags: Sequence[str]) -> dict[str, Any]:
+    """What makes a fine-tuning this one: its model, its rows and the user's flags for OpenRLHF."""
+    flags = {flag: " ".join(values) for flag, values in split_flags(host_flags)}
+    return {"model": options.model, "rows_sha256": file_sha256(options.data), "flags": flags}
 
 
 def host_command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
     """OpenRLHF's command, one process per device; the user's flags win."""
+    if taken := [flag for flag in OURS if gives(host_flags, flag)]:
+        raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
     check_data_path("--data", options.data.resolve())
     rows = read_rows(options.data, options.model, trust_remote_code=options.trust_remote_code)
     rows.check_flags(host_flags)
     ours = (
         *("--model.model_name_or_path", options.model, "--data.dataset", str(options.data.resolve())),
-        *("--ckpt.output_dir", str(options.out.resolve()), "--ckpt.path", str(options.out.resolve() / "checkpoints")),
+        *("--ckpt.output_dir", str(options.out.resolve()), "--ckpt.path", str(options.out.resolve() / CHECKPOINTS)),
+        "--ckpt.load_enable",
         *rows.flags,
     )
     flags = merge_flags(ours, CPU_FLAGS if device is Device.CPU else (), host_flags)

@@ -14,6 +14,7 @@ import pickle
 import re
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,23 +123,32 @@ def settle(folder: RunFolder, *, critic: bool) -> None:
     models = [_actor(folder), *([_critic(folder)] if critic else [])]
     if not any(model.path.is_dir() for model in models):
         return
+    newest = settle_models(models)
+    for model in models:
+        if not newest and model.path.is_dir():
+            shutil.rmtree(model.path)  # OpenRLHF would load from the folder because it is there
+    for step, path in saved_models(folder).items():
+        if step > newest:
+            shutil.rmtree(path)
+
+
+def settle_models(models: Sequence[ModelCheckpoints]) -> int:
+    """Leave only whole checkpoints that all of the models have, up to the newest; gives its step, 0 without one."""
     limit = min(model.latest for model in models)
     kept = {step for step in set.intersection(*(set(model.whole_steps()) for model in models)) if step <= limit}
     newest = max(kept, default=0)
     for model in models:
         if newest:
             model.continue_from(newest)
+        else:
+            model.latest_file.unlink(missing_ok=True)
         for step in model.steps():
             if step not in kept:
                 logger.warning(
                     "removed the checkpoint %s: not whole, or later than step %d", model.folder(step), newest
                 )
                 shutil.rmtree(model.folder(step))
-        if not newest and model.path.is_dir():
-            shutil.rmtree(model.path)  # OpenRLHF would load from the folder because it is there
-    for step, path in saved_models(folder).items():
-        if step > newest:
-            shutil.rmtree(path)
+    return newest
 
 
 def saved_models(folder: RunFolder) -> dict[int, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -176,6 +177,37 @@ def test_a_finished_model_is_left_alone(data, capsys, monkeypatch):
     assert sft.main(["--model", "m", "--data", str(file), "--out", str(out), "--device", "cpu"]) == 0
 
 
+def test_another_fine_tuning_is_refused_and_an_earlier_versions_finished_one_is_not(data, capsys, monkeypatch):
+    """What is in the folder stays: a checkpoint of other rows or flags is not what is asked for."""
+    file = data(PLAIN)
+    out = file.parent / "out"
+    monkeypatch.setattr(sft, "run_training", lambda *_: 1)
+    for name in ("check_brings_no_code", "refuse_unsavable", "threads_for"):
+        monkeypatch.setattr(sft, name, lambda _: 1)
+
+    def tune(*more):
+        places = ("--model", "m", "--data", str(file), "--out", str(out), "--device", "cpu")
+        return sft.main([*places, "--adam.lr", "1e-3", *more]), capsys.readouterr().err
+
+    assert tune()[0] == 1 and tune()[0] == 1, "the same one may be tried again"
+    status, said = tune("--train.seed", "7")
+    assert status == 2 and "holds another fine-tuning (flags --train.seed: there None, here '7')" in said
+    data(MESSAGES)
+    status, said = tune()
+    assert status == 2 and "rows_sha256" in said and said.count("\n") == 1
+    (out / sft.IDENTITY_FILE).unlink()
+    (out / "train.log").touch()
+    assert tune()[0] == 2, "of an earlier version, and unfinished"
+    (out / sft.COMPLETE).touch()
+    assert tune()[0] == 0
+
+
+@pytest.mark.parametrize("flag", sft.OURS)
+def test_what_an_option_of_ours_stands_for_is_refused(data, capsys, flag):
+    status, _, err = command(capsys, data(PLAIN), flag, "x")
+    assert status == 2 and f"{flag} is set by {sft.OURS[flag]}; use that instead" in err
+
+
 def test_a_training_that_fails_says_where_the_reason_stands(data, capsys, caplog):
     file = data(PLAIN)
     out = file.parent / "out"
@@ -228,14 +260,20 @@ TINY_BASE = Path(__file__).resolve().parents[2] / "data_prep" / "tiny" / "model"
 E2E_FLAGS = ("--train.batch_size", "16", "--train.max_epochs", "4", "--adam.lr", "1e-3")
 
 
+def tiny_training(file, *flags):
+    """Command line of a fine-tuning of the tiny base: 16 steps of 64 rows."""
+    if not (TINY_BASE / "model.safetensors").is_file():
+        pytest.skip("needs the tiny base model")
+    places = ("--model", str(TINY_BASE), "--data", str(file), "--out", str(file.parent / "out"))
+    return [*places, *E2E_FLAGS, *flags]
+
+
 def train_tiny_base(file, *flags):
     """Its losses by step, after the model has been loaded."""
     from transformers import AutoModelForCausalLM
 
-    if not (TINY_BASE / "model.safetensors").is_file():
-        pytest.skip("needs the tiny base model")
     out = file.parent / "out"
-    status = sft.main(["--model", str(TINY_BASE), "--data", str(file), "--out", str(out), *E2E_FLAGS, *flags])
+    status = sft.main(tiny_training(file, *flags))
     log = (out / "train.log").read_text()
     assert status == 0, log[-3000:]
     assert AutoModelForCausalLM.from_pretrained(out).num_parameters() > 100_000
@@ -244,10 +282,25 @@ def train_tiny_base(file, *flags):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-def test_openrlhf_trains_rows_of_text_here(data):
+def test_openrlhf_trains_rows_of_text_here_and_continues_a_killed_training(data):
     """Stock `openrlhf.cli.train_sft` on this machine: a loss that falls, and a model that loads."""
     row = {"input": "Question : What ?\n", "output": " I think I know this . </think> <answer> me </answer>"}
-    losses = train_tiny_base(data(row, 64), "--data.max_len", "128")
+    file = data(row, 64)
+    flags = ("--data.max_len", "128", "--ckpt.save_steps", "2", "--ckpt.max_num", "2")
+    out = file.parent / "out"
+    command = [sys.executable, "-m", "r1_searcher.sft", *tiny_training(file, *flags)]
+    killed = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_until((out / sft.CHECKPOINTS / "latest").is_file, seconds=240)
+        children = psutil.Process(killed.pid).children(recursive=True)
+    finally:
+        killed.kill()
+        killed.wait()
+    wait_until(lambda: not any(process.is_running() and process.status() != "zombie" for process in children))
+    assert not (out / sft.COMPLETE).exists()
+    losses = train_tiny_base(file, *flags)
+    (consumed,) = re.findall(r"Loaded the checkpoint: .*, consumed_samples: (\d+)", (out / "train.log").read_text())
+    assert int(consumed) >= 32, "two steps of 16 rows"
     assert losses[-1] < losses[0] / 2
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from support.runs.run_folders import run_folder, write_checkpoint
 
-from r1_searcher.run.checkpoints import go_back_to, kept_steps, rotate_saved_models, saved_models, settle
+from r1_searcher.run.checkpoints import (
+    ModelCheckpoints,
+    go_back_to,
+    kept_steps,
+    rotate_saved_models,
+    saved_models,
+    settle,
+    settle_models,
+)
 from r1_searcher.run.run_folder import RunFolder
 
 OPTIMIZER_FILE = "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"
@@ -53,6 +61,21 @@ def test_a_run_that_was_not_killed_keeps_everything(tmp_path):
     settle(folder, critic=True)
     settle(RunFolder(tmp_path / "new"), critic=True)
     assert {path: path.stat().st_mtime_ns for path in folder.checkpoints.rglob("*")} == before
+
+
+def test_a_fine_tuning_continues_from_its_newest_whole_checkpoint(tmp_path):
+    model = ModelCheckpoints(tmp_path)
+    for step in (16, 32):
+        write_checkpoint(model.folder(step))
+    (tmp_path / "global_step16_hf").mkdir()
+    model.folder(48).mkdir()
+    model.latest_file.write_text("global_step48")
+    assert settle_models([model]) == 32
+    assert model.steps() == [16, 32] and model.latest == 32
+    for step in (16, 32):
+        next(model.folder(step).glob("*.pt")).write_bytes(b"half")
+    assert settle_models([model]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["global_step16_hf"]
 
 
 def test_killed_in_the_first_checkpoint_a_run_begins_anew(tmp_path):
