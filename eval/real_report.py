@@ -24,7 +24,8 @@ from eval.results.table import percent, percent_with_interval, scores_table
 from foundation.errors import InputError
 from foundation.text_table import format_table
 
-BASELINES = ("closed_book", "rag", "prompted_search")
+BASELINES = ("direct", "direct_rag", "closed_book", "rag", "prompted_search")
+"""Of `eval.play.contestant.BASELINES`: the model as it comes."""
 START, STAGES = "cold", ("stage1", "stage2")
 """Where every training starts, and its stages."""
 STEPS = ("base", START, *STAGES)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
-from eval.real_report import variant_name
+from eval.play.contestant import find_contestant
+from eval.real_report import BASELINES, variant_name
 from foundation.cli import OneLineParser, expected, natural, run_command
 from foundation.errors import InputError
 from r1_searcher.host.command import check_data_path
@@ -39,7 +40,7 @@ FILES = {
 SEARCHES_OF_A_DEMONSTRATION = ("1", "3")
 ENCODER, ENCODER_PACKAGE = "all-MiniLM-L6-v2", "all-minilm-l6-v2"
 """Of hybrid retrieval: for the index, and as `data_prep.pretrained` takes it."""
-BASELINE_TURN = "256"
+BASELINE_TURN = 256
 """Tokens of a baseline's turn: a model that was not taught to be short must be able to end its thought."""
 
 
@@ -101,7 +102,7 @@ class RealRun:
 
     def _before(self) -> Iterator[Phase]:
         """What the model can do without training."""
-        for name in ("closed_book", "rag", "prompted_search"):
+        for name in BASELINES:
             yield self._evaluation(f"baseline {name}", name, self._start_model, f"baseline.{name}")
         yield self._evaluation("evaluate base", "base", self._start_model)
 
@@ -170,14 +171,16 @@ class RealRun:
     def _evaluation(self, phase: str, folder: str, model: Path, recipe: str = "") -> Phase:
         """Greedy and sampled answers to the dev questions, as stage 2 plays or as a baseline within its lengths."""
         asked = ("--recipe", recipe or self._recipe, "--model", str(model), "--data", str(self.data / "dev.jsonl"))
-        search = () if recipe == "baseline.closed_book" else ("--search", SEARCH)
+        contestant = find_contestant(recipe or self._recipe)
+        search = ("--search", SEARCH) if contestant.searches else ()
         words = [*asked, *search, "--out", str(self.out / folder), "--also-sampled"]
         if self.size.questions:
             words += ["--limit", str(self.size.questions)]
         if not recipe:
             words += self._length
         else:
-            words += ["--max-length", "2048", "--turn-tokens", BASELINE_TURN, "--answer-tokens", "64", "--top-k", "2"]
+            turn = str(min(BASELINE_TURN, contestant.recipe.limits.turn_tokens))
+            words += ["--max-length", "2048", "--turn-tokens", turn, "--answer-tokens", "64", "--top-k", "2"]
         return Phase(phase, 160 * self.size.factor, "eval.run", tuple(words))
 
     def _demonstrations(self) -> tuple[str, ...]:

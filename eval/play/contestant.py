@@ -45,9 +45,29 @@ def _like(name: str, recipe: Recipe, prompt_file: str = "", **limits: int) -> Re
 
 
 # For instruction-tuned models, in R1-Searcher's chat protocol with the top-k 5 of its evaluation. Prompted search is
-# Search-o1's agentic loop (10 searches) without the step that condenses documents.
+# Search-o1's agentic loop (10 searches) without the step that condenses documents. The direct ones ask for no thought
+# and no tags, as Search-R1's "direct inference" and "RAG" do.
 _CHAT, _TINY = RECIPES["r1_searcher.chat.stage2"], RECIPES["tiny.stage2"]
+_REPLY = 64
+"""Tokens of a reply that is an answer and nothing else."""
+
+
+def _direct(name: str, prompt_file: str, **limits: int) -> Recipe:
+    """The chat recipe for a model that is asked for nothing but an answer: no thought, no tags.
+
+    Documents are the user's next message: a model that was not trained for it ends a turn that they stand in.
+    """
+    plain = replace(_CHAT.protocol, prefill="", plain_answer=True, format={}, documents_role="user")
+    plain = replace(plain, after_documents=f"{plain.after_documents}Reply with the answer alone.")
+    return _like(name, replace(_CHAT, protocol=plain), prompt_file, turn_tokens=_REPLY, answer_tokens=_REPLY, **limits)
+
+
 _ROWS = (
+    Contestant(_direct("baseline.direct", "baseline_direct.txt", max_searches=0)),
+    Contestant(
+        _direct("baseline.direct_rag", "baseline_direct_rag.txt", max_searches=1, top_k=5),
+        searches_first=True,
+    ),
     Contestant(_like("baseline.closed_book", _CHAT, "baseline_closed_book.txt", max_searches=0)),
     Contestant(_like("baseline.rag", _CHAT, "baseline_rag.txt", max_searches=1, top_k=5), searches_first=True),
     Contestant(_like("baseline.prompted_search", _CHAT, "baseline_prompted_search.txt", max_searches=10, top_k=5)),

@@ -32,7 +32,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Answer:
-    """The policy has ended with an answer: text between the last, or the first, complete pair of answer tags."""
+    """The policy has ended with an answer: text between its tags, or the whole turn where the protocol has none."""
 
     text: str
 
@@ -81,6 +81,8 @@ def parse_action(protocol: Protocol, text: str, finish: Finish) -> Action:
 
 def _answer(protocol: Protocol, text: str) -> str | None:
     """The answer that a turn gives, if it gives one; of a boxed one without a box, nothing."""
+    if protocol.plain_answer:
+        return text.strip() or None
     find = first_between if protocol.first_answer else last_between
     answer = find(text, protocol.answer)
     return last_boxed(answer) if protocol.boxed and answer is not None else answer

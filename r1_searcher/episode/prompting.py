@@ -97,25 +97,30 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
 def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:
     """What the environment writes before and after the passages.
 
-    With tools it is cut out of the tokenizer's chat template: all that the template puts between the end of the
-    assistant's call and the tool's answer, and from there to where the assistant continues. The sampled EOS that
-    ended the call stands in the context already and is not written twice.
+    Where they are a message of their own (a tool's, or `documents_role`) it is cut out of the tokenizer's chat
+    template: all that the template puts between the end of the assistant's call and that message's text, and from there
+    to where the assistant continues. A sampled EOS that ended the call stands in the context already and is not
+    written twice.
 
     Raises:
-        InputError: the template does not show tool messages.
+        InputError: the template does not show such messages.
     """
-    if not protocol.tools:
+    role = "tool" if protocol.tools else protocol.documents_role
+    if not role:
         return Tags(protocol.before_documents, protocol.after_documents)
     called, answered = "@@called@@", "@@answered@@"
-    later = ({"role": "assistant", "content": called}, {"role": "tool", "content": answered})
+    content = answered if protocol.tools else f"{protocol.before_documents}{answered}{protocol.after_documents}"
+    later = ({"role": "assistant", "content": called}, {"role": role, "content": content})
     text = _chat(protocol, tokenizer, "question", *later)
     _, found_call, rest = text.partition(called)
     before, found_answer, after = rest.partition(answered)
     if not (found_call and found_answer):
         raise InputError(
-            f"the tokenizer's chat template does not show tool messages, which {protocol.name} needs; it gave {text!r}"
+            f"the tokenizer's chat template does not show {role} messages, which {protocol.name} needs; "
+            f"it gave {text!r}"
         )
-    return Tags(after_sampled_eos(before, tokenizer), prefilled(protocol, after))
+    ended_by_eos = not protocol.stops_at_query
+    return Tags(after_sampled_eos(before, tokenizer) if ended_by_eos else before, prefilled(protocol, after))
 
 
 def after_sampled_eos(text: str, tokenizer: Tokenizer) -> str:

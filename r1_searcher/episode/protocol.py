@@ -73,6 +73,8 @@ class Protocol:
     passage_separator: str = ""
     chat: bool = False
     """Whether the prompt goes through the tokenizer's chat template."""
+    documents_role: str = ""
+    """Whose message the documents are in a chat without tools, such as `user`; empty: they stand in the assistant's."""
     system_prompt: str = ""
     """System message of a chat; `{date}` becomes today's date. Empty: none."""
     prefill: str = ""
@@ -87,6 +89,8 @@ class Protocol:
     """Whether the answer stands in `\\boxed{}` inside the answer tags."""
     first_answer: bool = False
     """Whether of several answers in a turn the first one counts; else the last."""
+    plain_answer: bool = False
+    """Whether a turn that is no search is the answer as a whole; what stands in answer tags otherwise."""
     forgiving: bool = False
     """Whether the episode continues after a malformed action; else it ends there."""
     feedback: str = ""

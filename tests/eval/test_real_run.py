@@ -12,6 +12,7 @@ from data_prep.demonstrations.thoughts import THOUGHTS
 from data_prep.pretrained.sources import PACKAGES
 from eval import phases, real_report, real_run
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
+from eval.real_report import BASELINES
 from eval.real_run import FILES, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.scores import Scores
@@ -59,11 +60,13 @@ def test_the_phases_of_a_whole_run(commands, data, tmp_path):
     assert main(given) == 0
     assert [words[0] for words in ran] == [
         *("data_prep.pretrained", "retriever.build", "eval.run", "retriever.server"),
-        *("eval.run", "eval.run", "eval.run", "data_prep.good_trajectories", "r1_searcher.sft", "eval.run"),
+        *["eval.run"] * len(BASELINES),
+        *("data_prep.good_trajectories", "r1_searcher.sft", "eval.run"),
         *("r1_searcher.train", "eval.run", "r1_searcher.train", "eval.run", "eval.real_report", "eval.report"),
     ]
     fine_tuning = next(words for words in ran if words[0] == "r1_searcher.sft")
-    assert after(fine_tuning, "--data") == after(ran[7], "--out") and "--adam.lr" in fine_tuning
+    demonstrations = next(words for words in ran if words[0] == "data_prep.good_trajectories")
+    assert after(fine_tuning, "--data") == after(demonstrations, "--out") and "--adam.lr" in fine_tuning
     first, second = (words for words in ran if words[0] == "r1_searcher.train")
     assert after(first, "--actor.model_name_or_path") == after(fine_tuning, "--out") == str(out / "cold_start")
     assert after(second, "--actor.model_name_or_path") == str(out / "stage1_run" / "model")
@@ -72,7 +75,8 @@ def test_the_phases_of_a_whole_run(commands, data, tmp_path):
         assert after(words, "--data").endswith("train.jsonl") and after(words, "--seed") == "0"
     evaluations = [words for words in ran if words[0] == "eval.run"]
     assert all(after(words, "--data").endswith("dev.jsonl") and "--also-sampled" in words for words in evaluations)
-    assert "--search" not in evaluations[0], "closed book"
+    without = {after(words, "--recipe") for words in evaluations if "--search" not in words}
+    assert without == {"baseline.direct", "baseline.closed_book"}
 
 
 def test_a_failed_phase_is_the_next_one_and_finished_ones_are_kept(commands, data, tmp_path, capsys):

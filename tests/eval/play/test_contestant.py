@@ -44,7 +44,7 @@ def test_prompts_of_baselines_fit_what_may_be_searched(name):
     prompt = render_prompt(protocol, ROW, ByteTokenizer())
     tells_how_to_search = protocol.query.open in prompt
     assert tells_how_to_search is (contestant.searches and not contestant.searches_first)
-    assert ROW.question in prompt and "<answer>" in prompt
+    assert ROW.question in prompt and ("<answer>" in prompt) is not protocol.plain_answer
 
 
 def test_closed_book_answers_nothing_that_is_searched_for(tmp_path):
@@ -65,6 +65,12 @@ def test_rag_searches_for_the_question_once_and_shows_what_was_found(tmp_path):
         SpanKind.ACTION,
     ]
     assert trajectory.answer == "a0" and "a fact" in trajectory.spans[2].text
+
+
+def test_a_direct_answer_needs_no_tags(tmp_path):
+    trajectory, run = played(tmp_path, "baseline.direct_rag", lambda row: [" a0"])
+    assert [request.query for request in run.retriever.requests] == ["Q0?"]
+    assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWERED, "a0")
 
 
 def test_rag_has_no_second_search(tmp_path):

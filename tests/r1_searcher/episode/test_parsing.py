@@ -230,3 +230,17 @@ def test_any_text_of_any_protocol_has_a_meaning(name, finish, data):
 )
 def test_first_between(text, found):
     assert first_between(text, BASE.answer) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "action"),
+    [
+        (" Paris.\n", Finish.EOS, Answer("Paris.")),
+        ("Paris, which", Finish.LENGTH, Truncated("Paris, which")),
+        (" \n", Finish.EOS, Nothing()),
+        ("<|begin_of_query|> Paris <|end_of_query|>", Finish.STOP, Search("Paris")),
+    ],
+)
+def test_without_answer_tags_a_turn_that_is_no_search_is_the_answer(text, finish, action):
+    plain = replace(PROTOCOLS["r1_searcher.chat"], plain_answer=True)
+    assert parse_action(plain, text, finish) == action

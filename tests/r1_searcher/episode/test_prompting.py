@@ -144,6 +144,13 @@ def test_a_template_without_tool_messages_is_refused():
         documents_frame(DEEP_RESEARCHER, ByteTokenizer(template=template))
 
 
+def test_documents_of_a_chat_can_be_the_users_next_message():
+    protocol = replace(SEARCH_R1, documents_role="user", prefill="<think>")
+    frame = documents_frame(protocol, ByteTokenizer(template=CHATML))
+    assert frame.open == f"<|im_end|>\n<|im_start|>user\n{protocol.before_documents}", "no EOS ended the query"
+    assert frame.close == f"{protocol.after_documents}<|im_end|>\n<|im_start|>assistant\n<think>"
+
+
 def test_protocols_without_tools_bring_their_own_frame():
     tokenizer = SpyTokenizer()
     frame = documents_frame(SEARCH_R1, tokenizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +52,8 @@ class PolicyByQuestion:
         return PolicyByQuestion(self.scripts, self.tokenizer, self.asked)
 
     async def generate(self, ids: Sequence[int], *, stops: Sequence[str], max_tokens: int) -> Completion:
-        prompt = self.tokenizer.decode(ids).split("\n")[0]
-        question = next(question for question in self.scripts if f" {question}" in prompt)
+        context = self.tokenizer.decode(ids)
+        question = next(question for question in self.scripts if re.search(rf"\s{re.escape(question)}", context))
         if question not in self._episodes:
             self.asked.append(question)
             self._episodes[question] = ScriptedPolicy(self.tokenizer, self.scripts[question])

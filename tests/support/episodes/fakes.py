@@ -6,7 +6,6 @@ The loop under test is the real one; these replace the language model, the searc
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import re
 from bisect import bisect_left
@@ -43,11 +42,6 @@ _BYTES = {token: bytes([token]) for token in range(256)}
 
 
 @cache
-def _compiled(template: str) -> jinja2.Template:
-    return jinja2.Template(template, keep_trailing_newline=True)
-
-
-@functools.cache
 def _compiled(template: str) -> jinja2.Template:
     """Compiling takes longer than an episode of scripted turns."""
     return jinja2.Template(template, keep_trailing_newline=True)
