@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
 """File in the output folder that says that the training has ended."""
-IDENTITY_FILE = "identity.json"
+IDENTITY_FILE = "fine_tuning.json"
 """File in the output folder that says what is trained on what, and how: another fine-tuning is refused."""
 CHECKPOINTS = "checkpoints"
 OURS = {
