@@ -13,7 +13,7 @@ from r1_searcher.run.run_guard import GuardAction, RunGuard
 
 
 class OverStandIn(supervisor.Supervisor):
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
         return [sys.executable, *self.argv]
 
 
