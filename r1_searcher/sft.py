@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foundation.cli import DONE, FAILED, NAMED, OneLineParser, gives, log_to_stderr, run_command, split_flags
+from foundation.cli import DONE, FAILED, NAMED, OneLineParser, log_to_stderr, run_command, split_flags
 from foundation.errors import InputError
 from foundation.files import file_sha256, sync_tree, write_whole
 from foundation.owned_folder import OwnedFolder
 from foundation.process import starter_environment
-from r1_searcher.host.command import check_data_path
+from r1_searcher.host.command import check_data_path, refuse_flags_of_ours
 from r1_searcher.host.device import Device, detect, threads_for, worker_environment
 from r1_searcher.host.flags import SECRET_FLAGS, SFT_MODULE, merge_flags, parse_flags
 from r1_searcher.host.model_folder import check_brings_no_code
@@ -105,8 +105,7 @@ def identity_of(options: argparse.Namespace, host_flags: Sequence[str]) -> dict[
 
 def host_command(options: argparse.Namespace, host_flags: Sequence[str], device: Device, devices: int) -> list[str]:
     """OpenRLHF's command, one process per device; the user's flags win."""
-    if taken := [flag for flag in OURS if gives(host_flags, flag)]:
-        raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
+    refuse_flags_of_ours(host_flags, OURS)
     check_data_path("--data", options.data.resolve())
     rows = read_rows(options.data, options.model, trust_remote_code=options.trust_remote_code)
     rows.check_flags(host_flags)

@@ -33,8 +33,7 @@ class HeldOut:
     @property
     def label(self) -> str:
         """In tables."""
-        place = "" if self.corpus == "plain" else f", {self.corpus.replace('_', '-')} corpus"
-        return f"held-out {_NAMES.get(self.score, self.score)}, {self.decoding}{place}"
+        return f"held-out {_NAMES.get(self.score, self.score)}, {self.decoding}{where(self.corpus)}"
 
     def of(self, row: Mapping[str, Any]) -> float:
         """Its value in a row."""
@@ -42,6 +41,11 @@ class HeldOut:
             return float(row["heldout"][self.corpus][self.decoding][self.score])
         except KeyError as missing:
             raise InputError(f"the row of {row.get('arm')}, seed {row.get('seed')}, has no {self.label}") from missing
+
+
+def where(corpus: str) -> str:
+    """What a label says of the corpus; nothing of the world's own."""
+    return "" if corpus == "plain" else f", {corpus.replace('_', '-')} corpus"
 
 
 @dataclass(frozen=True)

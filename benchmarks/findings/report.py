@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.findings.arms import Arm
 from benchmarks.findings.catalogue import FINDINGS, Contrast, Finding, arms_of
-from benchmarks.findings.corpora import PLAIN
+from benchmarks.findings.measures import where
 from benchmarks.findings.picture import draw
 from benchmarks.findings.rows import Row, Rows
 from benchmarks.findings.verdict import PLANNED, Paired, Verdict
@@ -137,8 +137,7 @@ def _scores(arms: Sequence[Arm], corpora: Sequence[str], rows: RowsByArm) -> str
             means = [f"{_mean(blocks, key):.3f}" for key in keys]
             more = (f"{_mean(blocks, 'searches_per_question'):.2f}", f"{_mean(blocks, 'action_tokens'):.1f}")
             spread = f"{min(f1):.3f} to {max(f1):.3f}"
-            label = arm.label if corpus == PLAIN else f"{arm.label}, {corpus.replace('_', '-')} corpus"
-            lines.append((label, decoding, str(len(blocks)), *means, spread, *more))
+            lines.append((f"{arm.label}{where(corpus)}", decoding, str(len(blocks)), *means, spread, *more))
     return markdown_table(heads, lines) + "\n"
 
 

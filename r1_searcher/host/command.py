@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -142,8 +142,7 @@ class Command:
 
 def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], device: Device) -> Command:
     """The whole command line. Raises `InputError` for flags that the installed OpenRLHF does not take."""
-    if taken := [flag for flag in OURS if gives(user_flags, flag)]:
-        raise InputError(f"{taken[0]} is set by {OURS[taken[0]]}; use that instead")
+    refuse_flags_of_ours(user_flags, OURS)
     check_data_path("--run-dir", run_dir)
     folder = RunFolder(run_dir)
     seam = (
@@ -170,6 +169,17 @@ def build_command(recipe: Recipe, run_dir: Path, user_flags: Sequence[str], devi
             "(fine-tuning with r1_searcher.sft takes it)"
         )
     return Command(tuple(argv), flags)
+
+
+def refuse_flags_of_ours(user_flags: Sequence[str], ours: Mapping[str, str]) -> None:
+    """Refuse OpenRLHF flags that an option of ours stands for. Raises `InputError`, naming the option.
+
+    Args:
+        user_flags: as the user gave them.
+        ours: OpenRLHF's flags, each with the option to use.
+    """
+    if taken := [flag for flag in ours if gives(user_flags, flag)]:
+        raise InputError(f"{taken[0]} is set by {ours[taken[0]]}; use that instead")
 
 
 def check_data_path(flag: str, path: Path) -> None:

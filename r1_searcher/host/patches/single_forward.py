@@ -4,7 +4,7 @@ PPO weighs a token by how much likelier it has become since its rollout, so Open
 episodes before the update (`RemoteExperienceMaker.make_experience`) and again in it. Where one optimizer step takes the
 whole rollout, both are of the same weights, and the ratio is 1: the first forward, a quarter of the arithmetic of an
 update, tells nothing. Here the update's own log-probs stand for the old ones, as in TRL's `GRPOTrainer` (one iteration
-over one generation batch) and verl's `bypass` of the old log-probs.
+over one generation batch).
 
 The gradient is the same, up to what two shapes of micro-batch round differently. With several steps per rollout, or a
 reward that pays for staying close to a reference model, OpenRLHF's way holds. A model with dropout has a ratio of 1
