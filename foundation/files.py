@@ -48,15 +48,29 @@ def storage_error(path: Path, error: OSError) -> R1SearcherError:
     return InputError(f"cannot write {path}: {reason}; choose another path")
 
 
+_TRIES = 10
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and those above it. Raises as `write_whole` does."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        _make(path)
         for folder in missing:
             sync_folder(folder.parent)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def _make(path: Path) -> None:
+    """As `Path.mkdir`, which fails where another process makes the folder and removes it before it looks."""
+    for _ in range(_TRIES - 1):
+        try:
+            return path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if path.is_file():
+                raise
+    return path.mkdir(parents=True, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
