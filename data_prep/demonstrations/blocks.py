@@ -9,6 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
+from r1_searcher.episode.documents import without_frame
 from r1_searcher.episode.protocol import Protocol
 from retriever.passage import Passage
 
@@ -28,7 +29,7 @@ def passages_of(protocol: Protocol, block: str) -> tuple[Passage, ...]:
     """
     if protocol.tools:
         return tuple(_of_json(protocol, block))
-    shown = block.removeprefix(protocol.before_documents).removesuffix(protocol.after_documents)
+    shown = without_frame(protocol, block)
     if shown.strip() == protocol.no_documents.strip():
         return ()
     pattern = _pattern(protocol.passage_format)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from foundation.errors import InputError
 from r1_searcher.episode.policy import Policy
-from r1_searcher.episode.protocol import prompt_text
+from r1_searcher.episode.protocol import QUERY_FIELD, prompt_text
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.scripted_policy import ScriptedPolicy
 from r1_searcher.episode.tokenization import Tokenizer
@@ -55,10 +55,12 @@ _REPLY = 64
 def _direct(name: str, prompt_file: str, **limits: int) -> Recipe:
     """The chat recipe for a model that is asked for nothing but an answer: no thought, no tags.
 
-    Documents are the user's next message: a model that was not trained for it ends a turn that they stand in.
+    Documents are the user's next message: a model that was not trained for it ends a turn that they stand in. The
+    question stands there once more, after them, because a small model has forgotten it by then.
     """
     plain = replace(_CHAT.protocol, prefill="", plain_answer=True, format={}, documents_role="user")
-    plain = replace(plain, after_documents=f"{plain.after_documents}Reply with the answer alone.")
+    asked_again = f"The question: {QUERY_FIELD}\nReply with the answer alone."
+    plain = replace(plain, after_documents=f"{plain.after_documents}{asked_again}")
     return _like(name, replace(_CHAT, protocol=plain), prompt_file, turn_tokens=_REPLY, answer_tokens=_REPLY, **limits)
 
 

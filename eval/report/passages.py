@@ -42,10 +42,10 @@ def passage_starts(text: str, search: SearchRecord, protocol: Protocol | None) -
     Empty where they cannot be told apart: the protocol is unknown, or does not number its passages.
     """
     head = protocol.passage_format.split("{title")[0].split("{text")[0] if protocol else ""
-    if protocol is None or search.tool or "{rank}" not in head or not text.startswith(protocol.before_documents):
+    if protocol is None or search.tool or "{rank}" not in head or protocol.before_documents not in text:
         return ()
     starts: list[int] = []
-    at = len(protocol.before_documents)
+    at = text.index(protocol.before_documents) + len(protocol.before_documents)
     for rank in range(1, len(search.shown_ids) + 1):
         own = head.format(rank=rank)
         if starts or not text.startswith(own, at):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from string import Formatter
 
-from r1_searcher.episode.protocol import Protocol, Tags, Tool
+from r1_searcher.episode.protocol import QUERY_FIELD, Protocol, Tags, Tool
 from retriever.passage import Passage
 
 # Control characters, line ends, and halves of surrogate pairs (legal in JSON, refused by tokenizers).
@@ -77,13 +77,25 @@ def passage_text(protocol: Protocol, block: str) -> str:
         fields = [field for tool in protocol.tools for field in tool.fields.items()]
         keys = {re.escape(key) for key, name in fields if name not in ("rank", "id")}
         return "\n".join(re.findall(rf'"(?:{"|".join(keys)})": "((?:[^"\\]|\\.)*)"', block))
-    passages = block.removeprefix(protocol.before_documents).removesuffix(protocol.after_documents)
+    passages = without_frame(protocol, block)
     if passages == protocol.no_documents:
         return ""
     # A passage stands on lines of its own; what stands before its first field is the protocol's.
     before_field = re.split("{(?!rank)", protocol.passage_format, maxsplit=1)[0]
     heading = "[0-9]+".join(map(re.escape, before_field.split("{rank}")))
     return re.sub(f"^{heading}", "", passages, flags=re.MULTILINE)
+
+
+def without_frame(protocol: Protocol, block: str) -> str:
+    """What stands between the protocol's own words before and after the passages.
+
+    Where documents are a message of their own, the chat template's words around these are not among it either.
+    """
+    before, after = protocol.before_documents, protocol.after_documents.partition(QUERY_FIELD)[0]
+    start = block.find(before)
+    start = start + len(before) if start >= 0 else 0
+    end = block.rfind(after)
+    return block[start : end if end >= start else None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,10 @@ class DocumentWriter:
     def render(self, results: Sequence[Found]) -> str:
         """The whole block of these results, frame included."""
         write = self._json if self.protocol.tools else self._lines
-        return f"{self.frame.open}{write(results)}{self.frame.close}"
+        close = self.frame.close
+        if QUERY_FIELD in close:
+            close = close.replace(QUERY_FIELD, self.sanitize("; ".join(found.request for found in results)))
+        return f"{self.frame.open}{write(results)}{close}"
 
     def _lines(self, results: Sequence[Found]) -> str:
         passages = [passage for found in results for passage in found.passages]

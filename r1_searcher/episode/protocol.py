@@ -13,6 +13,9 @@ from typing import Any
 from foundation.errors import InputError
 from r1_searcher.episode.trajectory import Trajectory
 
+QUERY_FIELD = "{query}"
+"""In `Protocol.after_documents`: what was searched for."""
+
 
 @dataclass(frozen=True)
 class Tags:
@@ -67,7 +70,7 @@ class Protocol:
     before_documents: str = ""
     """Between the end of the action and the passages, the opening tag included."""
     after_documents: str = ""
-    """After the last passage, the closing tag included."""
+    """After the last passage, the closing tag included; `{query}` is replaced by what was searched for."""
     no_documents: str = ""
     """In place of the passages when the search found none."""
     passage_separator: str = ""

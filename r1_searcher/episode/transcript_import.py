@@ -11,7 +11,7 @@ from itertools import pairwise
 from foundation.errors import InputError
 from r1_searcher.episode.parsing import Answer, Search, parse_action
 from r1_searcher.episode.policy import Finish
-from r1_searcher.episode.protocol import Protocol
+from r1_searcher.episode.protocol import QUERY_FIELD, Protocol
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import SearchRecord, Span, SpanKind, StopReason, Trajectory
 
@@ -36,9 +36,9 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
     - where text ends and EOS begins: an EOS in the text stays at the end of its ACTION span.
 
     Raises:
-        InputError: the protocol has tools; their results stand in a chat template's frame, not in its tags.
+        InputError: the protocol's documents are messages of their own: they stand in a chat template's frame.
     """
-    if protocol.tools:
+    if protocol.tools or protocol.documents_role:
         raise InputError(f"a transcript of {protocol.name} cannot be imported: its results stand in no tags of its own")
     spans = tuple(_spans(completion, protocol))
     reason, answer = _end(spans[-1], protocol)
@@ -49,10 +49,8 @@ def import_transcript(completion: str, row: QARow, protocol: Protocol) -> Trajec
 
 
 def _spans(completion: str, protocol: Protocol) -> list[Span]:
-    block = (
-        f"(?<={re.escape(protocol.query.close)})"
-        f"{re.escape(protocol.before_documents)}.*?{re.escape(protocol.after_documents)}"
-    )
+    after = ".*?".join(map(re.escape, protocol.after_documents.split(QUERY_FIELD)))
+    block = f"(?<={re.escape(protocol.query.close)}){re.escape(protocol.before_documents)}.*?{after}"
     inserted = re.compile(f"{block}|{re.escape(protocol.feedback)}" if protocol.feedback else block, re.DOTALL)
     spans, end = [], 0
     for found in inserted.finditer(completion):

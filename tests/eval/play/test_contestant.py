@@ -71,6 +71,8 @@ def test_a_direct_answer_needs_no_tags(tmp_path):
     trajectory, run = played(tmp_path, "baseline.direct_rag", lambda row: [" a0"])
     assert [request.query for request in run.retriever.requests] == ["Q0?"]
     assert (trajectory.stop_reason, trajectory.answer) == (StopReason.ANSWERED, "a0")
+    _, passage, after = trajectory.spans[2].text.partition("a fact")
+    assert passage and "The question: Q0?\nReply with the answer alone." in after
 
 
 def test_rag_has_no_second_search(tmp_path):

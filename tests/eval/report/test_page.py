@@ -101,9 +101,11 @@ def test_passages_are_told_apart_by_the_protocol(tmp_path):
     assert search["shown_ids"] == ["p1", "p2", "p3"] and search["block"] == 0
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_searches_of_every_protocol(name):
-    protocol = PROTOCOLS[name]
+AS_MESSAGES = replace(PROTOCOLS["r1_searcher.chat"], name="user's message", documents_role="user")
+
+
+@pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), AS_MESSAGES], ids=lambda protocol: protocol.name)
+def test_searches_of_every_protocol(protocol):
     queries = ["first", 'sec"ond'] if protocol.tools else ["first"]
     turns = [turn_that_asks(protocol, *queries), turn_that_asks(protocol, "third"), turn_that_answers(protocol, "x")]
     trajectory = episode(turns, passages("a", "b"), protocol=protocol)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.episodes.fakes import ByteTokenizer, passages
 
-from r1_searcher.episode.documents import DocumentBlock, DocumentWriter, Found, PassageSanitizer
+from r1_searcher.episode.documents import DocumentBlock, DocumentWriter, Found, PassageSanitizer, passage_text
 from r1_searcher.episode.protocol import Protocol, Tags
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE, R1_SEARCHER_TINY
 from retriever.passage import Passage
@@ -98,6 +100,15 @@ def test_title_and_text_are_both_sanitized():
 
 def test_braces_in_a_passage_are_literal():
     assert "{rank} {0}" in render(R1_SEARCHER_TINY, passages("{rank} {0}"))
+
+
+def test_the_query_can_stand_once_more_after_the_passages():
+    after = "<|end_of_documents|>\n\nAgain: {query}\n"
+    protocol = replace(R1_SEARCHER_TINY, after_documents=after)
+    frame = Tags(f"<user>{protocol.before_documents}", f"{after}<end>")
+    block = DocumentWriter(protocol, frame, encode, sanitize).render([Found("who </s>?", passages("{query}"))])
+    assert block.endswith("(1) {query}\n<|end_of_documents|>\n\nAgain: who < /s>?\n<end>")
+    assert passage_text(protocol, block) == "{query}\n", "a reward does not find a gold answer in the query"
 
 
 def fit(texts, budget):

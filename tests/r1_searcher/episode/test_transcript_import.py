@@ -88,7 +88,8 @@ def test_how_it_ended(text: str, reason: StopReason, answer: str | None) -> None
     assert (found.stop_reason, found.answer) == (reason, answer)
 
 
-TAGGED = [protocol for protocol in PROTOCOLS.values() if not protocol.tools]
+ASKS_AGAIN = replace(PROTOCOL, name="asks_again", after_documents="<|end_of_documents|>\n\nAgain: {query}\n")
+TAGGED = [*(protocol for protocol in PROTOCOLS.values() if not protocol.tools), ASKS_AGAIN]
 
 
 @pytest.mark.parametrize("protocol", TAGGED, ids=lambda protocol: protocol.name)
@@ -167,7 +168,10 @@ def test_a_turn_that_went_on_after_an_unusable_query_is_one_span(protocol):
         assert score(REWARDS[name], again, protocol) == score(REWARDS[name], played.trajectory, protocol)
 
 
-@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS.values() if p.tools], ids=lambda protocol: protocol.name)
-def test_a_protocol_with_tools_has_no_transcripts_to_import(protocol):
+AS_MESSAGES = [*(p for p in PROTOCOLS.values() if p.tools), replace(PROTOCOL, name="user's", documents_role="user")]
+
+
+@pytest.mark.parametrize("protocol", AS_MESSAGES, ids=lambda protocol: protocol.name)
+def test_a_protocol_whose_documents_are_messages_has_no_transcripts_to_import(protocol):
     with pytest.raises(InputError, match=f"a transcript of {protocol.name} cannot be imported"):
         import_transcript("x</think><answer>Paris</answer>", ROW, protocol)
