@@ -124,9 +124,9 @@ _ROWS = (
         ),
     ),
     Arm("sft", "SFT on good episodes", _SEARCHING, "answers", taught_by="searching_stage2"),
-    Arm("top_k_1", "top 1", options=(*_TWO_STAGES, *_TOP_K, "1")),
-    Arm("top_k_3", "top 3", options=(*_TWO_STAGES, *_TOP_K, "3")),
-    Arm("top_k_5", "top 5", options=(*_TWO_STAGES, *_TOP_K, "5")),
+    Arm("top_k_1", "top 1", "findings_top_k", options=(*_TWO_STAGES, *_TOP_K, "1")),
+    Arm("top_k_3", "top 3", "findings_top_k", options=(*_TWO_STAGES, *_TOP_K, "3")),
+    Arm("top_k_5", "top 5", "findings_top_k", options=(*_TWO_STAGES, *_TOP_K, "5")),
     # A group of one has no deviation to divide by.
     Arm("group_1", "64 questions x 1", options=(*_group(64, 1, 9), "--algo.advantage.estimator", "reinforce")),
     Arm("group_4", "16 questions x 4", options=(*_group(16, 4, 3), "--algo.advantage.estimator", "group_norm")),

@@ -77,7 +77,7 @@ def draw_demos(
     writer = document_writer(dialect.protocol, hf)
     demos: tuple[list[Encoded], list[Encoded]] = ([], [])
     for number in range(WORLDS):
-        random = Random(f"demonstrations {seed} {number}")
+        random, sizes = Random(f"demonstrations {seed} {number}"), Random(f"passages shown {seed} {number}")
         names = random.sample(free_names(difficulty), NAMES_PER_WORLD)
         world = draw_world(names, random, difficulty.together)
         index = Bm25Index.build(world.passages("sft"))
@@ -91,7 +91,8 @@ def draw_demos(
             (good, demos[0], questions, [good_script(dialect, question) for question in questions]),
             (weak, demos[1], weak_questions, weak_scripts),
         ):
-            kept += [encoder(*one) for one in zip(chosen, scripts, replies(writer, index, scripts), strict=True)]
+            inserted = replies(writer, index, scripts, [sizes.choice(difficulty.shown) for _ in scripts])
+            kept += [encoder(*one) for one in zip(chosen, scripts, inserted, strict=True)]
     return demos
 
 

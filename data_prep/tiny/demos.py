@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from data_prep.tiny.dialects import Dialect, fill
-from data_prep.tiny.difficulty import QUICKSTART, Difficulty
+from data_prep.tiny.difficulty import QUICKSTART, TOP_K, Difficulty
 from data_prep.tiny.facts import NO, YES, Fact, Question, World
 from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer
 from r1_searcher.episode.prompting import documents_frame, render_prompt
@@ -21,9 +21,6 @@ from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import SpanKind
 from retriever.index.bm25 import Bm25Index
 from retriever.passage import Passage
-
-TOP_K = 2
-"""Passages per search, in the demonstrations and in the rollouts that follow them."""
 
 
 @dataclass(frozen=True)
@@ -175,17 +172,24 @@ def document_block(writer: DocumentWriter, query: str, passages: Sequence[Passag
     return writer.render([Found(query, tuple(passages), tools[0] if tools else None)])
 
 
-def replies(writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script]) -> list[list[str]]:
-    """For each script, what the environment inserts after each turn but the last; one batched search for all."""
+def replies(
+    writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script], shown: Sequence[int] = ()
+) -> list[list[str]]:
+    """For each script, what the environment inserts after each turn but the last; one batched search for all.
+
+    Args:
+        shown: passages per search of each script; empty: `TOP_K` for all.
+    """
+    shown = shown or [TOP_K] * len(scripts)
     queries = [query for written in scripts for query in written.queries if query is not None]
-    found = iter(index.search(queries, TOP_K) if queries else [])
+    found = iter(index.search(queries, max(shown)) if queries else [])
     correction = writer.protocol.feedback
     return [
         [
-            correction if query is None else document_block(writer, query, [hit.passage for hit in next(found)])
+            correction if query is None else document_block(writer, query, [hit.passage for hit in next(found)[:count]])
             for query in written.queries
         ]
-        for written in scripts
+        for written, count in zip(scripts, shown, strict=True)
     ]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from foundation.errors import InputError
 
+TOP_K = 2
+"""Passages per search, in demonstrations and in the rollouts that follow them, where nothing else is said."""
 MOST_HOPS = 4
 MOST_NAMESAKES = 3
 MOST_WORDINGS = 3
@@ -51,6 +53,11 @@ class Difficulty:
 
     It is taught as much about what follows a search, however rare its own are.
     """
+    shown: tuple[int, ...] = (TOP_K,)
+    """Passages that a search shows in the base model's demonstrations, each number equally often.
+
+    A base that has only ever read two cannot read three or five, and RL does not teach it in a hundred steps.
+    """
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("comparisons", "together", "known", "search_rate")}
@@ -68,6 +75,8 @@ class Difficulty:
             raise InputError(f"the world {self.name}: namesakes are 0 to {MOST_NAMESAKES}, found {self.namesakes}")
         if not 1 <= self.wordings <= MOST_WORDINGS:
             raise InputError(f"the world {self.name}: wordings are 1 to {MOST_WORDINGS}, found {self.wordings}")
+        if not self.shown or min(self.shown) < 1:
+            raise InputError(f"the world {self.name}: a search shows at least one passage, found {self.shown}")
 
     def counts(self, questions: int) -> dict[Kind, int]:
         """How many of so many questions are of each kind; what chains do not share evenly goes to the shortest."""
@@ -91,8 +100,9 @@ class Difficulty:
         return total
 
     def as_mapping(self) -> dict[str, Any]:
-        """The dials as JSON."""
-        return {**asdict(self), "hops": list(self.hops)}
+        """The dials as JSON; without `shown` where it is as in the worlds that were written before there was one."""
+        dials = {**asdict(self), "hops": list(self.hops), "shown": list(self.shown)}
+        return {name: dial for name, dial in dials.items() if name != "shown" or self.shown != (TOP_K,)}
 
     @property
     def of_the_base(self) -> dict[str, Any]:
@@ -127,6 +137,8 @@ SETTINGS: dict[str, Difficulty] = {
         _FINDINGS,
         # The same questions and passages; only its base model searches as often as the quickstart's.
         replace(_FINDINGS, name="findings_searching", search_rate=1.0),
+        # Only its base model has seen blocks of one to five passages; a top-k can be compared with another on no other.
+        replace(_FINDINGS, name="findings_top_k", shown=(1, 2, 3, 4, 5)),
     )
 }
 """The settings by name."""

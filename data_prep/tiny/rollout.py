@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from data_prep.tiny.demos import TOP_K, good_script
+from data_prep.tiny.demos import good_script
 from data_prep.tiny.dialects import Dialect
+from data_prep.tiny.difficulty import TOP_K
 from data_prep.tiny.facts import CHAIN, Question
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.policy import Completion, Finish, Policy

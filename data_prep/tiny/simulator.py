@@ -17,8 +17,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from data_prep.tiny.base import METRICS, NAMES_PER_WORLD, is_finished, save
-from data_prep.tiny.demos import TOP_K, Encoded, good_script, weak_script
+from data_prep.tiny.demos import Encoded, good_script, weak_script
 from data_prep.tiny.dialects import EOS, Dialect, find_dialect
+from data_prep.tiny.difficulty import TOP_K
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world
 from data_prep.tiny.names import pool
 from data_prep.tiny.tokenizer import build_tokenizer

@@ -73,7 +73,7 @@ def test_unknown_names_are_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_findings_preset_is_the_harder_world() -> None:
-    for name in ("findings", "findings_searching"):
+    for name in ("findings", "findings_searching", "findings_top_k"):
         preset = find_preset(str(PRESETS / f"{name}.toml"))
         assert preset.tiny is not None and preset.tiny.world == name and preset.model.endswith(name)
     assert F1.of(row("mask", 1, 0.25)) == 0.25

@@ -15,7 +15,7 @@ from transformers import Qwen2Tokenizer
 
 from data_prep.tiny import base
 from data_prep.tiny.base import SHIPPED, draw_demos
-from data_prep.tiny.demos import DemoEncoder, Script, good_script, practice_scripts, weak_script
+from data_prep.tiny.demos import DemoEncoder, Encoded, Script, good_script, practice_scripts, weak_script
 from data_prep.tiny.dialects import DIALECTS
 from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, SETTINGS, Difficulty, find_world
 from data_prep.tiny.distractors import KNOWN_NAMES, free_names, known_facts, namesakes
@@ -156,10 +156,14 @@ def test_a_setting_is_the_same_world_each_time_and_another_for_another_seed(name
     assert one.heldout != draw_files(4, None, 8, 16, 16, setting).heldout
 
 
-def test_the_search_rate_is_the_bases_alone() -> None:
-    assert draw_files(0, None, 5, 5, 5, SETTINGS["findings"]) == draw_files(
-        0, None, 5, 5, 5, SETTINGS["findings_searching"]
-    )
+@pytest.mark.parametrize("name", ["findings_searching", "findings_top_k"])
+def test_what_is_the_bases_alone_changes_no_question_and_no_passage(name: str) -> None:
+    assert draw_files(0, None, 5, 5, 5, SETTINGS["findings"]) == draw_files(0, None, 5, 5, 5, SETTINGS[name])
+
+
+def test_a_dial_that_came_later_leaves_the_older_worlds_descriptions_as_they_were() -> None:
+    assert "shown" not in SETTINGS["findings"].as_mapping() | SETTINGS["findings"].of_the_base
+    assert SETTINGS["findings_top_k"].of_the_base["shown"] == [1, 2, 3, 4, 5]
 
 
 def test_namesakes_share_kind_and_first_word_and_nothing_else() -> None:
@@ -305,6 +309,7 @@ def test_an_unknown_world_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     "dials",
     [
         {"hops": ()}, {"hops": (2, 1)}, {"hops": (0, 1)}, {"hops": (1, 5)}, {"hops": (1, 1)}, {"together": 1.1},
+        {"shown": ()}, {"shown": (0, 2)},
         {"comparisons": 0.6, "known": 0.6}, {"known": -0.1}, {"namesakes": 4}, {"wordings": 0}, {"wordings": 4},
     ],
 )  # fmt: skip
@@ -318,11 +323,28 @@ def test_more_known_facts_than_there_are_is_refused() -> None:
         draw_files(0, None, 10, 300, 10, Difficulty("x", known=0.5))
 
 
-def test_demonstrations_teach_what_is_to_be_known(
-    monkeypatch: pytest.MonkeyPatch, findings_tokenizer: Qwen2Tokenizer
-) -> None:
+@pytest.fixture
+def one_small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("WORLDS", 1), ("QUESTIONS_PER_WORLD", 60), ("WEAK_PER_WORLD", 60)):
         monkeypatch.setattr(base, name, number)
+
+
+@pytest.mark.usefixtures("one_small_world")
+def test_demonstrations_show_each_number_of_passages(findings_tokenizer: Qwen2Tokenizer) -> None:
+    def shown(difficulty: Difficulty) -> set[int]:
+        demos, _ = draw_demos(DIALECTS[SHIPPED], findings_tokenizer, 0, difficulty)
+        blocks = (re.findall(r"begin_of_documents.*?end_of_documents", text, re.DOTALL) for text in map(decode, demos))
+        return {len(re.findall(r"\([0-9]\)", block)) for found in blocks for block in found}
+
+    def decode(demo: Encoded) -> str:
+        return str(findings_tokenizer.decode(demo.ids))
+
+    assert shown(SETTINGS["findings"]) == {2}
+    assert shown(SETTINGS["findings_top_k"]) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.usefixtures("one_small_world")
+def test_demonstrations_teach_what_is_to_be_known(findings_tokenizer: Qwen2Tokenizer) -> None:
     dialect, tokenizer = DIALECTS[SHIPPED], findings_tokenizer
     texts = [[tokenizer.decode(demo.ids) for demo in demos] for demos in draw_demos(dialect, tokenizer, 0, EVERY_DIAL)]
     facts = [fact for side in ("rl", "evaluation") for fact in known_facts(side).facts]  # type: ignore[arg-type]
