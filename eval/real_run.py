@@ -107,7 +107,7 @@ class RealRun:
         yield self._evaluation("evaluate base", "base", self._start_model)
 
     def _training(self) -> Iterator[Phase]:
-        """Cold start and both stages, an evaluation behind each."""
+        """Cold start and both stages, an evaluation after each."""
         yield Phase("demonstrations", 60, "data_prep.good_trajectories", self._demonstrations())
         places = ("--data", str(self.out / "cold_start.jsonl"), "--out", str(self.cold))
         flags = words_of(self._cold_start.flags)

@@ -62,7 +62,7 @@ def why_nothing(reply: Any) -> tuple[str, int | None]:
 
 
 def spoken(text: str) -> str | None:
-    """What a model says behind what it thinks; None where a thought does not end.
+    """What a model says after what it thinks; None where a thought does not end.
 
     Servers without a reasoning parser leave the thought in the text, with or without the tag that opens it.
     """

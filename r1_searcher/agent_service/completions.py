@@ -22,7 +22,7 @@ from r1_searcher.episode.watching import (
 class ChatWriter:
     """Watches one episode, and tells its pieces: `{"reasoning_content": …}`, and the answer at its end.
 
-    The thoughts are what the policy wrote, its queries included, up to where its answer begins. Text behind the
+    The thoughts are what the policy wrote, its queries included, up to where its answer begins. Text after the
     answer's tag waits until it is sure that this is the answer: where it is not, it was a thought.
     """
 
@@ -31,7 +31,7 @@ class ChatWriter:
         self._told = told
         self._tag = asked.agent.recipe.protocol.answer.open
         self._turn = ""
-        """What of the turn is not told: the answer's tag, or what may become it, and all behind it."""
+        """What of the turn is not told: the answer's tag, or what may become it, and all after it."""
         self._rest = ""
         """The same of the turn before, which was the answer if no other turn follows."""
         self._thoughts: list[str] = []

@@ -147,7 +147,7 @@ class DocumentWriter:
         """The block of as many of the best passages as fit in `budget` tokens; None where not even the frame fits.
 
         Whole passages are left out, the frame is never cut. A passage that is too long by itself does not push the
-        shorter ones behind it out. Of several results the best passages of each come first.
+        shorter ones after it out. Of several results the best passages of each come first.
         """
         # Spares the event loop from encoding megabytes that cannot fit.
         longest = max(budget, 0) * _MAX_CHARS_PER_TOKEN

@@ -89,9 +89,9 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
     said = "@@said@@"
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": said}]
     messages.append({"role": "user", "content": "more"})
-    behind = tokenizer.apply_chat_template(messages).partition(said)[2].lstrip()
-    ends = [text for text in tokenizer.special_texts if behind.startswith(text)]
-    return max(ends, key=len, default=behind[:20])
+    after = tokenizer.apply_chat_template(messages).partition(said)[2].lstrip()
+    ends = [text for text in tokenizer.special_texts if after.startswith(text)]
+    return max(ends, key=len, default=after[:20])
 
 
 def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:

@@ -115,7 +115,7 @@ class OwnAgentPlayer:
         logger.warning("the agent failed on question %s: %s", trajectory.row.id, trajectory.error)
         if self._failures >= FAILURES_IN_A_ROW:
             raise RunAborted(
-                f"the agent failed {self._failures} episodes in a row; the last of them: {trajectory.error}. Mend it "
+                f"the agent failed {self._failures} episodes in a row; the last of them: {trajectory.error}. Fix it "
                 "and run the same command again: the run continues from its last checkpoint."
             )
 

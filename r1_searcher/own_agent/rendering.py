@@ -1,7 +1,7 @@
 """Messages as text, by the tokenizer's own template: the whole beginning, then only what is new.
 
 What was sampled is never rendered again: templates strip, leave thoughts out, and would end in other ids. What the
-template writes after the policy's last turn is cut out behind a marker that stands in the place of that turn.
+template writes after the policy's last turn is cut out after a marker that stands in the place of that turn.
 """
 
 from __future__ import annotations

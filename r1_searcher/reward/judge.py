@@ -114,7 +114,7 @@ class KeptVerdict:
 class VerdictCache:
     """What judges said, by key, in a file of JSON lines that only grows.
 
-    An endpoint's failures are not kept: a right key, another address or a better hour mends them.
+    An endpoint's failures are not kept: a right key, another address or a better hour may help.
     """
 
     def __init__(self, path: Path, *, keep_unjudged: bool = True) -> None:

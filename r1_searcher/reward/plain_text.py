@@ -20,7 +20,7 @@ _MARKS = {
 }
 """Dashes and minus signs, apostrophes and what is typed for one, the slash of a fraction."""
 _RAISED = re.compile(r"(?<=\d)(?=[\u207b\u208b\u00b2\u00b3\u00b9\u2070-\u2079\u2080-\u2089\u00bc-\u00be\u2150-\u215e])")
-"""Before an exponent, an index or a fraction behind a number: 10² is 10^2 and not 102, 1½ is 1 1/2 and not 11/2."""
+"""Before an exponent, an index or a fraction after a number: 10² is 10^2 and not 102, 1½ is 1 1/2 and not 11/2."""
 _INITIALS = re.compile(r"(?<=\b[^\W\d_])\.\s*(?=[^\W\d_]\b)")
 """Between two initials: J. K. Rowling is J.K. Rowling."""
 _MINUS, _POINT = "\u2212", "\u22c5"

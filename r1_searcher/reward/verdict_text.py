@@ -18,9 +18,9 @@ _NAMES = r"verdicts?|judg(?:e?ment)?|decisions?|assessment|evaluation|is_correct
 _TAG = re.compile(r"</?[A-Za-z_]+>|\\boxed|\\text(?:bf)?")
 
 _NOT_ALONE = r"(?!\s*(?:/|\||or\b|and\b))"
-"""Behind a word: `True or False`, `True/False` name both."""
+"""After a word: `True or False`, `True/False` name both."""
 _REASON = rf"(?=[*_`\"')\]]*(?:$|[.,:;!。，：；！\n]|\s*\(|\s+[-–—]|[–—]|{_MARKS}\s(?:because|since|as|given|due)\b))"
-"""Behind a verdict: the end, a punctuation mark, a dash, or the word that begins a reason."""
+"""After a verdict: the end, a punctuation mark, a dash, or the word that begins a reason."""
 
 _WHOLE_LINE = re.compile(rf"{_MARKS}(?:[\w ]{{1,20}}:{_MARKS})?{_WORD}{_MARKS}", re.IGNORECASE)
 _LEADING = re.compile(rf"{_MARKS}{_WORD}\b{_NOT_ALONE}{_REASON}", re.IGNORECASE | re.MULTILINE)
@@ -39,8 +39,8 @@ _CLOSING = re.compile(
 def parse_verdict(reply: str) -> bool | None:
     """The verdict of a reply; None where it gives none, or one and its opposite.
 
-    A verdict stands at the beginning with or without its reason behind it (`True. Both name …`), in the last line or
-    sentence, behind its name anywhere (`Verdict: yes`, `{"verdict": true}`), or alone in a first or last line. What a
+    A verdict stands at the beginning with or without its reason after it (`True. Both name …`), in the last line or
+    sentence, after its name anywhere (`Verdict: yes`, `{"verdict": true}`), or alone in a first or last line. What a
     model thought before it spoke is not looked at; a thought that does not end is no verdict.
     """
     said = spoken(reply)

@@ -32,7 +32,7 @@ def addresses_and_format(urls: str, wire: str | None = None) -> tuple[list[Addre
 
     Args:
         urls: base addresses, or with the path of a system's searches (`http://127.0.0.1:8000/retrieve`), which then
-            says what is spoken; `?wire=NAME` behind an address says it by name.
+            says what is spoken; `?wire=NAME` after an address says it by name.
         wire: a row of `retriever.wire.formats.FORMATS`, whatever the addresses say.
 
     Raises:

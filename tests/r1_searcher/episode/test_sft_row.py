@@ -40,7 +40,7 @@ def test_ids_and_targets_are_those_of_the_episode(built, protocol):
         played = episode(protocol, tokenizer)
         row = SFTRow.from_mapping(json.loads(json.dumps(sft_row(played.trajectory, tokenizer).to_mapping())))
         assert row.ids == played.trajectory.ids, name
-        # As sampled: with the EOS of a turn that ended with one, and none behind a turn that ended at a tag.
+        # As sampled: with the EOS of a turn that ended with one, and none after a turn that ended at a tag.
         assert [row.ids[start:end] for start, end in row.targets] == played.policy.sampled, name
         assert len(row.targets) >= 1 + (name in BYTES), f"{name}: a search and an answer"
         inserted = played.trajectory.of_kind(SpanKind.PROMPT, SpanKind.DOCUMENTS, SpanKind.FEEDBACK)
