@@ -145,7 +145,8 @@ def read_hits(structured: object, texts: Sequence[str], linked: Sequence[Passage
     Raises:
         ShapeError: no results can be found in it.
     """
-    rows = list(_rows_of_answer(structured, texts, linked, shape))
+    found_rows = _rows_of_answer(structured, texts, linked, shape)
+    rows = [row for row in found_rows if not isinstance(row, str) or row.strip()]  # a blank text is no passage
     found = [_passage(row, shape) for row in rows]
     scores = _scores(rows)
     hits = [unscored(passage, rank) for rank, passage in enumerate(found, 1)]

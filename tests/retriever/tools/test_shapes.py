@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retriever.passage import Hits, Passage
@@ -133,7 +133,9 @@ def test_passages_that_come_as_resources():
     assert found(texts=["before"], linked=[passage])[1] == ("file:///a", "", "inside")
 
 
-@pytest.mark.parametrize("answer", [{"results": []}, [], {"result": []}, {"result": ""}])
+@pytest.mark.parametrize(
+    "answer", [{"results": []}, [], {"result": []}, {"result": ""}, ["", " "], {"results": ["\n"]}]
+)
 def test_nothing_found(answer):
     assert found(answer) == []
 
@@ -197,6 +199,7 @@ json_values = st.recursive(
 shapes = st.sampled_from([STANDARD, STANDARD.with_names(results="x.0"), STANDARD.with_names(text="title", id="x.x")])
 
 
+@example([""], [], STANDARD)
 @given(json_values, st.lists(st.text(max_size=80) | json_values.map(json.dumps), max_size=3), shapes)
 def test_whatever_a_server_answers_is_hits_or_one_line(structured, texts, shape: Shape):
     try:
