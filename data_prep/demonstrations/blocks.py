@@ -29,7 +29,7 @@ def passages_of(protocol: Protocol, block: str) -> tuple[Passage, ...]:
     """
     if protocol.tools:
         return tuple(_of_json(protocol, block))
-    shown = without_frame(protocol, block)
+    shown = without_frame(protocol.frame, block)
     if shown.strip() == protocol.no_documents.strip():
         return ()
     pattern = _pattern(protocol.passage_format)

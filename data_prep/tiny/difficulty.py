@@ -56,7 +56,7 @@ class Difficulty:
     shown: tuple[int, ...] = (TOP_K,)
     """Passages that a search shows in the base model's demonstrations, each number equally often.
 
-    A base that has only ever read two cannot read three or five, and RL does not teach it in a hundred steps.
+    A base that has only ever read two cannot read three or five, and 75 steps of RL did not teach it.
     """
 
     def __post_init__(self) -> None:
@@ -102,7 +102,9 @@ class Difficulty:
     def as_mapping(self) -> dict[str, Any]:
         """The dials as JSON; without `shown` where it is as in the worlds that were written before there was one."""
         dials = {**asdict(self), "hops": list(self.hops), "shown": list(self.shown)}
-        return {name: dial for name, dial in dials.items() if name != "shown" or self.shown != (TOP_K,)}
+        if self.shown == (TOP_K,):
+            del dials["shown"]
+        return dials
 
     @property
     def of_the_base(self) -> dict[str, Any]:

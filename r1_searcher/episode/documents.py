@@ -77,7 +77,7 @@ def passage_text(protocol: Protocol, block: str) -> str:
         fields = [field for tool in protocol.tools for field in tool.fields.items()]
         keys = {re.escape(key) for key, name in fields if name not in ("rank", "id")}
         return "\n".join(re.findall(rf'"(?:{"|".join(keys)})": "((?:[^"\\]|\\.)*)"', block))
-    passages = without_frame(protocol, block)
+    passages = without_frame(protocol.frame, block)
     if passages == protocol.no_documents:
         return ""
     # A passage stands on lines of its own; what stands before its first field is the protocol's.
@@ -86,15 +86,11 @@ def passage_text(protocol: Protocol, block: str) -> str:
     return re.sub(f"^{heading}", "", passages, flags=re.MULTILINE)
 
 
-def without_frame(protocol: Protocol, block: str) -> str:
-    """What stands between the protocol's own words before and after the passages.
-
-    Where documents are a message of their own, the chat template's words around these are not among it either.
-    """
-    before, after = protocol.before_documents, protocol.after_documents.partition(QUERY_FIELD)[0]
-    start = block.find(before)
-    start = start + len(before) if start >= 0 else 0
-    end = block.rfind(after)
+def without_frame(frame: Tags, block: str) -> str:
+    """What stands inside a frame: a protocol's own, or the one of `documents_frame` with the chat template's words."""
+    start = block.find(frame.open)
+    start = start + len(frame.open) if start >= 0 else 0
+    end = block.rfind(frame.close.partition(QUERY_FIELD)[0])
     return block[start : end if end >= start else None]
 
 

@@ -107,7 +107,7 @@ def documents_frame(protocol: Protocol, tokenizer: Tokenizer) -> Tags:
     """
     role = "tool" if protocol.tools else protocol.documents_role
     if not role:
-        return Tags(protocol.before_documents, protocol.after_documents)
+        return protocol.frame
     called, answered = "@@called@@", "@@answered@@"
     content = answered if protocol.tools else f"{protocol.before_documents}{answered}{protocol.after_documents}"
     later = ({"role": "assistant", "content": called}, {"role": role, "content": content})

@@ -120,6 +120,11 @@ class Protocol:
         return all(rule(trajectory, self) for rule in self.format.values())
 
     @property
+    def frame(self) -> Tags:
+        """What it writes around the passages; a chat template may write more around that."""
+        return Tags(self.before_documents, self.after_documents)
+
+    @property
     def reads_pages(self) -> bool:
         """Whether one of its tools reads pages, beside the search."""
         return any(tool.retriever == "browse" for tool in self.tools)

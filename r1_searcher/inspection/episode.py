@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass, replace
 
+from r1_searcher.episode.documents import without_frame
 from r1_searcher.episode.prompting import documents_frame
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.rollout import Environment, run_episode
@@ -123,6 +124,6 @@ def _forgery(subject: Subject, episode: Trajectory) -> str:
     """Tags and special tokens in the documents beyond those of their own frame."""
     block = episode.of_kind(SpanKind.DOCUMENTS)[0].text
     frame = documents_frame(subject.protocol, subject.tokenizer)
-    passages = block.removeprefix(frame.open).removesuffix(frame.close)
+    passages = without_frame(frame, block)
     forged = [text for text in {*subject.protocol.tags, *subject.tokenizer.special_texts} if text in passages]
     return f"a passage could write {shown(sorted(forged))} into the context" if forged else ""

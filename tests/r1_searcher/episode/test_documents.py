@@ -20,7 +20,7 @@ encode = ByteTokenizer().encode
 
 
 def writer(protocol: Protocol, encode=encode) -> DocumentWriter:
-    return DocumentWriter(protocol, Tags(protocol.before_documents, protocol.after_documents), encode, sanitize)
+    return DocumentWriter(protocol, protocol.frame, encode, sanitize)
 
 
 def render(protocol: Protocol, found) -> str:

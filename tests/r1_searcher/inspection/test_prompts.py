@@ -78,6 +78,14 @@ def test_a_well_formed_episode_of_every_recipe_counts(good, name):
     says(check_episode(replace(subject, recipe=recipe)), Level.OK, "are trained")
 
 
+def test_documents_that_are_a_message_and_ask_again_forge_nothing(good):
+    recipe = RECIPES["r1_searcher.chat.stage2"]
+    after = f"{recipe.protocol.after_documents}The question: {{query}}\n"
+    protocol = replace(recipe.protocol, documents_role="user", after_documents=after)
+    subject = chat_subject(good, recipe.name, TURNS, eos="<|end|>")
+    says(check_episode(replace(subject, recipe=replace(recipe, protocol=protocol))), Level.OK, "are trained")
+
+
 def test_a_prompt_that_does_not_fit_the_rewards_rules_is_found(good):
     """R1-Searcher's rules want no <think> from the policy; after this prompt it would have to write one."""
     subject = with_prompt(good, "Question : {question}\n")

@@ -15,7 +15,6 @@ from support.episodes.transcripts import needs_published, transcripts
 
 from foundation.errors import InputError
 from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer, passage_text
-from r1_searcher.episode.protocol import Tags
 from r1_searcher.episode.question import QARow
 from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, find_protocol
 from retriever.passage import Passage
@@ -117,7 +116,7 @@ def test_who_opens_the_thought(protocol):
 
 
 def writer(protocol) -> DocumentWriter:
-    frame = Tags(protocol.before_documents, protocol.after_documents)
+    frame = protocol.frame
     return DocumentWriter(protocol, frame, str.encode, PassageSanitizer(protocol.tags))
 
 
