@@ -23,7 +23,7 @@ from eval.results.scores import provenance_beside
 from eval.results.summary import failures
 from eval.results.table import percent, percent_with_interval
 from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
-from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
+from foundation.cli import OneLineParser, above_zero, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import text_sha256, write_json
 from foundation.owned_folder import beside
@@ -142,7 +142,7 @@ def _run(options: argparse.Namespace) -> None:
     scored = [record for record in records if not record.failed]
     if not scored:
         raise InputError(f"nothing to judge in {file}: every episode failed (its search, or the agent)")
-    retry = RetryPolicy(options.attempts, deadline=options.timeout * options.attempts + 60)
+    retry = RetryPolicy.of_timeout(options.timeout, options.attempts)
     config = EndpointConfig(options.endpoint, options.model, options.key_variable, options.timeout, retry)
     sampling = Sampling(options.temperature, options.max_tokens)
     with beside(cache_file):
@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         "--temperature", type=float, default=Sampling.temperature, help="sampling temperature of the judge (default 0)"
     )
     parser.add_argument("--max-tokens", type=positive, default=Sampling.max_tokens, help="longest reply in tokens")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="longest time of one attempt in s")
+    parser.add_argument("--timeout", type=above_zero, default=60.0, metavar="S", help="longest time of an attempt in s")
     parser.add_argument("--attempts", type=positive, default=4, help="requests per question at most")
     parser.add_argument("--concurrency", type=positive, default=16, help="questions at a time")
     parser.add_argument("--price-in", type=float, default=0.0, help="price of a million prompt tokens, for the cost")

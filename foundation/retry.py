@@ -17,12 +17,16 @@ T = TypeVar("T")
 Call = Callable[[int, float], Awaitable[T]]
 """One attempt: (failures so far, seconds left of the deadline) to its result."""
 
+_ATTEMPTS = 4
+_WAITS_S = 60.0
+"""What a deadline leaves for the waits between attempts."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and for how long one call is tried. Times in seconds."""
 
-    attempts: int = 4
+    attempts: int = _ATTEMPTS
     """Requests sent at most, at least 1."""
     backoff: float = 0.5
     """Longest wait after the first failure; doubles with each failure."""
@@ -35,6 +39,11 @@ class RetryPolicy:
         """Raise ValueError for a policy that could never send a request."""
         if self.attempts < 1 or self.backoff < 0 or self.max_backoff < 0 or self.deadline <= 0:
             raise ValueError(f"expected attempts >= 1, waits >= 0 and deadline > 0, found {self}")
+
+    @classmethod
+    def of_timeout(cls, seconds: float, attempts: int = _ATTEMPTS) -> RetryPolicy:
+        """The policy whose deadline lets every attempt take `seconds`: a shorter one would undercut a long time-out."""
+        return cls(attempts, deadline=seconds * attempts + _WAITS_S)
 
     def wait(self, failures: int, retry_after: float | None, jitter: float) -> float:
         """Seconds until the next attempt.

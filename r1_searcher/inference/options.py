@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from foundation.chat.endpoint import EndpointConfig
-from foundation.cli import positive
+from foundation.cli import above_zero, positive
 from foundation.errors import InputError
+from foundation.retry import RetryPolicy
 from r1_searcher.host.device import Device
 from r1_searcher.inference.policies import EngineModel, PlayedModel, ServedModel
 from r1_searcher.inference.sources import Services
@@ -42,7 +43,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="environment variable of the key (default: OPENAI_API_KEY, which goes to api.openai.com only)",
     )
     served.add_argument(
-        "--endpoint-timeout", type=float, default=300.0, metavar="S", help="longest time of one turn in s"
+        "--endpoint-timeout",
+        type=above_zero,
+        default=300.0,
+        metavar="S",
+        help="longest time of one attempt at a turn in s (default: %(default)g)",
     )
 
 
@@ -62,7 +67,9 @@ def endpoint_of(options: argparse.Namespace) -> EndpointConfig | None:
         return None
     if options.tokenizer is None:
         raise InputError("--endpoint needs --tokenizer: the folder or hub name of the served model's tokenizer")
-    return EndpointConfig(options.endpoint, options.model, options.key_variable, options.endpoint_timeout)
+    timeout = options.endpoint_timeout
+    retry = RetryPolicy.of_timeout(timeout)
+    return EndpointConfig(options.endpoint, options.model, options.key_variable, timeout, retry)
 
 
 def model_of(options: argparse.Namespace) -> PlayedModel:

@@ -219,6 +219,7 @@ def test_an_error_after_everybody_has_left_is_not_told_by_asyncio():
         (["--endpoint", "http://127.0.0.1:9"], "does not answer"),
         (["--concurrency", "0"], "at least 1"),
         (["--timeout", "0"], "above 0"),
+        (["--timeout", "-1000"], "above 0"),
         (["--json", "/nowhere/out.json"], "existing folder"),
         (["--cache", "/nowhere/cache.jsonl"], "existing folder"),
     ],

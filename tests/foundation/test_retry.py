@@ -40,6 +40,11 @@ def test_backoff_doubles_up_to_its_cap_and_never_undercuts_the_service():
     assert policy.wait(1, None, 0.0) == 0.5 and policy.wait(1, 7.0, 0.0) == 7.5
 
 
+def test_a_long_time_out_has_a_deadline_to_fit():
+    assert RetryPolicy.of_timeout(600.0) == RetryPolicy(deadline=4 * 600.0 + 60)
+    assert RetryPolicy.of_timeout(600.0, attempts=2) == RetryPolicy(attempts=2, deadline=2 * 600.0 + 60)
+
+
 def test_a_passing_failure_costs_one_more_request():
     result, stats, seen = run(Unavailable("down"), TimedOut("slow"), "good")
     assert result == "good" and [failures for failures, _ in seen] == [0, 1, 2]

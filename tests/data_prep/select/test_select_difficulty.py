@@ -20,6 +20,7 @@ from data_prep.select.options import parse, recorded
 from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import run_command
 from foundation.errors import InputError
+from foundation.retry import RetryPolicy
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.inference.decoding import Decoding
@@ -354,7 +355,8 @@ def test_the_model_may_be_behind_an_endpoint(command):
     there = [*command, "--out", "out", "--endpoint", "http://127.0.0.1:9"]
     served = [*there, "--tokenizer", "t"]
     options, _ = parse([*served, "--endpoint-text"], None)
-    assert model_of(options) == ServedModel(EndpointConfig("http://127.0.0.1:9", "toy", timeout=300.0), "t", True)
+    config = EndpointConfig("http://127.0.0.1:9", "toy", timeout=300.0, retry=RetryPolicy.of_timeout(300.0))
+    assert model_of(options) == ServedModel(config, "t", True)
     assert concurrency_of(options) == 64
     assert {"endpoint", "engines", "device"}.isdisjoint(recorded(options))
     for words, said in ((there, "--endpoint needs --tokenizer"), ([*served, "--engines", "2"], "has its own")):
