@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,25 +39,40 @@ def find_chains(everything: Sequence[ReportedRun]) -> list[Chain]:
     """Every training in exactly one chain; an evaluation stands where its model does, or nowhere."""
     runs = [run for run in everything if run.kind is RunKind.TRAINING]
     evaluations = [run for run in everything if run.kind is RunKind.EVALUATION]
-    followers = {run.name: _follower(run, runs) for run in runs}
-    followed = {follower.name for follower in followers.values() if follower}
-    chains = []
-    for run in runs:
-        if run.name not in followed:
-            members = [run]
-            while follower := followers[members[-1].name]:
-                members.append(follower)
-            chains.append(_placed(tuple(members), evaluations))
-    return chains
+    followers = _followers(runs)
+    followed = {follower.path for follower in followers.values()}
+    return [_placed(_line_from(run, followers), evaluations) for run in runs if run.path not in followed]
 
 
-def _follower(run: ReportedRun, runs: Sequence[ReportedRun]) -> ReportedRun | None:
-    """The first run that begins with this one's model; the folder of both may have been moved since."""
-    for other in runs:
-        begins_with = Path(other.initial_model).parts[-2:]
-        if other is not run and begins_with == (run.path.name, run.model_folder.name):
-            return other
-    return None
+def _followers(runs: Sequence[ReportedRun]) -> dict[Path, ReportedRun]:
+    """Folder of a run -> the first run that begins with its model."""
+    left_by = {run.model_folder.resolve(): run for run in runs}
+    followers: dict[Path, ReportedRun] = {}
+    # Those whose model is where they name it come first: for the others a neighbour of the right name is a guess.
+    for run in sorted(runs, key=lambda run: _named_model(run) not in left_by):
+        before = left_by.get(_named_model(run)) or left_by.get(_model_beside(run))
+        # A circle has no beginning, so its runs would be in no chain.
+        if before is not None and before not in _line_from(run, followers):
+            followers.setdefault(before.path, run)
+    return followers
+
+
+def _named_model(run: ReportedRun) -> Path:
+    """Where the model was that a run began with."""
+    return Path(run.initial_model).resolve()
+
+
+def _model_beside(run: ReportedRun) -> Path:
+    """Where that model is if it and the run were moved together, as the stages of a quickstart are."""
+    named = Path(run.initial_model)
+    return (run.path.parent / named.parent.name / named.name).resolve()
+
+
+def _line_from(first: ReportedRun, followers: Mapping[Path, ReportedRun]) -> tuple[ReportedRun, ...]:
+    line = [first]
+    while follower := followers.get(line[-1].path):
+        line.append(follower)
+    return tuple(line)
 
 
 def _placed(runs: tuple[ReportedRun, ...], evaluations: Sequence[ReportedRun]) -> Chain:

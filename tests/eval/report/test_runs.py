@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.runs.reports import RECIPE, episode, failed, found_runs, render, row, write, write_evaluation, write_run
@@ -77,6 +78,42 @@ def test_runs_of_their_own_are_chains_of_their_own(tmp_path):
     for seed in ("seed0", "seed1"):
         write_run(tmp_path / seed, [(1, episode())], steps=2)
     assert [len(chain.runs) for chain in find_chains(found_runs(tmp_path))] == [1, 1]
+
+
+def write_stages(folder: Path, first_model: str = "org/base", before: Path | None = None) -> Path:
+    """Two trainings of which the second begins with the model of the first, or with the one that lay in `before`."""
+    write_run(folder / "stage1_run", [], steps=2, model=first_model)
+    begun = (before or folder) / "stage1_run" / "model"
+    write_run(folder / "stage2_run", [], steps=1, model=str(begun))
+    return folder
+
+
+def chained(*folders: Path) -> list[list[str]]:
+    """Folders of the runs of each chain, as their last two parts."""
+    return [["/".join(run.path.parts[-2:]) for run in chain.runs] for chain in find_chains(found_runs(*folders))]
+
+
+def test_runs_of_two_folders_follow_their_own(tmp_path):
+    """Their stages have the same names."""
+    stages = [write_stages(tmp_path / name) for name in ("q1", "q2")]
+    expected = [["q1/stage1_run", "q1/stage2_run"], ["q2/stage1_run", "q2/stage2_run"]]
+    assert chained(*stages) == expected
+    (tmp_path / "elsewhere").mkdir()
+    assert chained(*(stage.rename(tmp_path / "elsewhere" / stage.name) for stage in stages)) == expected
+
+
+def test_a_run_that_went_on_elsewhere_follows_the_run_that_it_names(tmp_path):
+    """Not the one of the same name beside it; and where two begin with one model, the first follows it."""
+    first = write_stages(tmp_path / "q1")
+    second = write_stages(tmp_path / "q2", before=first)
+    assert chained(first, second) == [["q1/stage1_run", "q1/stage2_run"], ["q2/stage1_run"], ["q2/stage2_run"]]
+    assert chained(second, first) == [["q2/stage1_run"], ["q1/stage1_run", "q2/stage2_run"], ["q1/stage2_run"]]
+
+
+def test_a_run_that_began_with_a_later_one_of_another_folder_is_in_a_chain(tmp_path):
+    """Beside it lies one of the same name, which follows it."""
+    folder = write_stages(tmp_path / "q2", first_model="/gone/q1/stage2_run/model")
+    assert chained(folder) == [["q2/stage1_run", "q2/stage2_run"]]
 
 
 def test_several_folders_are_told_apart(tmp_path):
