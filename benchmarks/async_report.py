@@ -102,12 +102,8 @@ _INTRODUCTION = """\
 ## Synchronous, asynchronous and partial rollout
 
 The tiny world, stage 2's reward from the base model, the same episodes in each way; log-probs of the policy that
-sampled each token, importance correction per token. On two cores engine and trainer share the processor, so overlap
-gains little. Training F1 in the fourth fifth of the run is lower in all six runs that are one update behind (0.92 to
-0.96) than in the three synchronous ones (0.97), and in the second fifth in most (0.69 to 0.78, 0.76 to 0.81): at this
-learning rate they learn somewhat more slowly and less steadily. Held-out F1 at the end is at its ceiling in all nine
-and cannot tell them apart.
-`bash benchmarks/async_runs.sh` makes it again.
+sampled each token, importance correction per token. `bash benchmarks/async_runs.sh SEEDS`
+makes this section.
 """
 
 

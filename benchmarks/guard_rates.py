@@ -127,7 +127,7 @@ def markdown(runs: int, healthy: dict[Course, list[float]], falling: dict[Course
     introduction = [
         "## How often the reward sign accuses a healthy run, and what it sees",
         "",
-        f"`python -m benchmarks.guard_rates --runs {runs}`: simulated runs, {SAMPLES} samples per question, the real",
+        f"`.venv/bin/python -m benchmarks.guard_rates --runs {runs}`: simulated runs, {SAMPLES} samples per question, the real",
         "guard.",
     ]
     accused = markdown_table(

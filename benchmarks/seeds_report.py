@@ -128,7 +128,7 @@ def _smooth(values: Sequence[float], window: int = 5) -> list[float]:
 
 
 _INTRODUCTION = """\
-The quickstart with {seeds}, on two CPU cores (`bash benchmarks/quickstart_seeds.sh` makes this page again). A
+The quickstart with {seeds}, on two CPU cores (`bash benchmarks/quickstart_seeds.sh` makes this section). A
 seed draws the world's facts, the questions and their order; names and base model are the same for all. 12 steps of
 stage 1 and 75 of stage 2, 8 questions x 8 samples each; evaluation on 250 held-out questions about entities that the
 base model has never seen, and about which training's index has no passage. Greedy is temperature 0, sampled
