@@ -157,14 +157,17 @@ class AgentService:
         return trajectory
 
     async def answer(self, asked: Asked, watch: Watch) -> Trajectory:
-        """The episode, for a client that wants an answer: raises `ApiError` as `play` does, also where a search failed.
+        """The episode, for a client that wants an answer; `play` gives one that failed to those who watch it.
 
-        `play` gives such an episode to those who watch it.
+        Raises:
+            ApiError: as `play` does, also where a search or an agent of the user's own failed.
         """
         trajectory = await self.play(asked, watch)
         if trajectory.stop_reason is StopReason.RETRIEVER_ERROR:
             said = next((search.error for search in trajectory.searches if search.error), "no reason given")
             raise unavailable("retriever_unavailable", f"the search failed: {said}")
+        if trajectory.stop_reason is StopReason.AGENT_ERROR:
+            raise ApiError(500, "agent_failed", "the agent's own code failed, see the service's log")
         return trajectory
 
     async def _play_in_time(self, asked: Asked, watch: Watch) -> Trajectory:

@@ -65,7 +65,7 @@ async def open_agent(
     """A running agent; engine and connections end with it. Raises `InputError` where the model cannot run."""
     retriever, tools = services.open()
     environment = Environment(recipe.protocol, recipe.limits, retriever, tokenizer, tools)
-    player = None if recipe.agent is None else OwnAgentPlayer(recipe.agent)
+    player = None if recipe.agent is None else OwnAgentPlayer(recipe.agent, most_failures=None)
     try:
         async with model.policies(recipe, _ANY_QUESTION, tokenizer, console) as policies:
             yield Agent(recipe, policies, environment, player)

@@ -32,11 +32,21 @@ _MOST_ERROR_CHARS = 500
 class OwnAgentPlayer:
     """Plays episodes with one agent, many at a time, within one event loop."""
 
-    def __init__(self, agent: OwnAgent, slots: int = SLOTS) -> None:
-        """`slots` is the number of episodes at a time: those of the engine. Raises `InputError` for a wrong agent."""
+    def __init__(self, agent: OwnAgent, slots: int = SLOTS, *, most_failures: int | None = FAILURES_IN_A_ROW) -> None:
+        """Nothing is started yet.
+
+        Args:
+            agent: what the user wrote.
+            slots: episodes at a time; those of the engine.
+            most_failures: episodes in a row that it may fail; None where there is no run to end.
+
+        Raises:
+            InputError: for a wrong agent.
+        """
         self._agent = agent
         self._runner = agent.runner(slots)
         self._slots = asyncio.Semaphore(slots)
+        self._most_failures = most_failures
         self._endpoint = Endpoint()
         self._starting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -53,7 +63,7 @@ class OwnAgentPlayer:
         """Play one question; see `r1_searcher.episode.rollout.run_episode`.
 
         Raises:
-            RunAborted: the agent has failed `FAILURES_IN_A_ROW` episodes in a row.
+            RunAborted: the agent has failed `most_failures` episodes in a row.
         """
         async with self._slots:
             await self._listen()
@@ -113,7 +123,7 @@ class OwnAgentPlayer:
             return
         self._failures += 1
         logger.warning("the agent failed on question %s: %s", trajectory.row.id, trajectory.error)
-        if self._failures >= FAILURES_IN_A_ROW:
+        if self._most_failures is not None and self._failures >= self._most_failures:
             raise RunAborted(
                 f"the agent failed {self._failures} episodes in a row; the last of them: {trajectory.error}. Fix it "
                 "and run the same command again: the run continues from its last checkpoint."
