@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.report.page import build_report
-from eval.report.runs import find_runs
+from eval.report.runs import find_runs, told_apart
 from eval.report.tokens import TokenTexts, tokens_of
 from foundation.cli import OneLineParser, check_output, positive, run_command
 from foundation.files import write_whole
@@ -48,7 +48,7 @@ def _write(options: argparse.Namespace) -> None:
     out = options.out or folders[0] / "report.html"
     check_output(out)
     tokens = TokenTexts.load(options.tokenizer) if options.tokenizer else tokens_of(runs)
-    title = " and ".join(folder.name for folder in folders)
+    title = " and ".join(told_apart(dict.fromkeys(folders, 1)).values())
     report = build_report(runs, title, limit=options.max_episodes, tokens=tokens)
     write_whole(out, report.html)
     of_all = "" if report.episodes == report.available else f" of {report.available}"

@@ -74,7 +74,7 @@ def build_report(runs: Sequence[ReportedRun], title: str, *, limit: int, tokens:
     available = sum(selection.available.values())
     chains = find_chains(runs)
     head = {
-        "sources": [_about(run, selection.available[run.name]) for run in runs],
+        "sources": [_about(run, selection.available[run]) for run in runs],
         "rules": _rules(runs),
         "curves": [chain_curves(chain) for chain in chains],
         "results": results(runs, chains),

@@ -33,8 +33,8 @@ class Selection:
 
     wanted: Mapping[Path, frozenset[int]]
     """File -> numbers of its lines, from 0."""
-    available: Mapping[str, int]
-    """Name of a run -> the episodes that it has."""
+    available: Mapping[ReportedRun, int]
+    """Run -> the episodes that it has."""
 
     @property
     def is_everything(self) -> bool:
@@ -47,14 +47,14 @@ def select(runs: Sequence[ReportedRun], limit: int) -> Selection:
 
     A run with few episodes keeps them all; the others share what is left.
     """
-    counts = {run.name: {path: _count_lines(path) for path in run.episode_files} for run in runs}
-    available = {name: sum(files.values()) for name, files in counts.items()}
+    counts = {run: {path: _count_lines(path) for path in run.episode_files} for run in runs}
+    available = {run: sum(files.values()) for run, files in counts.items()}
     wanted: dict[Path, frozenset[int]] = {}
     left = limit
-    for place, name in enumerate(sorted(available, key=lambda name: available[name])):
-        quota = min(available[name], left // (len(available) - place))
+    for place, run in enumerate(sorted(available, key=lambda run: available[run])):
+        quota = min(available[run], left // (len(available) - place))
         left -= quota
-        wanted |= _spread(counts[name], quota)
+        wanted |= _spread(counts[run], quota)
     return Selection(wanted, available)
 
 

@@ -8,6 +8,7 @@ DIR holds such folders         the quickstart's base, stage1_run, stage1, stage2
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -43,7 +44,7 @@ class ReportedRun:
 
     kind: RunKind
     name: str
-    """As the report calls it."""
+    """As the report calls it; no two folders of a report have the same."""
     path: Path
 
     @cached_property
@@ -148,39 +149,50 @@ class ReportedRun:
 
 
 def find_runs(folders: Sequence[Path]) -> list[ReportedRun]:
-    """The runs and evaluations that are these folders, or that stand directly in them.
+    """The runs and evaluations that are these folders, or that stand directly in them, each once.
 
     Raises:
         InputError: a folder is missing or holds neither.
     """
-    runs: list[ReportedRun] = []
-    for folder in folders:
-        prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        found = [*_run_at(folder, folder.name), *_runs_inside(folder, prefix)]
-        if not found:
-            raise InputError(
-                f"{folder} is neither a training run (trajectories/, metrics.jsonl) nor an evaluation "
-                "(predictions.jsonl), and holds none; give the folder of one"
-            )
-        runs += found
-    return runs
+    parts = 2 if len(folders) > 1 else 1
+    given = {path: shown for folder in folders for path, shown in _found_at(folder, parts).items()}
+    first = {path.resolve(): path for path in reversed(given)}
+    names = told_apart({path: shown for path, shown in given.items() if first[path.resolve()] == path})
+    return [ReportedRun(kind, name, path) for path, name in names.items() for kind in _kinds_at(path)]
 
 
-def _run_at(folder: Path, name: str) -> list[ReportedRun]:
+def told_apart(folders: Mapping[Path, int]) -> dict[Path, str]:
+    """A name for each folder: so many last parts of its path, and more where another would have the same name."""
+    while True:
+        names = {path: "/".join(path.absolute().parts[1:][-parts:]) for path, parts in folders.items()}
+        uses = Counter(names.values())
+        if len(uses) == len(folders):
+            return names
+        folders = {path: parts + (uses[names[path]] > 1) for path, parts in folders.items()}
+
+
+def _found_at(folder: Path, parts: int) -> dict[Path, int]:
+    """The folder and those inside it, with how many parts of its path each is called by; `parts` for those inside."""
     if not folder.is_dir():
         raise InputError(f"not a folder: {folder}")
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    places = {folder: 1, **dict.fromkeys(inside, parts)}
+    found = {path: shown for path, shown in places.items() if _kinds_at(path)}
+    if not found:
+        raise InputError(
+            f"{folder} is neither a training run (trajectories/, metrics.jsonl) nor an evaluation "
+            "(predictions.jsonl), and holds none; give the folder of one"
+        )
+    return found
+
+
+def _kinds_at(folder: Path) -> list[RunKind]:
     # A training run names an evaluation's settings nowhere, and the other way round; each mark is of one kind.
     marks = {
         RunKind.TRAINING: (TRAJECTORIES_FOLDER, METRICS_FILE, IDENTITY_FILE),
         RunKind.EVALUATION: ("predictions.jsonl", "evaluation.json"),
     }
-    kinds = [kind for kind, names in marks.items() if any((folder / mark).exists() for mark in names)]
-    return [ReportedRun(kind, name, folder) for kind in kinds]
-
-
-def _runs_inside(folder: Path, prefix: str) -> list[ReportedRun]:
-    children = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [run for child in children for run in _run_at(child, prefix + child.name)]
+    return [kind for kind, names in marks.items() if any((folder / mark).exists() for mark in names)]
 
 
 def _fingerprint(model: Path) -> str:

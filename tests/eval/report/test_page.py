@@ -229,6 +229,12 @@ def test_the_command_writes_one_file_that_needs_no_network(tmp_path, capsys):
     assert not list(run.glob("*.partial"))
 
 
+def test_folders_of_one_name_are_told_apart_in_the_title(tmp_path):
+    runs = [write_run(tmp_path / parent / "stage1_run", [(1, episode())]) for parent in ("a", "b")]
+    assert main([*map(str, runs), "--out", str(tmp_path / "r.html")]) == 0
+    assert "a/stage1_run and b/stage1_run" in (tmp_path / "r.html").read_text()
+
+
 def test_of_too_many_a_sample_is_shown(tmp_path, capsys):
     folder = write_evaluation(tmp_path / "e", [episode(of=row(n)) for n in range(5)])
     assert main([str(folder), "--max-episodes", "2", "--out", str(tmp_path / "r.html")]) == 0

@@ -122,6 +122,31 @@ def test_several_folders_are_told_apart(tmp_path):
     assert [run.name for run in found_runs(tmp_path / "with", tmp_path / "without")] == ["with/base", "without/base"]
 
 
+def test_names_that_clash_get_as_much_of_the_path_as_tells_them_apart(tmp_path):
+    folders = [tmp_path / name for name in ("a/stage1_run", "b/stage1_run", "x/q/stage2_run", "y/q/stage2_run")]
+    for number, folder in enumerate(folders, start=1):
+        write_run(folder, [(1, episode())] * number, steps=number)
+    runs = found_runs(*folders[:2], tmp_path / "x" / "q", tmp_path / "y" / "q")
+    names = ["a/stage1_run", "b/stage1_run", "x/q/stage2_run", "y/q/stage2_run"]
+    assert [run.name for run in runs] == names
+    page = render(*folders[:2])
+    assert [(source["name"], source["available"]) for source in page.head["sources"]] == [(names[0], 1), (names[1], 2)]
+    assert [[run["name"] for run in chain["runs"]] for chain in page.head["curves"]] == [[names[0]], [names[1]]]
+    assert page.columns["source"] == [0, 1, 1]
+
+
+def test_evaluations_of_one_name_are_lines_of_their_own(tmp_path):
+    folders = [write_evaluation(tmp_path / arm / "base", [episode()]) for arm in ("with", "without")]
+    assert [line["name"] for line in render(*folders).head["results"]["lines"]] == ["with/base", "without/base"]
+
+
+def test_a_folder_that_is_given_twice_is_shown_once(tmp_path):
+    run = write_run(tmp_path / "q" / "stage1_run", [(1, episode())])
+    (tmp_path / "q" / "latest").symlink_to(run)
+    for folders in ([tmp_path / "q"], [tmp_path / "q", run], [run, run], [run, tmp_path / "q"]):
+        assert len(found_runs(*folders)) == 1, folders
+
+
 def test_curves_of_a_chain(quickstart):
     (quickstart / "stage2_run" / "metrics.jsonl").write_text('{"step": 1, "reward": null, "odd/metric": 123456.789}\n')
     scores = {"greedy": {"n": 1, **dict.fromkeys(SCORES, 0.25), "by_hops": {}}, "provenance": {}}
