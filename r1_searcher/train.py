@@ -37,10 +37,10 @@ from r1_searcher.recipe.options import (
     check_agent,
 )
 from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
-from r1_searcher.recipe.schedule import Switch
+from r1_searcher.recipe.schedule import Switch, read_steps
 from r1_searcher.reward.rewards import find_reward
 from r1_searcher.run.checkpoints import settle
-from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.metrics_log import metrics_so_far
 from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig, depends_on_progress
 from r1_searcher.run.run_folder import RunFolder, identity_of
 from r1_searcher.run.run_guard import GuardAction, RunGuard
@@ -327,19 +327,29 @@ def launch(options: argparse.Namespace, plan: Plan, extent: Extent, folder: RunF
     ):
         status = supervisor.run()
     if status == 0:
-        finish(plan.recipe, tuple(options.plugins), folder)
+        finish(plan.recipe, tuple(options.plugins), folder, extent.steps)
     return status
 
 
-def finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder) -> None:
+def finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder, total_steps: int) -> None:
     """Note beside the model what it was trained with, and in the folder that it is complete; show what it cost."""
-    steps = read_metrics(folder.metrics_file)
-    TrainedWith(recipe, plugins, folder.base_model, steps[-1]["step"] if steps else 0).write(folder.model)
+    step = _trained_step(folder, total_steps)
+    TrainedWith(recipe, plugins, folder.base_model, step).write(folder.model)
     folder.mark_complete()
-    cost = step_cost(steps)
+    if not step:
+        logger.warning("no step was trained, filtering left no whole rollout: the model is the one that it began with")
+    cost = step_cost(metrics_so_far(folder.metrics_file))
     if cost is not None:
         print(cost.table(), file=sys.stderr)
     logger.info("model: %s", folder.model)
+
+
+def _trained_step(folder: RunFolder, total_steps: int) -> int:
+    """The last step of a finished training; the host's log need not hold it (`--logger.logging_steps`).
+
+    With `--rollout.vllm_generate_batch_size` above the batch the last generation may play more steps than are trained.
+    """
+    return min(max((played.step for played in read_steps(folder.progress_file)), default=0), total_steps)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from eval.results.folder import EvaluationFolder
 from eval.results.predictions import by_decoding, read_predictions
 from eval.results.scores import Scores
 from foundation.json_lines import JsonLines, read_finished
-from r1_searcher.run.metrics_log import read_metrics
+from r1_searcher.run.metrics_log import metrics_so_far
 from r1_searcher.run.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,8 +30,7 @@ Row = Mapping[str, Any]
 
 def curves_of(run: Path) -> dict[str, list[float | None]]:
     """The curves of a training run, by step; empty where there was none."""
-    file = RunFolder(run).metrics_file
-    steps = read_metrics(file) if file.is_file() else []
+    steps = metrics_so_far(RunFolder(run).metrics_file)
     return {name: [_short(step.get(name)) for step in steps] for name in CURVES if steps and name in steps[-1]}
 
 

@@ -61,3 +61,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         InputError: the file is missing, or a line cannot be read.
     """
     return list(read_strict(path, dict))
+
+
+def metrics_so_far(path: Path) -> list[dict[str, Any]]:
+    """As `read_metrics`; none where the host has logged no step (`--logger.logging_steps`) and no file is there."""
+    return read_metrics(path) if path.is_file() else []

@@ -6,7 +6,7 @@ data/train.jsonl      the questions in OpenRLHF's form
 trajectories/*.jsonl  every episode, one file per engine process
 verdicts/*.jsonl      what a judge said, one file per engine process, of runs with a judge
 metrics.jsonl         one line per step (a view of `tensorboard/`)
-progress.jsonl        one line per step, of runs with two stages or a curriculum
+progress.jsonl        one line per step: stage, rates, questions drawn
 signals.jsonl         what the collapse guard saw, one line per step
 guard.jsonl           signs of collapse, one line each
 tensorboard/          OpenRLHF's own event files
