@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from data_prep.simulator.labels import by_model, by_rule
-from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
+from data_prep.simulator.pairs import SearchPair, find_episodes, mixed_blocks, pairs_of, unique
 from data_prep.simulator.rows import sft_rows
 from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import OneLineParser, log_to_stderr, run_command
@@ -33,7 +33,7 @@ PAIRS, ROWS, COUNTS, VERDICTS = "pairs.jsonl", "sft.jsonl", "counts.json", "verd
 
 
 def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
-    """The different pairs of all sources, and how many episodes and searches there were.
+    """The different pairs of all sources, and how many episodes, searches and mixed blocks there were.
 
     Raises:
         InputError: a source holds no episodes, or none of them searched.
@@ -46,6 +46,12 @@ def collect(sources: Iterable[Path]) -> tuple[list[SearchPair], dict[str, int]]:
             pairs = list(pairs_of(record.trajectory, episodes.protocol))
             found += pairs
             counts.update(episodes=1, searches=record.trajectory.n_searches, real_searches=len(pairs))
+            counts.update(mixed_blocks=mixed_blocks(record.trajectory, episodes.protocol))
+    if counts["mixed_blocks"]:
+        logger.warning(
+            "%d document blocks are left out: several searches filled each, and which found what is not recorded",
+            counts["mixed_blocks"],
+        )
     pairs = unique(found)
     if not pairs:
         raise InputError(f"no real search in {counts['episodes']} episodes: nothing to learn from")

@@ -1,39 +1,29 @@
-"""Which search filled which document block, and where in the block its passages stand. For display only.
-
-An episode records what was searched and what was inserted, each in order. A protocol without tools has one block a
-search; a tool call of several requests has one block for all of them, which names them in its JSON.
-"""
+"""Which search filled which document block, and where in the block its passages stand. For display only."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from r1_searcher.episode.filled_blocks import searches_by_block
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.trajectory import SearchRecord, SpanKind, Trajectory
 
 
 def describe_searches(trajectory: Trajectory, protocol: Protocol | None) -> list[dict[str, Any]]:
-    """The searches as JSON, with `block` (place among the document blocks, None: it filled none) and `starts`."""
+    """The searches as JSON, with `block` (place among the document blocks, None: it filled none) and `starts`.
+
+    Where the record does not tell which of an own agent's searches filled which block, they are shown in order.
+    """
     blocks = trajectory.of_kind(SpanKind.DOCUMENTS)
+    filled = [place for place, searches in enumerate(searches_by_block(trajectory)) for _ in searches]
+    places = iter(filled or range(len(blocks)))
     described: list[dict[str, Any]] = []
-    block = -1
     for search in trajectory.searches:
-        if block < 0 or not (search.tool and _names(blocks[block].text, search)):
-            block += 1
-        if block >= len(blocks):
-            described += [{**vars(search), "block": None, "starts": ()}]
-            block = len(blocks) - 1
-            continue
-        described.append(
-            {**vars(search), "block": block, "starts": passage_starts(blocks[block].text, search, protocol)}
-        )
+        block = None if search.error else next(places, None)
+        starts = () if block is None else passage_starts(blocks[block].text, search, protocol)
+        described.append({**vars(search), "block": block, "starts": starts})
     return described
-
-
-def _names(text: str, search: SearchRecord) -> bool:
-    return json.dumps(search.query, ensure_ascii=False) in text
 
 
 def passage_starts(text: str, search: SearchRecord, protocol: Protocol | None) -> Sequence[int]:

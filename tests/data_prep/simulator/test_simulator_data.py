@@ -7,9 +7,10 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from support.episodes.fakes import passages, play, turn_that_answers, turn_that_asks
 
 from data_prep.simulator.labels import DocumentCase, by_model, by_rule
-from data_prep.simulator.pairs import SearchPair, find_episodes, pairs_of, unique
+from data_prep.simulator.pairs import SearchPair, find_episodes, mixed_blocks, pairs_of, unique
 from data_prep.simulator.rows import holds, sft_rows
 from data_prep.simulator_data import main
 from data_prep.tiny.dialects import find_dialect
@@ -69,6 +70,51 @@ def test_no_pair_is_made_of(search):
 def test_a_failed_search_does_not_shift_the_documents_of_the_next_one():
     (pair,) = pairs_of(episode(record("lost", error="RetrieverTimeout: slow"), record("found")), PROTOCOL)
     assert pair.query == "found" and pair.last
+
+
+def about(request):
+    """What a search finds: a passage about its query."""
+    return passages(f'about "{request.query}"')
+
+
+def test_each_query_of_a_tool_call_gets_its_own_documents():
+    protocol = find_protocol("deep_researcher")
+    turns = [turn_that_asks(protocol, "alpha", "beta"), turn_that_asks(protocol, "gamma")]
+    trajectory = play([*turns, turn_that_answers(protocol, "x")], about, protocol=protocol).trajectory
+    assert [(pair.query, pair.documents, pair.last) for pair in pairs_of(trajectory, protocol)] == [
+        ("alpha", ('T1 about "alpha"',), False),
+        ("beta", ('T1 about "beta"',), False),
+        ("gamma", ('T1 about "gamma"',), True),
+    ]
+    assert mixed_blocks(trajectory, protocol) == 0
+
+
+def test_pages_that_were_read_are_no_documents_of_a_search():
+    protocol = find_protocol("deep_researcher")
+    turns = [turn_that_asks(protocol, "alpha"), turn_that_asks(protocol, "https://a.example", tool=1)]
+    played = play([*turns, turn_that_answers(protocol, "x")], about, protocol=protocol, pages=(passages("a page"),))
+    assert [pair.query for pair in pairs_of(played.trajectory, protocol)] == ["alpha"]
+
+
+def of_an_own_agent(*turns):
+    """A trajectory whose agent searched these queries before each of its further turns."""
+    recorder = TrajectoryRecorder(ROW)
+    recorder.append(SpanKind.PROMPT, [1], "prompt")
+    for queries in turns:
+        recorder.append(SpanKind.ACTION, [2], "I search.", [0.0])
+        recorder.searches += [record(query, ids=(f"of {query}",)) for query in queries]
+        recorder.append(SpanKind.DOCUMENTS, [3], "\n".join(f"about {query}" for query in queries))
+    return recorder.finish(StopReason.ANSWERED, answer="x")
+
+
+def test_what_several_searches_of_an_own_agent_found_is_left_out_and_counted():
+    protocol = find_protocol("own_agent")
+    one_each, mixed = of_an_own_agent(["alpha"], ["beta"]), of_an_own_agent(["alpha", "beta"], ["gamma"])
+    assert [(pair.query, pair.documents) for pair in pairs_of(one_each, protocol)] == [
+        ("alpha", ("about alpha",)),
+        ("beta", ("about beta",)),
+    ]
+    assert (list(pairs_of(mixed, protocol)), mixed_blocks(mixed, protocol)) == ([], 2)
 
 
 def test_equal_pairs_are_kept_once_and_stay_the_last_of_some_episode():
@@ -230,6 +276,17 @@ def test_an_evaluations_folder_is_a_source_too(tmp_path):
     (tmp_path / "predictions.jsonl").write_text(json.dumps(to_mapping(episode(record()))) + "\n")
     episodes = find_episodes(tmp_path)
     assert episodes.protocol.name == "search_r1" and len(list(episodes.read())) == 1
+
+
+def test_the_command_says_how_many_blocks_it_leaves_out(tmp_path, caplog):
+    (tmp_path / "scores.json").write_text(json.dumps({"provenance": {"recipe": {"protocol": "own_agent"}}}))
+    episodes = [of_an_own_agent(["alpha", "beta"]), of_an_own_agent(["Eiffel"])]
+    lines = [json.dumps(to_mapping(each)) + "\n" for each in episodes]
+    (tmp_path / "predictions.jsonl").write_text("".join(lines))
+    assert main([str(tmp_path), "--judge", "rule", "--out", str(tmp_path / "out")]) == 0
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())
+    assert (counts["mixed_blocks"], counts["pairs"]) == (1, 1)
+    assert "1 document blocks are left out" in caplog.text
 
 
 @pytest.mark.parametrize(

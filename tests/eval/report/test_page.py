@@ -115,6 +115,13 @@ def test_searches_of_every_protocol(protocol):
         assert all(len(search["starts"]) == 2 for search in searches)
 
 
+def test_a_query_that_is_asked_again_has_a_block_of_its_own():
+    protocol = PROTOCOLS["deep_researcher"]
+    turns = [turn_that_asks(protocol, "same"), turn_that_asks(protocol, "same"), turn_that_answers(protocol, "x")]
+    searches = describe_searches(episode(turns, protocol=protocol), protocol)
+    assert [search["block"] for search in searches] == [0, 1]
+
+
 def test_a_search_without_documents():
     trajectory = failed()
     (search,) = describe_searches(trajectory, PROTOCOLS["r1_searcher.tiny"])
