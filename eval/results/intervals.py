@@ -23,6 +23,8 @@ CONFIDENCE = 0.95
 ENUMERATED = 12
 """Differences of up to this many questions are tested by all combinations of signs, more by `FLIPS` random ones."""
 FLIPS = 9999
+_SIGNS_AT_ONCE = 1 << 20
+"""Signs that are in memory at the same time, 16 MB of them; all flips of 1,000 questions are ten times that."""
 
 Interval = tuple[float, float]
 
@@ -108,8 +110,13 @@ def _sign_flips(differences: np.ndarray[Any, Any]) -> float:
     if len(moved) <= ENUMERATED:
         signs = 1 - 2 * ((np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved))) & 1)
         return float(np.mean(_as_far(signs, moved)))
-    signs = np.random.default_rng(0).choice((-1, 1), size=(FLIPS, len(moved)))
-    return (1 + int(_as_far(signs, moved).sum())) / (1 + FLIPS)
+    generator = np.random.default_rng(0)
+    flips = max(1, _SIGNS_AT_ONCE // len(moved))
+    as_far = 0
+    for done in range(0, FLIPS, flips):
+        signs = generator.choice((-1.0, 1.0), size=(min(flips, FLIPS - done), len(moved)))
+        as_far += int(_as_far(signs, moved).sum())
+    return (1 + as_far) / (1 + FLIPS)
 
 
 def _as_far(signs: np.ndarray[Any, Any], moved: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

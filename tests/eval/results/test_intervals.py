@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import product
 from statistics import fmean
@@ -94,6 +95,29 @@ def test_many_differing_questions_are_tested_alike():
     """20 wins and 7 losses, too many for all combinations of signs: the sign test gives 0.0192."""
     found = paired_difference([0.0] * 20 + [1.0] * 7, [1.0] * 20 + [0.0] * 7)
     assert found.p_value == pytest.approx(0.0192, abs=0.004)
+
+
+@pytest.mark.parametrize(("questions", "p_value"), [(40, 0.6503), (300, 0.4395), (1000, 0.0943)])
+def test_a_p_value_does_not_depend_on_how_many_signs_are_drawn_at_once(questions, p_value):
+    """The values are those of one draw of all signs; 300 questions take three draws, 1,000 take ten."""
+    first, second = differing(questions)
+    assert paired_difference(first, second).p_value == p_value
+
+
+def test_memory_does_not_grow_with_the_questions():
+    """All signs of 1,000 questions at once are 160 MB."""
+    first, second = differing(1000)
+    tracemalloc.start()
+    paired_difference(first, second)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40e6
+
+
+def differing(questions: int) -> tuple[list[float], list[float]]:
+    """Values of two runs that differ on every question."""
+    differences = np.random.default_rng(questions).choice([-1, -0.5, 2 / 3, 1.0], size=questions)
+    return np.maximum(-differences, 0).tolist(), np.maximum(differences, 0).tolist()
 
 
 def test_runs_that_agree_everywhere_may_still_differ_on_other_questions():
