@@ -33,7 +33,7 @@ from r1_searcher.run.run_config import RunConfig
 from r1_searcher.run.run_folder import RunFolder
 from r1_searcher.run.scorers import scorer_of
 from retriever.errors import RetrieverError
-from retriever.interface import Retriever, Source
+from retriever.interface import Source
 from retriever.sources import open_retriever
 
 
@@ -55,7 +55,7 @@ class AgentExecutor(AgentExecutorBase):
         return self._open(self.run.retriever.source)
 
     @cached_property
-    def tools(self) -> dict[str, Retriever]:
+    def tools(self) -> dict[str, Source]:
         """The retrievers of the protocol's tools beside the search."""
         browse = self.run.retriever.browse
         return {"browse": self._open(browse)} if browse else {}
@@ -72,12 +72,13 @@ class AgentExecutor(AgentExecutorBase):
 
     @cached_property
     def gate(self) -> OutageGate:
-        """Waits out outages of the search service; see `r1_searcher.run.outage`."""
-        return OutageGate(self._retriever_is_healthy, self.run.retriever.outage_seconds)
+        """Waits out outages of what episodes search and read; see `r1_searcher.run.outage`."""
+        return OutageGate(self._sources_are_healthy, self.run.retriever.outage_seconds)
 
-    async def _retriever_is_healthy(self) -> bool:
+    async def _sources_are_healthy(self) -> bool:
         try:
-            await self.retriever.health()
+            for source in (self.retriever, *self.tools.values()):
+                await source.health()
         except RetrieverError:
             return False
         return True

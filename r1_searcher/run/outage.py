@@ -1,9 +1,10 @@
 """What the trainer does when the search service fails: wait, play the episode again, give up in time.
 
 An episode whose search failed past the client's retries is thrown away, logged, counted, and played again once the
-service answers. Nothing of it is trained on. A question that fails `ATTEMPTS` times while others succeed is
+service answers. Nothing of it is trained on. The service is all that episodes ask: what searches, and what reads
+pages where the protocol browses. A question that fails `ATTEMPTS` times while others succeed is
 handed on with an all-zero action mask. Whole steps of failed episodes cannot happen: a service that stays down for
-`outage_seconds`, or that calls itself healthy but fails every search, ends the run instead. (In a step whose
+`outage_seconds`, or that calls itself healthy but fails every episode, ends the run instead. (In a step whose
 every mask is zero the host would divide by the zero number of action tokens, and NaN would reach the weights.)
 """
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 """Times that one episode is played at most."""
 FRUITLESS_REOPENINGS = 3
-"""Times in a row that the service may call itself healthy and then fail every search of several questions.
+"""Times in a row that the service may call itself healthy and then fail every episode of several questions.
 
 Below `ATTEMPTS`: such a service ends the run before any episode has used up its attempts.
 """
@@ -39,7 +40,7 @@ class OutageGate:
     """
 
     healthy: Callable[[], Awaitable[bool]]
-    """Whether the search service answers."""
+    """Whether everything that episodes ask answers."""
     outage_seconds: float
     """Longest outage that is waited out."""
     poll_seconds: float = 1.0
@@ -48,7 +49,7 @@ class OutageGate:
     _last_error: str = ""
     _fruitless: int = 0
     _failed_questions: set[str] = field(default_factory=set)
-    """Questions that have failed since a search last worked."""
+    """Questions that have failed since the searches of an episode last worked, all of them."""
     _aborted: str = ""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -70,10 +71,10 @@ class OutageGate:
                 return
 
     def _note(self, trajectory: Trajectory, epoch: int) -> None:
-        if any(not search.error for search in trajectory.searches):
-            self._fruitless = 0
-            self._failed_questions.clear()
         if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
+            if trajectory.searches:
+                self._fruitless = 0
+                self._failed_questions.clear()
             return
         self._last_error = next(search.error for search in reversed(trajectory.searches) if search.error)
         if epoch == self._epoch:
@@ -106,6 +107,6 @@ class OutageGate:
         self._fruitless += 1
         if self._fruitless >= FRUITLESS_REOPENINGS and len(self._failed_questions) > 1:
             self._aborted = (
-                "the search service calls itself healthy, but every search fails; last failure: "
+                "the search service calls itself healthy, but a search fails in every episode; last failure: "
                 f"{self._last_error}. Fix it and run the same command again: the run resumes from its last checkpoint."
             )

@@ -125,7 +125,7 @@ def test_healthy_but_useless_aborts_before_any_attempts_are_used_up():
         played.append(trajectory(failed=True, question=len(played)))
         return played[-1]
 
-    with pytest.raises(RunAborted, match="calls itself healthy, but every search fails.*refused"):
+    with pytest.raises(RunAborted, match="calls itself healthy, but a search fails in every episode.*refused"):
         asyncio.run(attempts(Service().gate(), play))
     assert len(played) < ATTEMPTS
 
@@ -223,7 +223,18 @@ def test_stragglers_of_one_short_outage_do_not_abort_the_run():
     assert all(reasons(result) == ["retriever_error", "answered"] for result in asyncio.run(all_at_once()))
 
 
-def test_an_attempt_whose_first_search_worked_shows_that_the_service_is_useful():
+def test_searches_that_worked_do_not_hide_that_every_episode_fails():
+    """As with a working `--search` and a `--browse` that is down: nothing would be trained but what never browses."""
+    gate = Service().gate()
+
+    async def all_at_once():
+        episodes = (attempts(gate, lambda n, i=i: trajectory(failed=True, searches=3, question=i)) for i in range(8))
+        return await asyncio.gather(*episodes, return_exceptions=True)
+
+    assert all(isinstance(result, RunAborted) for result in asyncio.run(all_at_once()))
+
+
+def test_one_question_whose_later_search_fails_is_handed_on():
     played = asyncio.run(attempts(Service().gate(), lambda n: trajectory(failed=True, searches=3)))
     assert reasons(played) == ["retriever_error"] * ATTEMPTS
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from r1_searcher.episode.policy import Finish
+from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.question import QARow
 from r1_searcher.recipe.protocols import R1_SEARCHER_TINY
 from r1_searcher.recipe.recipe import find_recipe
-from support.episodes.fakes import ByteTokenizer, ScriptedPolicy, ask, say
+from support.episodes.fakes import CHATML, ByteTokenizer, ScriptedPolicy, ask, say
 
 RECIPE = dataclasses.replace(
     find_recipe("tiny.stage2"),
@@ -32,8 +33,8 @@ EPISODES = {
 class HfTokenizer(ByteTokenizer):
     """The toy tokenizer with the face of a Hugging Face one."""
 
-    def __init__(self) -> None:
-        super().__init__(R1_SEARCHER_TINY.tags, R1_SEARCHER_TINY.tags)
+    def __init__(self, protocol: Protocol = R1_SEARCHER_TINY, template: str = CHATML) -> None:
+        super().__init__(protocol.tags, protocol.tags, template=template)
         self.all_special_tokens = sorted(self.special_texts)
         self.added_tokens_decoder: dict = {}
         self.eos_token_id = 256
@@ -51,8 +52,8 @@ class HfTokenizer(ByteTokenizer):
 class FakeEngine:
     """The host's engine for one episode: prompt ids and parameters in, a request's output out."""
 
-    def __init__(self, turns) -> None:
-        self.policy = ScriptedPolicy(HfTokenizer(), list(turns))
+    def __init__(self, turns, tokenizer: HfTokenizer | None = None) -> None:
+        self.policy = ScriptedPolicy(tokenizer or HfTokenizer(), list(turns))
 
     async def generate(self, ids, params):
         if self.policy.asked and len(ids) == len(self.policy.asked[0].ids):  # the episode is played again
@@ -80,15 +81,15 @@ def sampling(logprobs: int | None = 1):
     return SamplingParams(temperature=1.0, max_tokens=None, min_tokens=1, logprobs=logprobs)
 
 
-async def execute(executor, turns, n: object = 1, *, logprobs=1, engine=None, params=None):
+async def execute(executor, turns, n: object = 1, *, logprobs=1, engine=None, params=None, tokenizer=None):
     params = params or sampling(logprobs)
     return await executor.execute(
         prompt=f"prompt {n}",
         label=row(n).to_json(),
         sampling_params=params,
         max_length=10_000,
-        hf_tokenizer=HfTokenizer(),
-        llm_engine=engine or FakeEngine(turns),
+        hf_tokenizer=tokenizer or HfTokenizer(),
+        llm_engine=engine or FakeEngine(turns, tokenizer),
         images=None,
     )
 

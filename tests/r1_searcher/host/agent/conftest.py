@@ -74,14 +74,16 @@ def make_executor(openrlhf, service, tmp_path, monkeypatch):
     """Builds the executor as the host does: without arguments, from the environment."""
     made = []
 
-    def make(recipe: Recipe = RECIPE, **changes):
+    def make(recipe: Recipe = RECIPE, *, browse: str = "", outage_seconds: float = 5.0, **changes):
         from r1_searcher.host.agent import AgentExecutor
 
         service.index.broken, service.index.times = set(), 0
         config = RunConfig(
             run_dir=str(tmp_path),
             recipe=recipe,
-            retriever=RetrieverConfig(service.url, read_timeout=5.0, attempts=1, deadline=5.0, outage_seconds=5.0),
+            retriever=RetrieverConfig(
+                service.url, browse, read_timeout=5.0, attempts=1, deadline=5.0, outage_seconds=outage_seconds
+            ),
             **changes,
         )
         config.write(tmp_path / "run.json")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from support.episodes.executions import EPISODES, RECIPE, FakeEngine, execute, logged, sampling
-from support.episodes.fakes import ask, say
+import pytest
+from support.episodes.executions import EPISODES, RECIPE, FakeEngine, HfTokenizer, execute, logged, sampling
+from support.episodes.fakes import EOS, ask, say, turn_that_answers, turn_that_asks
 
+from data_prep.tiny.dialects import TOOL_TEMPLATE
+from foundation.errors import RunAborted
+from r1_searcher.recipe.protocols import DEEP_RESEARCHER
+from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.run.outage import ATTEMPTS
 
 
@@ -93,3 +98,40 @@ def test_a_failed_episode_logs_the_keys_of_a_foreign_reward(make_executor, servi
     response, fine = poisoned(make_executor, service, reward_url=str(path))
     assert fine["reward"] == 0.5
     assert set(response["extra_logs"]) == set(fine["extra_logs"]), "the host batches by the first sample's keys"
+
+
+def researched(executor, address: str):
+    """Eight questions that search, which works, and then read a page."""
+    turns = [
+        turn_that_asks(DEEP_RESEARCHER, "tower"),
+        turn_that_asks(DEEP_RESEARCHER, address, tool=1),
+        turn_that_answers(DEEP_RESEARCHER, "Paris"),
+    ]
+    tokenizer = HfTokenizer(DEEP_RESEARCHER, TOOL_TEMPLATE.replace("eos_token", f"'{EOS}'"))
+
+    async def all_at_once():
+        episodes = (execute(executor, turns, n, tokenizer=tokenizer) for n in range(8))
+        try:
+            return await asyncio.gather(*episodes, return_exceptions=True)
+        finally:
+            for source in (executor.retriever, *executor.tools.values()):
+                await source.close()
+
+    return asyncio.run(all_at_once())
+
+
+def test_pages_are_read_by_a_source_of_their_own(make_executor, service):
+    responses = researched(make_executor(find_recipe("deep_researcher"), browse=service.url), "river")
+    assert [response["extra_logs"]["stop/answered"] for response in responses] == [1.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("browse", "says"),
+    [("http://127.0.0.1:9", "has been down"), ("", "calls itself healthy, but a search fails in every episode")],
+    ids=["down", "healthy but useless"],
+)
+def test_a_source_of_pages_that_fails_ends_the_run_though_searches_work(make_executor, service, browse, says):
+    executor = make_executor(find_recipe("deep_researcher"), browse=browse or service.url, outage_seconds=0.5)
+    service.index.broken = {"poison"}
+    for result in researched(executor, "poison"):
+        assert isinstance(result, RunAborted) and says in str(result)
