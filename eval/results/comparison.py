@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ EXPECTED_TO_DIFFER = ("model", "recipe.name", "recipe.reward", "seconds", "data.
 """Provenance that is the point of a comparison, or says nothing about it."""
 
 Key = tuple[str, int]
-"""A question's text, and the number of its occurrence: ids differ between files."""
+"""A question's text, and its number among the questions of this text: ids differ between files."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,30 @@ class Run:
         name = next(iter(groups)) if decoding is None else decoding
         if name not in groups:
             raise InputError(f"{path} holds no decoding {name!r}; found: {', '.join(groups)}")
-        scored = [record for record in groups[name] if not record.failed]
         provenance = provenance_beside(predictions_file(path))
-        return cls(label, path, dict(_keyed(scored)), failures(groups[name]), provenance)
+        return cls(label, path, _keyed(groups[name]), failures(groups[name]), provenance)
 
 
-def _keyed(records: Sequence[EpisodeRecord]) -> Iterator[tuple[Key, EpisodeRecord]]:
-    seen: Counter[str] = Counter()
-    for record in records:
-        question = " ".join(record.row.question.split())
-        yield (question, seen[question]), record
-        seen[question] += 1
+def _keyed(records: Sequence[EpisodeRecord]) -> dict[Key, EpisodeRecord]:
+    """Those that did not fail, in the order of the file; the failed ones have their place among those of one text."""
+    by_text: dict[str, list[int]] = {}
+    for number, record in enumerate(records):
+        by_text.setdefault(" ".join(record.row.question.split()), []).append(number)
+    keys = {
+        number: (text, occurrence)
+        for text, numbers in by_text.items()
+        for occurrence, number in enumerate(sorted(numbers, key=lambda number: _order(records[number])))
+    }
+    return {keys[number]: record for number, record in enumerate(records) if not record.failed}
+
+
+def _order(record: EpisodeRecord) -> tuple[str, bool]:
+    """Where a record stands among those of its text.
+
+    Our own lines are in the order in which episodes ended, so their ids decide; of one id, in a training's log, a
+    failed attempt comes after the one that counts. A published file is in the order of its questions.
+    """
+    return ("", False) if record.is_published else (record.row.id, record.failed)
 
 
 @dataclass(frozen=True)

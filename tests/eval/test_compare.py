@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 from support.episodes.evaluations import Run, policy_of, retriever_of, right, rows, wrong
-from support.episodes.fakes import passages
+from support.episodes.fakes import ask, passages, say
+from support.runs.reports import episode, write_evaluation, write_run
 
 from eval.compare import main
 from eval.results.folder import EvaluationFolder
 from eval.results.intervals import paired_difference
+from r1_searcher.episode.question import QARow
+from r1_searcher.episode.trajectory import Trajectory
 from retriever.errors import RetrieverUnavailable
 
 
@@ -73,6 +76,42 @@ def test_questions_that_occur_twice_are_paired_in_order(tmp_path):
     found = compared(tmp_path, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert found["n"] == 2 and found["pairs"][0]["ties"] == 2
     assert not any("gold answers" in line for line in found["warnings"])
+
+
+ONE_TEXT = {name: QARow(name, "Where is the tower?", (gold,)) for name, gold in (("a", "Paris"), ("b", "London"))}
+
+
+def says_paris(name: str) -> Trajectory:
+    """Right for `a`, wrong for `b`."""
+    return episode([say("Paris")], of=ONE_TEXT[name])
+
+
+def search_failed(name: str) -> Trajectory:
+    return episode([ask("tower")], RetrieverUnavailable("down"), of=ONE_TEXT[name])
+
+
+def test_questions_of_one_text_are_paired_by_id_whichever_was_answered_first(tmp_path):
+    first = write_evaluation(tmp_path / "first", [says_paris("a"), says_paris("b")])
+    second = write_evaluation(tmp_path / "second", [says_paris("b"), says_paris("a")])
+    found = compared(tmp_path, first, second)
+    (pair,) = found["pairs"]
+    assert (pair["wins"], pair["losses"], pair["ties"]) == ([], [], 2)
+    assert not any("gold answers" in line for line in found["warnings"])
+
+
+def test_a_question_that_failed_keeps_its_place_among_those_of_its_text(tmp_path):
+    first = write_evaluation(tmp_path / "first", [says_paris("a"), says_paris("b")])
+    second = write_evaluation(tmp_path / "second", [search_failed("a"), says_paris("b")])
+    found = compared(tmp_path, first, second)
+    assert (found["n"], found["pairs"][0]["ties"]) == (1, 1)
+    assert [run["scores"]["em"] for run in found["runs"]] == [0.0, 0.0]
+
+
+def test_a_question_that_a_training_asked_again_has_the_place_of_its_last_attempt(tmp_path):
+    first = write_evaluation(tmp_path / "first", [says_paris("a")])
+    second = write_run(tmp_path / "second", [(1, search_failed("a")), (1, says_paris("a"))])
+    (log,) = (second / "trajectories").iterdir()
+    assert compared(tmp_path, first, log)["pairs"][0]["ties"] == 1
 
 
 def evaluation(folder: Path, script, *results, settings: Mapping[str, Any]) -> Path:
