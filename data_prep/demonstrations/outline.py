@@ -14,7 +14,7 @@ from retriever.passage import Passage
 
 
 @dataclass(frozen=True)
-class Step:
+class OutlinedSearch:
     """One search."""
 
     thought: str
@@ -29,7 +29,7 @@ class Outline:
     """An answered episode."""
 
     row: QARow
-    steps: tuple[Step, ...]
+    steps: tuple[OutlinedSearch, ...]
     thought: str
     """What was said before the answer."""
     answer: str
@@ -40,7 +40,7 @@ def outline_of(trajectory: Trajectory, protocol: Protocol) -> Outline | None:
 
     A turn that was corrected is left out with its correction: it is nothing to learn from.
     """
-    steps: list[Step] = []
+    steps: list[OutlinedSearch] = []
     said = ""
     for span in trajectory.spans:
         if span.kind is SpanKind.ACTION:
@@ -52,7 +52,7 @@ def outline_of(trajectory: Trajectory, protocol: Protocol) -> Outline | None:
             if not isinstance(action, Search):
                 return None
             thought = _thought(said, protocol.query, protocol.think)
-            steps.append(Step(thought, action.queries, passages_of(protocol, span.text)))
+            steps.append(OutlinedSearch(thought, action.queries, passages_of(protocol, span.text)))
             said = ""
     if trajectory.answer is None or protocol.answer.open not in said:
         return None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data_prep.demonstrations.outline import Outline, Step
+from data_prep.demonstrations.outline import Outline, OutlinedSearch
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.policy import Completion
 from r1_searcher.episode.protocol import Protocol
@@ -88,7 +88,7 @@ class _Writer:
 class _Found:
     """Finds, search after search, what the outline's policy was shown; of several queries the first finds it."""
 
-    steps: list[Step]
+    steps: list[OutlinedSearch]
     asked: list[str] = field(default_factory=list)
 
     async def search(self, request: SearchRequest) -> Hits:

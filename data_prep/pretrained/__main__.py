@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.pretrained.folder import make_folder_of
-from data_prep.pretrained.sources import PACKAGES, Source
+from data_prep.pretrained.sources import PACKAGES, ModelSource
 from foundation.cli import OneLineParser, log_to_stderr, run_command
 
 
@@ -45,7 +45,7 @@ def _parser() -> OneLineParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    source = Source(options.source, options.revision)
+    source = ModelSource(options.source, options.revision)
     package = source.package
     expected = options.expect if options.expect is not None else package.says if package else "Paris"
     make_folder_of(source, options.out, None if options.no_chat else expected)

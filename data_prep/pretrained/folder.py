@@ -11,7 +11,7 @@ from typing import Any
 
 from data_prep.pretrained.chat_check import check_chats
 from data_prep.pretrained.gguf_file import read_gguf
-from data_prep.pretrained.sources import Source, hashes_of
+from data_prep.pretrained.sources import ModelSource, hashes_of
 from data_prep.pretrained.turn_ends import set_turn_ends
 from foundation.cli import expected as expected_errors
 from foundation.errors import InputError
@@ -24,7 +24,7 @@ ORIGIN = "origin.json"
 """What a folder was made from, and the SHA-256 of each of its files."""
 
 
-def make_folder_of(source: Source, out: Path, expected: str | None) -> None:
+def make_folder_of(source: ModelSource, out: Path, expected: str | None) -> None:
     """Make `out` from a source, unless it is there already.
 
     Args:

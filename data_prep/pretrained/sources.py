@@ -54,7 +54,7 @@ PACKAGES = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model before it is fetched. `identity` says what it is; equal ones give equal bytes."""
 
     name: str

@@ -27,7 +27,7 @@ _NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separat
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableColumns:
     """The columns of a table."""
 
     delimiter: str
@@ -84,9 +84,9 @@ def listed(cell: str) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def _layout(path: Path, lines: Sequence[str], suffix: str) -> Layout:
+def _layout(path: Path, lines: Sequence[str], suffix: str) -> TableColumns:
     if not lines:
-        return Layout("\t", ("question",), True, True)
+        return TableColumns("\t", ("question",), True, True)
     delimiter = _delimiter(lines[0], suffix)
     quoting = is_quoted(lines, delimiter)
     first = [cell.strip() for cell in fields_of(lines[0], delimiter)]
@@ -96,10 +96,10 @@ def _layout(path: Path, lines: Sequence[str], suffix: str) -> Layout:
             small if small in QUESTION_COLUMNS | ANSWER_COLUMNS else cell
             for small, cell in zip(lower, first, strict=True)
         )
-        return Layout(delimiter, tuple(names), True, quoting)
+        return TableColumns(delimiter, tuple(names), True, quoting)
     if len(first) > 1 and _is_list(first[1]):
         # Its writer quotes a list whose strings hold quotation marks, and Python's lists are full of them otherwise.
-        return Layout(delimiter, ("question", "answers"), False, True)
+        return TableColumns(delimiter, ("question", "answers"), False, True)
     raise InputError(
         f"--input {path}: the first line names no column question (found {', '.join(first)!r:.120}), and its second "
         "column is no list of answers as in DPR's files; add a line of column names"
@@ -121,7 +121,7 @@ def _is_list(cell: str) -> bool:
         return True
 
 
-def _rows(lines: Sequence[tuple[int, bytes]], layout: Layout) -> Iterator[RawItem]:
+def _rows(lines: Sequence[tuple[int, bytes]], layout: TableColumns) -> Iterator[RawItem]:
     skip_first = layout.has_header
     for number, line in lines:
         if not line.strip():
@@ -138,7 +138,7 @@ def _rows(lines: Sequence[tuple[int, bytes]], layout: Layout) -> Iterator[RawIte
         yield number, _row(number, fields_of(text, layout.delimiter, columns=width, quoting=layout.quoting), layout)
 
 
-def _numbered_records(text: str, layout: Layout) -> Iterator[RawItem]:
+def _numbered_records(text: str, layout: TableColumns) -> Iterator[RawItem]:
     """The records of CSV to the letter, each with the number of its last line."""
     import csv
     import io
@@ -150,7 +150,7 @@ def _numbered_records(text: str, layout: Layout) -> Iterator[RawItem]:
     yield from ((number, _row(number, record, layout)) for number, record in records)
 
 
-def _row(number: int, fields: Sequence[str], layout: Layout) -> Mapping[str, Any] | BadRow:
+def _row(number: int, fields: Sequence[str], layout: TableColumns) -> Mapping[str, Any] | BadRow:
     expected = len(layout.names)
     if len(fields) != expected and (layout.has_header or len(fields) < expected):
         return BadRow(number, f"expected {expected} columns, found {len(fields)}")

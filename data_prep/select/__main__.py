@@ -24,7 +24,7 @@ from typing import Any, TextIO
 from data_prep.select import options as flags
 from data_prep.select.options import Job
 from data_prep.select.question_sets import draw_question_sets
-from data_prep.select.rollouts import Phase, Roller, RolloutLog, seeds_of
+from data_prep.select.rollouts import Roller, RolloutLog, RolloutPlan, seeds_of
 from data_prep.select.selection import (
     Selection,
     SelectionFolder,
@@ -175,7 +175,7 @@ async def _roll(
     longest = max((job.closed_book, job.search), key=lambda phase: phase.contestant.recipe.limits.max_length)
     retriever, tools = services.open()
 
-    def environment(phase: Phase) -> Environment:
+    def environment(phase: RolloutPlan) -> Environment:
         recipe = phase.contestant.recipe
         searches = phase.contestant.searches
         return Environment(recipe.protocol, recipe.limits, retriever if searches else NoRetriever(), tokenizer, tools)

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.select.difficulty import Bounds
 from data_prep.select.question_sets import PLANS, Plan, Quota
-from data_prep.select.rollouts import Criterion, Phase
+from data_prep.select.rollouts import Criterion, RolloutPlan
 from data_prep.select.selection import read_manifest
 from eval.play.contestant import find_contestant
 from foundation.cli import OneLineParser, above_zero, natural, positive
@@ -34,8 +34,8 @@ class Job:
     """A selection, as its flags mean it."""
 
     rows: list[QARow]
-    closed_book: Phase
-    search: Phase
+    closed_book: RolloutPlan
+    search: RolloutPlan
     decoding: Decoding
     criterion: Criterion
     bounds: Bounds
@@ -117,8 +117,8 @@ def job_of(options: argparse.Namespace) -> Job:
         raise InputError(f"--closed-book {options.closed_book} searches; name a recipe that does not")
     return Job(
         rows=_rows(options.data),
-        closed_book=Phase("closed_book", closed_book, options.closed_book_k),
-        search=Phase("search", search, options.k),
+        closed_book=RolloutPlan("closed_book", closed_book, options.closed_book_k),
+        search=RolloutPlan("search", search, options.k),
         decoding=Decoding(options.temperature, options.top_p, options.seed),
         criterion=Criterion(options.metric, options.right_from),
         bounds=bounds,

@@ -50,7 +50,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Phase:
+class RolloutPlan:
     """One way of asking: how it is played, and how often at most."""
 
     name: str
@@ -91,7 +91,7 @@ class RolloutLog:
         )
         self._note(phase, row.id, rollout, value)
 
-    def tries(self, phase: Phase, row: QARow) -> Tries:
+    def tries(self, phase: RolloutPlan, row: QARow) -> Tries:
         """The question's rollouts up to the first right one, or the first that is missing."""
         scores = self._scores.get((phase.name, row.id), {})
         for rollout in range(phase.samples):
@@ -101,7 +101,7 @@ class RolloutLog:
                 return Tries(rollout + 1, right=True)
         return Tries(phase.samples, right=False)
 
-    def open_questions(self, phase: Phase, rows: Sequence[QARow]) -> list[QARow]:
+    def open_questions(self, phase: RolloutPlan, rows: Sequence[QARow]) -> list[QARow]:
         """The questions that need further rollouts."""
         tries = ((row, self.tries(phase, row)) for row in rows)
         return [row for row, each in tries if not each.right and each.made < phase.samples]
@@ -127,7 +127,7 @@ class Roller:
     failures: dict[str, str] = field(default_factory=dict)
     """Question -> how its search failed."""
 
-    async def roll(self, phase: Phase, rows: Sequence[QARow], environment: Environment) -> None:
+    async def roll(self, phase: RolloutPlan, rows: Sequence[QARow], environment: Environment) -> None:
         """Round after round until every question is answered or asked often enough.
 
         Raises:
@@ -145,7 +145,7 @@ class Roller:
                 "command asks them again: finished rollouts are kept."
             )
 
-    async def _round(self, phase: Phase, rollout: int, rows: Sequence[QARow], environment: Environment) -> None:
+    async def _round(self, phase: RolloutPlan, rollout: int, rows: Sequence[QARow], environment: Environment) -> None:
         decoding = Decoding(self.decoding.temperature, self.decoding.top_p, self.decoding.seed + rollout)
         interval = 0.1 if self.console.isatty() else _SECONDS_BETWEEN_LINES
         label = f"{phase.name} {rollout + 1}/{phase.samples}"
@@ -168,6 +168,6 @@ class Roller:
             )
 
 
-def seeds_of(decoding: Decoding, phases: Sequence[Phase]) -> Mapping[str, list[int]]:
+def seeds_of(decoding: Decoding, phases: Sequence[RolloutPlan]) -> Mapping[str, list[int]]:
     """The seeds of each phase's rollouts, for the record."""
     return {phase.name: [decoding.seed + rollout for rollout in range(phase.samples)] for phase in phases}

@@ -23,7 +23,7 @@ import msgspec
 from data_prep.questions.sampling import lines_of
 from data_prep.select.difficulty import Bounds, Difficulty
 from data_prep.select.question_sets import ClassedRow, QuestionSet
-from data_prep.select.rollouts import Phase, RolloutLog
+from data_prep.select.rollouts import RolloutLog, RolloutPlan
 from eval.play.provenance import versions
 from foundation.errors import InputError, RunAborted
 from foundation.files import make_folder, read_json, text_sha256, write_json, write_whole
@@ -100,7 +100,12 @@ def sorted_sha256(text: bytes) -> str:
 
 
 def class_questions(
-    rows: Sequence[QARow], log: RolloutLog, closed_book: Phase, search: Phase, bounds: Bounds, keep_known: bool
+    rows: Sequence[QARow],
+    log: RolloutLog,
+    closed_book: RolloutPlan,
+    search: RolloutPlan,
+    bounds: Bounds,
+    keep_known: bool,
 ) -> list[ClassedRow]:
     """Every question's class.
 

@@ -32,7 +32,7 @@ from data_prep.tiny.demos import (
     weak_script,
 )
 from data_prep.tiny.dialects import DIALECTS, Dialect, find_dialect
-from data_prep.tiny.difficulty import QUICKSTART, SETTINGS, Difficulty, find_world
+from data_prep.tiny.difficulty import QUICKSTART, SETTINGS, Dials, find_world
 from data_prep.tiny.distractors import SIDES, free_names, known_questions
 from data_prep.tiny.facts import Question, World, draw_questions, draw_world, worded
 from data_prep.tiny.names import name_words, pool
@@ -64,7 +64,7 @@ EVALUATION_QUESTIONS = 250
 
 
 def draw_demos(
-    dialect: Dialect, tokenizer: Qwen2Tokenizer, seed: int, difficulty: Difficulty = QUICKSTART
+    dialect: Dialect, tokenizer: Qwen2Tokenizer, seed: int, difficulty: Dials = QUICKSTART
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Good and weak demonstrations from worlds of the SFT pool, names and facts redrawn in each.
 
@@ -96,7 +96,7 @@ def draw_demos(
     return demos
 
 
-def _demo_questions(world: World, count: int, random: Random, difficulty: Difficulty) -> list[Question]:
+def _demo_questions(world: World, count: int, random: Random, difficulty: Dials) -> list[Question]:
     """Questions about the world, and as many more about known facts as make their share."""
     questions = draw_questions(world, count, random, difficulty)
     if difficulty.known:
@@ -107,7 +107,7 @@ def _demo_questions(world: World, count: int, random: Random, difficulty: Diffic
     return questions
 
 
-def build(dialect: Dialect, out: Path, seed: int, difficulty: Difficulty = QUICKSTART) -> dict[str, object]:
+def build(dialect: Dialect, out: Path, seed: int, difficulty: Dials = QUICKSTART) -> dict[str, object]:
     """Train and save the model beside its tokenizer; the figures that are written to `METRICS`."""
     from data_prep.tiny.training import SKILL, SKILL_AGAIN, WEAK, new_model, train
 
@@ -141,7 +141,7 @@ def evaluate(
     model: Qwen2ForCausalLM,
     tokenizer: Qwen2Tokenizer,
     seed: int,
-    difficulty: Difficulty = QUICKSTART,
+    difficulty: Dials = QUICKSTART,
     modes: Sequence[str] = ("greedy", "sampled", "greedy_after_right_search"),
 ) -> dict[str, dict[str, float]]:
     """Retrieval, format, F1 and exact match on a world of the evaluation pool, for each way of playing.
@@ -180,7 +180,7 @@ def load(folder: Path) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def is_finished(out: Path, dialect: Dialect, seed: int, difficulty: Difficulty = QUICKSTART) -> bool:
+def is_finished(out: Path, dialect: Dialect, seed: int, difficulty: Dials = QUICKSTART) -> bool:
     """Whether a folder holds this model.
 
     Raises:
@@ -204,7 +204,7 @@ def is_finished(out: Path, dialect: Dialect, seed: int, difficulty: Difficulty =
     return True
 
 
-def build_in_place(dialect: Dialect, out: Path, seed: int, difficulty: Difficulty = QUICKSTART) -> dict[str, object]:
+def build_in_place(dialect: Dialect, out: Path, seed: int, difficulty: Dials = QUICKSTART) -> dict[str, object]:
     """Build beside `out` and move the files there when all are complete, `METRICS` last."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as draft:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from data_prep.tiny.dialects import Dialect, fill
-from data_prep.tiny.difficulty import QUICKSTART, TOP_K, Difficulty
+from data_prep.tiny.difficulty import QUICKSTART, TOP_K, Dials
 from data_prep.tiny.facts import NO, YES, Fact, Question, World
 from r1_searcher.episode.documents import DocumentWriter, Found, PassageSanitizer
 from r1_searcher.episode.prompting import documents_frame, render_prompt
@@ -24,7 +24,7 @@ from retriever.passage import Passage
 
 
 @dataclass(frozen=True)
-class Script:
+class WrittenTurns:
     """The policy's text: turns that the environment answers, then the ending."""
 
     actions: tuple[str, ...]
@@ -51,25 +51,25 @@ def _said(fact: Fact) -> str:
     return f" {fact.relation} {fact.value} ."
 
 
-def _searches(dialect: Dialect, asked: Sequence[Fact]) -> Script:
+def _searches(dialect: Dialect, asked: Sequence[Fact]) -> WrittenTurns:
     """Search for these facts in turn, and read each value but the last out before the next search."""
     said = ["", *(_said(fact) for fact in asked)]
     queries = [_query(fact) for fact in asked]
     turns = [fill(dialect.search, said=before, query=query) for query, before in zip(queries, said, strict=False)]
-    return Script(tuple(turns), tuple(queries))
+    return WrittenTurns(tuple(turns), tuple(queries))
 
 
 KNOWING = " I think I know this ."
 """What is said before an answer without a search, whether it is right or a guess."""
 
 
-def good_script(dialect: Dialect, question: Question) -> Script:
+def good_script(dialect: Dialect, question: Question) -> WrittenTurns:
     """Search for every fact, answer with the last value, or whether both are the same; of known ones search nothing."""
     if question.known:
-        return Script((fill(dialect.ending, said=KNOWING, answer=question.answer),), ())
+        return WrittenTurns((fill(dialect.ending, said=KNOWING, answer=question.answer),), ())
     searches = _searches(dialect, question.facts)
     end = fill(dialect.ending, said=_said(question.facts[-1]), answer=question.answer)
-    return Script((*searches.actions, end), searches.queries)
+    return WrittenTurns((*searches.actions, end), searches.queries)
 
 
 # How the base policy is bad. RL can unlearn each habit: samples without it exist.
@@ -88,16 +88,16 @@ def weak_script(
     world: World,
     names: Sequence[str],
     random: Random,
-    difficulty: Difficulty = QUICKSTART,
-) -> Script:
+    difficulty: Dials = QUICKSTART,
+) -> WrittenTurns:
     """Mostly a guess; else searches that may go wrong or stop half-way; either may end malformed."""
     if question.known:
-        return _weak_ending(dialect, Script((), ()), KNOWING, question.answer, random)
+        return _weak_ending(dialect, WrittenTurns((), ()), KNOWING, question.answer, random)
     if random.random() >= _p_search(question) * difficulty.search_rate:
-        return _weak_ending(dialect, Script((), ()), KNOWING, random.choice(_guesses(question, names)), random)
+        return _weak_ending(dialect, WrittenTurns((), ()), KNOWING, random.choice(_guesses(question, names)), random)
     if random.random() < P_BAD_SEARCH:
         query, guess = _query(question.facts[0]), random.choice(_guesses(question, names))
-        return Script((fill(dialect.bad_search, query=query, answer=guess),), ())
+        return WrittenTurns((fill(dialect.bad_search, query=query, answer=guess),), ())
     return _weak_search(dialect, question, world, names, random)
 
 
@@ -107,8 +107,8 @@ def practice_scripts(
     world: World,
     names: Sequence[str],
     random: Random,
-    difficulty: Difficulty,
-) -> list[tuple[Question, Script]]:
+    difficulty: Dials,
+) -> list[tuple[Question, WrittenTurns]]:
     """The searches that a base leaves out which searches less than the quickstart's, begun for it.
 
     It learns as much about what follows a search as one that searches, and only its decision to search is rare.
@@ -129,7 +129,9 @@ def _guesses(question: Question, names: Sequence[str]) -> Sequence[str]:
     return (YES, NO) if question.compares else names
 
 
-def _weak_search(dialect: Dialect, question: Question, world: World, names: Sequence[str], random: Random) -> Script:
+def _weak_search(
+    dialect: Dialect, question: Question, world: World, names: Sequence[str], random: Random
+) -> WrittenTurns:
     asked = _weak_searches(question, world, random)
     answer = random.choice(_guesses(question, names)) if question.compares else asked[-1].value
     return _weak_ending(dialect, _searches(dialect, asked), _said(asked[-1]), answer, random)
@@ -149,15 +151,15 @@ def _weak_searches(question: Question, world: World, random: Random) -> list[Fac
     return asked
 
 
-def _weak_ending(dialect: Dialect, so_far: Script, said: str, answer: str, random: Random) -> Script:
+def _weak_ending(dialect: Dialect, so_far: WrittenTurns, said: str, answer: str, random: Random) -> WrittenTurns:
     """The script with its last turn; where a malformed one is corrected, with a better one after it."""
     end = fill(dialect.ending, said=said, answer=answer)
     if random.random() >= P_MALFORMED:
-        return Script((*so_far.actions, end), so_far.queries)
+        return WrittenTurns((*so_far.actions, end), so_far.queries)
     bad = fill(random.choice(dialect.bad_endings), said=said, answer=answer)
     if dialect.corrects(bad):
-        return Script((*so_far.actions, bad, end), (*so_far.queries, None))
-    return Script((*so_far.actions, bad), so_far.queries)
+        return WrittenTurns((*so_far.actions, bad, end), (*so_far.queries, None))
+    return WrittenTurns((*so_far.actions, bad), so_far.queries)
 
 
 def document_writer(protocol: Protocol, tokenizer: Tokenizer) -> DocumentWriter:
@@ -173,7 +175,7 @@ def document_block(writer: DocumentWriter, query: str, passages: Sequence[Passag
 
 
 def replies(
-    writer: DocumentWriter, index: Bm25Index, scripts: Sequence[Script], shown: Sequence[int] = ()
+    writer: DocumentWriter, index: Bm25Index, scripts: Sequence[WrittenTurns], shown: Sequence[int] = ()
 ) -> list[list[str]]:
     """For each script, what the environment inserts after each turn but the last; one batched search for all.
 
@@ -194,7 +196,7 @@ def replies(
 
 
 def pieces(
-    protocol: Protocol, question: Question, written: Script, inserted: Sequence[str], tokenizer: Tokenizer
+    protocol: Protocol, question: Question, written: WrittenTurns, inserted: Sequence[str], tokenizer: Tokenizer
 ) -> Iterator[tuple[SpanKind, str]]:
     """Prompt, action, documents or correction, action, …; `inserted` is the script's part of `replies`."""
     yield SpanKind.PROMPT, render_prompt(protocol, question.row(""), tokenizer)
@@ -213,7 +215,7 @@ class DemoEncoder:
         self._name_ids = frozenset(tokenizer.encode(f" {word}")[0] for word in name_words)
         self._name_weight = name_weight
 
-    def __call__(self, question: Question, written: Script, inserted: Sequence[str]) -> Encoded:
+    def __call__(self, question: Question, written: WrittenTurns, inserted: Sequence[str]) -> Encoded:
         """Ids of the whole episode, and the weight of each in the loss: 0 where nothing is taught."""
         ids: list[int] = []
         weights: list[float] = []

@@ -26,7 +26,7 @@ KNOWN = "known"
 
 
 @dataclass(frozen=True)
-class Difficulty:
+class Dials:
     """The dials. Shares are between 0 and 1; the defaults are the quickstart's.
 
     Raises:
@@ -113,14 +113,14 @@ class Difficulty:
         return {name: dials[name] for name in dials if name not in ("name", "namesakes", "passages")}
 
 
-QUICKSTART = Difficulty("quickstart")
+QUICKSTART = Dials("quickstart")
 # Its base of seed 0: F1 0.75 with the skill that it is taught (one hop 0.75, two 0.84, three 0.76, comparisons 0.44),
 # after it is weakened 0.06, and then 0.024 of its samples search. The preset's RL in one process, without Ray and vLLM
 # (12 steps of stage 1 and 63 of stage 2), ends at F1 0.73 and 0.72 in the worlds of seeds 0 and 1 (greedy, held out;
 # sampled 0.69 and 0.66). Without what `practice_scripts` adds to the base: 0.57 and 0.75. There all hung on when a
 # further search was found by chance: the second in step 50 and a third never, or in steps 20 and 55. On the whole stack
 # the two stages end at F1 0.77 and 0.80 in the worlds of seeds 10 and 11 (greedy; sampled 0.70 and 0.75).
-_FINDINGS = Difficulty(
+_FINDINGS = Dials(
     "findings",
     hops=(1, 2, 3),
     comparisons=0.1,
@@ -132,7 +132,7 @@ _FINDINGS = Difficulty(
     search_rate=0.1,
 )
 
-SETTINGS: dict[str, Difficulty] = {
+SETTINGS: dict[str, Dials] = {
     world.name: world
     for world in (
         QUICKSTART,
@@ -146,7 +146,7 @@ SETTINGS: dict[str, Difficulty] = {
 """The settings by name."""
 
 
-def find_world(name: str) -> Difficulty:
+def find_world(name: str) -> Dials:
     """The setting of this name. Raises `InputError` naming the known ones."""
     if name not in SETTINGS:
         raise InputError(f"there is no tiny world {name!r}; known: {', '.join(SETTINGS)}")

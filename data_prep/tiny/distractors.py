@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 from typing import Literal
 
-from data_prep.tiny.difficulty import Difficulty
+from data_prep.tiny.difficulty import Dials
 from data_prep.tiny.facts import RELATIONS, RIVERS_SHARE, Question, World, draw_world, facts_about, sampled
 from data_prep.tiny.names import pool
 from foundation.errors import InputError
@@ -33,7 +33,7 @@ def known_questions(side: Side, count: int, random: Random) -> list[Question]:
     return [Question((fact,), known=True) for fact in facts]
 
 
-def free_names(difficulty: Difficulty) -> tuple[str, ...]:
+def free_names(difficulty: Dials) -> tuple[str, ...]:
     """Names of the SFT pool about which a base model knows nothing by heart."""
     names = pool("sft")
     return names[: -2 * KNOWN_NAMES] if difficulty.known else names

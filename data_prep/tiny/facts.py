@@ -14,7 +14,7 @@ from itertools import combinations
 from random import Random
 from typing import TypeVar
 
-from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, Difficulty, Kind
+from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, Dials, Kind
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from retriever.passage import Passage
@@ -100,7 +100,7 @@ class Question:
 
     @property
     def kind(self) -> Kind:
-        """Its kind in `Difficulty.counts`."""
+        """Its kind in `Dials.counts`."""
         if self.known:
             return KNOWN
         return COMPARISON if self.compares else len(self.facts)
@@ -214,7 +214,7 @@ def _other_than(subject: str, members: Sequence[str], random: Random) -> str:
     return value
 
 
-def draw_questions(world: World, count: int, random: Random, difficulty: Difficulty = QUICKSTART) -> list[Question]:
+def draw_questions(world: World, count: int, random: Random, difficulty: Dials = QUICKSTART) -> list[Question]:
     """`count` different questions of a world's kinds, shuffled; known facts are left to the caller's world of them.
 
     In the quickstart's world half of them (rounded down) are two-hop.
@@ -247,7 +247,7 @@ def sampled(available: Sequence[Item], wanted: int, what: str, random: Random) -
     return random.sample(available, wanted)
 
 
-def worded(questions: Iterable[Question], difficulty: Difficulty, random: Random) -> list[Question]:
+def worded(questions: Iterable[Question], difficulty: Dials, random: Random) -> list[Question]:
     """The questions in the words of a difficulty."""
     return [question.worded(difficulty.wordings, random) for question in questions]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.tiny.demos import document_block, document_writer, good_script, weak_script
 from data_prep.tiny.dialects import EOS, Dialect
-from data_prep.tiny.difficulty import QUICKSTART, Difficulty
+from data_prep.tiny.difficulty import QUICKSTART, Dials
 from data_prep.tiny.facts import WORDINGS, Question, World, draw_world, text_of
 from data_prep.tiny.names import pool
 from r1_searcher.episode.documents import DocumentWriter
@@ -27,7 +27,7 @@ _VOCABULARY_LIMIT = 4096
 """Far above what the texts need: merging continues until each of their words is one token."""
 
 
-def training_texts(dialect: Dialect, templates: HFTokenizer, difficulty: Difficulty = QUICKSTART) -> Iterator[str]:
+def training_texts(dialect: Dialect, templates: HFTokenizer, difficulty: Dials = QUICKSTART) -> Iterator[str]:
     """All text of one world without its tags, which are special tokens. The same for every seed.
 
     The words of harder worlds are in that of each of them, whatever its dials. Of `templates` only the chat template
@@ -70,7 +70,7 @@ def _environment_texts(writer: DocumentWriter, world: World) -> Iterator[str]:
             yield document_block(writer, f"{fact.subject} {fact.relation}", [Passage("", "", fact.text)] * 2)
 
 
-def build_tokenizer(dialect: Dialect, difficulty: Difficulty = QUICKSTART) -> Qwen2Tokenizer:
+def build_tokenizer(dialect: Dialect, difficulty: Dials = QUICKSTART) -> Qwen2Tokenizer:
     """The fast tokenizer of a dialect; deterministic. It adds nothing to what it encodes.
 
     Normalisation and pre-tokenisation are Qwen2's own: `AutoTokenizer` gives every Qwen2 model that class,

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data_prep.tiny.difficulty import KNOWN, QUICKSTART, SETTINGS, Difficulty, find_world
+from data_prep.tiny.difficulty import KNOWN, QUICKSTART, SETTINGS, Dials, find_world
 from data_prep.tiny.distractors import KNOWN_NAMES, Side, free_names, known_facts, known_questions, namesakes
 from data_prep.tiny.facts import (
     FACTS_PER_ENTITY,
@@ -58,7 +58,7 @@ class WorldFiles:
 
 
 def draw_files(
-    seed: int, passages: int | None, stage1: int, stage2: int, heldout: int, difficulty: Difficulty = QUICKSTART
+    seed: int, passages: int | None, stage1: int, stage2: int, heldout: int, difficulty: Dials = QUICKSTART
 ) -> WorldFiles:
     """Draw the RL world, the evaluation world, their questions, and filler up to `passages` passages.
 
@@ -87,9 +87,7 @@ def draw_files(
     )
 
 
-def _questions(
-    side: Side, world: World, counts: Sequence[int], difficulty: Difficulty, seed: int
-) -> list[list[Question]]:
+def _questions(side: Side, world: World, counts: Sequence[int], difficulty: Dials, seed: int) -> list[list[Question]]:
     """Lists of so many questions about one side's entities, which share none.
 
     Where there is nothing to share out, the order is that of the draw: the quickstart's held-out questions have it.
@@ -104,7 +102,7 @@ def _questions(
     return [worded(questions, difficulty, random)]
 
 
-def _namesakes(worlds: Sequence[World], difficulty: Difficulty, seed: int) -> list[Passage]:
+def _namesakes(worlds: Sequence[World], difficulty: Dials, seed: int) -> list[Passage]:
     random = Random(f"namesakes {seed}")
     names = free_names(difficulty)
     found = namesakes(worlds, names, difficulty.namesakes, random) if difficulty.namesakes else World(())
@@ -125,7 +123,7 @@ def _filler(count: int, seed: int, own: int) -> list[Passage]:
     return draw_world(names, Random(f"background {seed}")).passages("background")[:count]
 
 
-def _stand_ins(seed: int, difficulty: Difficulty) -> list[Passage]:
+def _stand_ins(seed: int, difficulty: Dials) -> list[Passage]:
     """As many passages as are held out, made of the same words, so that searches are as hard.
 
     Their names are of the pool of supervised data: together the pools hold every pair of words.
@@ -214,6 +212,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("tiny_world", lambda: _write(out, overwrite, find_world(world), options))
 
 
-def _write(out: Path, overwrite: bool, difficulty: Difficulty, sizes: dict[str, Any]) -> None:
+def _write(out: Path, overwrite: bool, difficulty: Dials, sizes: dict[str, Any]) -> None:
     settings = {**sizes, "difficulty": difficulty.as_mapping()}
     write_files(draw_files(**sizes, difficulty=difficulty), out, settings, overwrite)

@@ -16,10 +16,10 @@ from support.crashes.power_cut import Disk, PowerCut
 from support.runs.run_folders import episode
 
 from data_prep.pretrained.folder import is_made, recorded_folder
-from data_prep.select.rollouts import Criterion, Phase, RolloutLog
+from data_prep.select.rollouts import Criterion, RolloutPlan, RolloutLog
 from data_prep.select.selection import FORMAT_VERSION, SelectionFolder, read_manifest
 from eval.phases import Ledger
-from eval.phases import Phase as Work
+from eval.phases import RolloutPlan as Work
 from eval.play.contestant import Contestant
 from eval.results.folder import EvaluationFolder, Predictions
 from eval.results.scores import Scores
@@ -150,7 +150,7 @@ def roll(folder: Path, n: int) -> None:
 
 def rollouts(folder: Path) -> int:
     with contextlib.closing(RolloutLog(folder / "rollouts.jsonl", Criterion())) as log:
-        return log.tries(Phase("search", Contestant(RECIPE), 9), replace(ROW, id="q")).made
+        return log.tries(RolloutPlan("search", Contestant(RECIPE), 9), replace(ROW, id="q")).made
 
 
 def manifest(folder: Path, n: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.episodes.fakes import ROOMY, ByteTokenizer, play, turn_that_answers, turn_that_asks
 
 from data_prep.demonstrations.blocks import passages_of
-from data_prep.demonstrations.outline import Outline, Step, outline_of
+from data_prep.demonstrations.outline import Outline, OutlinedSearch, outline_of
 from data_prep.demonstrations.rewriting import Rewriter
 from data_prep.demonstrations.thoughts import FIRST, LAST, NEXT, THOUGHTS
 from r1_searcher.episode.question import QARow
@@ -24,7 +24,10 @@ ROW = QARow("q", "Where is the tower?", ("Paris",))
 FOUND = (Passage("", "Tower", "The tower stands in Paris."), Passage("", "Bridge", "A bridge: of (1) arches."))
 OUTLINE = Outline(
     ROW,
-    (Step("I look. Then I see.", ("tower place",), FOUND), Step("Once more.", ("Paris",), FOUND[:1])),
+    (
+        OutlinedSearch("I look. Then I see.", ("tower place",), FOUND),
+        OutlinedSearch("Once more.", ("Paris",), FOUND[:1]),
+    ),
     "It is Paris. Sure.",
     "Paris",
 )
@@ -92,7 +95,7 @@ def test_a_released_transcript_is_read_with_every_form_of_passage():
     assert outline == Outline(
         ROW,
         (
-            Step(
+            OutlinedSearch(
                 "I think. It may be.",
                 ("tower place",),
                 (
@@ -152,7 +155,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min
 @given(st.sampled_from(sorted(PROTOCOLS)), words, words)
 def test_a_passage_comes_back_from_every_block(name, title, text):
     writer = rewriter(name)
-    outline = replace(OUTLINE, steps=(Step("I look.", ("tower",), (Passage("", title, text),)),))
+    outline = replace(OUTLINE, steps=(OutlinedSearch("I look.", ("tower",), (Passage("", title, text),)),))
     episode = writer.rewrite(outline)
     if episode is not None:
         (block,) = episode.of_kind(SpanKind.DOCUMENTS)

