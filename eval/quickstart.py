@@ -70,10 +70,10 @@ class Quickstart:
         command = ("-m", "r1_searcher.ask", "--model", self._model_after("stage2"), "--search", search, question)
         return shlex.join([sys.executable, *command])
 
-    def note_seconds(self, phase: str, seconds: float) -> None:
+    def note_time(self, phase: str, spent_s: float) -> None:
         """Add a phase's wall time to the table."""
         with (self.out / "seconds.tsv").open("a", encoding="utf-8") as table:
-            table.write(f"{phase}\t{seconds:.0f}\n")
+            table.write(f"{phase}\t{spent_s:.0f}\n")
 
     @contextlib.contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -81,7 +81,7 @@ class Quickstart:
         print(f"\n== {phase} ==", file=sys.stderr, flush=True)
         started = time.monotonic()
         yield
-        self.note_seconds(phase, time.monotonic() - started)
+        self.note_time(phase, time.monotonic() - started)
 
     def _model_after(self, stage: str) -> str:
         return str(RunFolder(self.out / f"{stage}_run").model)
@@ -89,11 +89,11 @@ class Quickstart:
     def _train(self, stage: str, start: str, url: str) -> None:
         chosen = ("--preset", "tiny", "--stage", stage, "--seed", str(self.seed), "--actor.model_name_or_path", start)
         places = ("--run-dir", str(self.out / f"{stage}_run"), "--data", str(self.world / f"{stage}.jsonl"))
-        _run("r1_searcher.train", *chosen, *places, "--retriever-url", url, *self.training_options)
+        _run("r1_searcher.train", *chosen, *places, "--search", url, *self.training_options)
 
     def _evaluate(self, name: str, model: str, url: str) -> None:
         questions = ("--recipe", "tiny.stage2", "--model", model, "--data", str(self.world / "heldout.jsonl"))
-        _run("eval.run", *questions, "--retriever-url", url, "--out", str(self.out / name), "--also-sampled")
+        _run("eval.run", *questions, "--search", url, "--out", str(self.out / name), "--also-sampled")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,11 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("quickstart", lambda: _play(quickstart, sizes, options.setup_seconds), resumable=True)
 
 
-def _play(quickstart: Quickstart, sizes: Sequence[str], setup_seconds: float) -> int | None:
+def _play(quickstart: Quickstart, sizes: Sequence[str], setup_s: float) -> int | None:
     check_data_path("--out", quickstart.out)
     with expected(OSError):
         quickstart.out.mkdir(parents=True, exist_ok=True)
-        quickstart.note_seconds("setup", setup_seconds)
+        quickstart.note_time("setup", setup_s)
     try:
         quickstart.play(sizes)
     except PhaseFailed as failure:

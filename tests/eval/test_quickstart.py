@@ -63,10 +63,10 @@ def test_each_stage_starts_from_the_one_before_and_each_model_is_evaluated(comma
     assert after(whole, "--corpus") == str(folder / "corpus.jsonl")
     assert after(training, "--corpus") == str(folder / "corpus_train.jsonl")
     for words in (stage1, stage2):
-        assert after(words, "--retriever-url") == "http://served/training_retriever"
+        assert after(words, "--search") == "http://served/training_retriever"
         assert words[-3:] == ["--no-document-mask", "--actor.adam.lr", "1e-3"] and after(words, "--seed") == "3"
     for words in (base, after1, after2):
-        assert "--no-document-mask" not in words and after(words, "--retriever-url") == "http://served/retriever"
+        assert "--no-document-mask" not in words and after(words, "--search") == "http://served/retriever"
     table = dict(line.split("\t") for line in (out / "seconds.tsv").read_text().splitlines())
     phases = ["setup", "world", "evaluate_base", "stage1", "evaluate_stage1", "stage2", "evaluate_stage2"]
     assert list(table) == phases and table["setup"] == "12"
