@@ -34,6 +34,7 @@ def test_the_syntax_of_all_scripts(run):
         ("zerosearch.sh", [*TRAIN, "--system", "zerosearch"]),
         ("deep_researcher.sh", [*TRAIN, "--system", "deep_researcher"]),
         ("quickstart.sh", ["-m", "eval.quickstart", "--setup-seconds", "0"]),
+        ("simulator.sh", ["-m", "data_prep.simulator_model"]),
     ],
 )
 def test_a_script_names_its_system_and_hands_on_what_the_user_says(arguments_of_script, script, begins):
