@@ -24,7 +24,7 @@ from benchmarks.findings.corpora import corpus_of
 from benchmarks.findings.questions import questions_of
 from benchmarks.findings.rows import RESULTS, Row, curves_of, scores_of
 from eval.phases import SEARCH, Ledger, Phase, play_phase
-from eval.play.provenance import model_fingerprint
+from eval.results.fingerprint import model_fingerprint
 from foundation.errors import InputError
 from r1_searcher.launch.playground import RUNS, make_base, make_world, model_of, start_simulator, world_of
 from r1_searcher.launch.services import Services

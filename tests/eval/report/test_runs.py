@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from support.runs.reports import RECIPE, episode, failed, found_runs, render, row, write, write_evaluation, write_run
 
-from eval.play.provenance import model_fingerprint
 from eval.report.chains import find_chains
 from eval.report.curves import chain_curves
 from eval.report.reading import read_selected, select
 from eval.report.runs import RunKind
+from eval.results.fingerprint import model_fingerprint
 from eval.results.summary import SCORES
 from foundation.errors import InputError
 
