@@ -125,18 +125,27 @@ class BuildFolder:
                 else:
                     left.unlink(missing_ok=True)
 
-    def _is_finished(self, facts: Mapping[str, Any]) -> bool:
-        started = self.path / STARTED_NAME
-        for file in (self.finished_file, started):
+    def check(self, facts: Mapping[str, Any]) -> Path | None:
+        """The file that says that the folder holds, or was started for, these facts; None where it is free.
+
+        Raises:
+            InputError: it holds, or was started for, something else; naming what differs.
+        """
+        for file in (self.finished_file, self.path / STARTED_NAME):
             if file.is_file():
                 found = read_json(file)
                 what, cure = f"{self.path} holds another {self.kind}", "choose another --out, or remove it"
                 check_equal({key: found.get(key) for key in facts}, facts, what, cure)
-                if file == self.finished_file:
-                    logger.info("%s is already built", self.path)
-                return file == self.finished_file
-        write_json(started, facts)
-        return False
+                return file
+        return None
+
+    def _is_finished(self, facts: Mapping[str, Any]) -> bool:
+        file = self.check(facts)
+        if file is None:
+            write_json(self.path / STARTED_NAME, facts)
+        elif file == self.finished_file:
+            logger.info("%s is already built", self.path)
+        return file == self.finished_file
 
 
 def check_equal(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, cure: str) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from foundation.owned_folder import BuildFolder, held
 from foundation.workers import finished
 from retriever.build.embeddings import SHARD_SIZE, Embeddings, remove_embeddings
 from retriever.index import manifest
@@ -23,6 +22,7 @@ from retriever.index.dense import BACKEND as DENSE
 from retriever.index.dense import VECTORS_NAME, dense_facts
 from retriever.index.encoder import Encoder
 from retriever.index.faiss_vectors import LIBRARIES, FaissVectors, SearchSettings
+from retriever.index.hybrid import BACKEND as HYBRID
 from retriever.index.hybrid import PARTS, finish_hybrid
 from retriever.index.postings import Counts, count_words, gather, weigh
 from retriever.index.store import PassageStore, content_hash
@@ -109,7 +109,7 @@ def build_dense(folder: Path, passages: Sequence[Passage], plan: DensePlan) -> N
 
 def build_hybrid(folder: Path, passages: Sequence[Passage], plan: DensePlan, processes: int) -> None:
     """Build both parts and join them; raises as they do."""
-    with held(folder):
+    with _building(folder, {"backend": HYBRID, **_corpus_facts(passages)}):
         build_bm25(folder / PARTS[0], passages, processes)
         build_dense(folder / PARTS[1], passages, plan)
         finish_hybrid(folder)
@@ -121,7 +121,7 @@ def _corpus_facts(passages: Sequence[Passage]) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _building(folder: Path, facts: Mapping[str, object], *work: Path) -> Iterator[bool]:
-    with BuildFolder(folder, folder / manifest.MANIFEST_NAME, "index").building(facts, *work) as is_finished:
+    with manifest.build_folder(folder).building(facts, *work) as is_finished:
         if is_finished:
             manifest.read_manifest(folder)  # refuses one of another format
         yield is_finished

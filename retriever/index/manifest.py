@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from foundation.files import draft, parse_json, sync_tree, write_json
-from foundation.owned_folder import differences, shown
+from foundation.owned_folder import BuildFolder, differences, shown
 from retriever.index.corpus import write_corpus
 from retriever.index.store import STORE_NAME, PassageStore, content_hash, open_corpus
 from retriever.passage import Passage
@@ -28,6 +28,11 @@ FORMAT = 2
 
 class IndexMismatch(ValueError):
     """A saved index that does not fit what is asked of it; the message names both sides."""
+
+
+def build_folder(folder: Path) -> BuildFolder:
+    """A folder in which an index is built."""
+    return BuildFolder(folder, folder / MANIFEST_NAME, "index")
 
 
 def start_saving(folder: str | Path) -> Path:

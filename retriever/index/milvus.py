@@ -109,7 +109,10 @@ class MilvusIndex:
 def build_milvus(folder: Path, passages: Sequence[Passage], encoder: Encoder, uri: str, collection: str) -> None:
     """Fill a collection and write the folder that opens it; a killed build continues after the last passage there.
 
+    The collection may be another one than the folder names: with the same passages and encoder it is the same index.
+
     Raises:
+        InputError: the folder holds, or was started for, something else.
         IndexMismatch: the collection holds another corpus, or vectors of another encoder.
         ValueError: a passage too long for Milvus.
         RetrieverUnavailable: Milvus cannot be reached.
@@ -117,6 +120,7 @@ def build_milvus(folder: Path, passages: Sequence[Passage], encoder: Encoder, ur
     facts = {"count": len(passages), "corpus_sha256": content_hash(passages), **encoder.facts}
     uri = uri if "://" in uri else str(Path(uri).resolve())
     with held(folder):
+        manifest.build_folder(folder).check({"backend": BACKEND, **facts})
         client = connect(uri)
         own = _facts_in_milvus(client, collection)
         if own is None:

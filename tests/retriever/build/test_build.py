@@ -82,6 +82,25 @@ def test_a_second_run_has_nothing_to_do_and_another_index_is_refused(store, tmp_
     assert "factory: there 'Flat', here 'SQ8'" in capsys.readouterr().err
 
 
+def test_the_folder_of_another_backend_is_left_as_it_is(store, tmp_path, capsys):
+    out = tmp_path / "i"
+    assert build("--corpus", store, "--backend", "bm25", "--out", out) == 0
+    before = load_index(out).search(QUERIES, 3)
+    assert build("--corpus", store, "--backend", "hybrid", "--encoder", "hashing", "--out", out) == 2
+    said = f"{out} holds another index (backend: there 'bm25', here 'hybrid'); choose another --out, or remove it"
+    assert said in capsys.readouterr().err
+    assert load_index(out).search(QUERIES, 3) == before and not (out / "dense").exists()
+
+
+def test_a_hybrid_of_another_corpus_is_refused_by_its_own_name(store, tmp_path, capsys):
+    command = ["--backend", "hybrid", "--encoder", "hashing", "--out", tmp_path / "i"]
+    assert build("--corpus", store, *command) == 0 and build("--corpus", store, *command) == 0
+    write_corpus(tmp_path / "c.jsonl", many(9))
+    assert build("--corpus", tmp_path / "c.jsonl", *command) == 2
+    assert f"{tmp_path / 'i'} holds another index (corpus_sha256: there " in capsys.readouterr().err
+    assert len(load_index(tmp_path / "i")) == 2000
+
+
 def test_vectors_serve_several_indexes(store, tmp_path):
     for factory in ("Flat", "SQ8"):
         out, shared = tmp_path / factory, tmp_path / "vectors"

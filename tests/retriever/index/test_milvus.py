@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
+from foundation.errors import InputError
 from retriever import Passage
 from retriever.errors import RetrieverUnavailable
-from retriever.index.backends import load_index
+from retriever.index.backends import build_index, load_index
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import HashingEncoder
 from retriever.index.manifest import IndexMismatch
@@ -92,6 +93,26 @@ def test_what_does_not_fit_is_refused(built, passages, tmp_path):
         long = [Passage("0", "", "x" * 70_000)]
         build_milvus(tmp_path / "long", long, HashingEncoder(64), str(tmp_path / "milvus.db"), "wiki")
     assert not (tmp_path / "other" / "manifest.json").exists()
+
+
+@lite
+@pytest.mark.parametrize("name", ["manifest.json", "building.json"])
+def test_the_folder_of_another_backend_is_left_as_it_is(passages, tmp_path, name):
+    index, there = tmp_path / "index", tmp_path / "index" / name
+    build_index(passages, "bm25").save(index)
+    (index / "manifest.json").rename(there)
+    before = there.read_bytes()
+    with pytest.raises(InputError, match="holds another index .*backend: there 'bm25', here 'milvus'.*choose another"):
+        build_milvus(index, passages[:2], HashingEncoder(64), str(tmp_path / "milvus.db"), "wiki")
+    assert there.read_bytes() == before and not (tmp_path / "milvus.db").exists()
+
+
+@lite
+def test_passages_that_milvus_has_lost_are_built_again(passages, tmp_path):
+    arguments = (tmp_path / "index", passages, HashingEncoder(64))
+    build_milvus(*arguments, str(tmp_path / "lost.db"), "wiki")
+    build_milvus(*arguments, str(tmp_path / "new.db"), "wiki")
+    assert json.loads((tmp_path / "index" / "manifest.json").read_text())["uri"] == str(tmp_path / "new.db")
 
 
 @lite
