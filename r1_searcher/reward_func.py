@@ -16,7 +16,13 @@ from typing import Any
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.protocols import find_protocol
 from r1_searcher.reward.rewards import find_reward
-from r1_searcher.run.reward_batch import PLUGINS_VARIABLE, PROTOCOL_VARIABLE, REWARD_VARIABLE, score_batch
+from r1_searcher.run.reward_batch import (
+    PLUGINS_VARIABLE,
+    PROTOCOL_VARIABLE,
+    REWARD_VARIABLE,
+    check_needs_no_judge,
+    score_batch,
+)
 
 DEFAULT_REWARD = "r1_searcher.stage2"
 DEFAULT_PROTOCOL = "r1_searcher.base"
@@ -25,6 +31,7 @@ logger = logging.getLogger(__name__)
 for _plugin in filter(None, os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)):
     load_plugin(_plugin)
 _reward = find_reward(os.environ.get(REWARD_VARIABLE, DEFAULT_REWARD))
+check_needs_no_judge(_reward)
 _protocol = find_protocol(os.environ.get(PROTOCOL_VARIABLE, DEFAULT_PROTOCOL))
 
 

@@ -37,7 +37,7 @@ from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.plugins import add_plugin_option
 from r1_searcher.recipe.protocols import PROTOCOLS, find_protocol
 from r1_searcher.reward.rewards import REWARDS, Reward, find_reward
-from r1_searcher.run.reward_batch import score_batch
+from r1_searcher.run.reward_batch import check_needs_no_judge, score_batch
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -55,7 +55,11 @@ def create_app(
         protocol: under which.
         access: who may ask; default everybody.
         max_body_bytes: of one request's body.
+
+    Raises:
+        InputError: the reward asks a judge.
     """
+    check_needs_no_judge(reward)
     try:
         from flask import Flask, request
         from werkzeug.exceptions import HTTPException

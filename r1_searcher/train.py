@@ -186,9 +186,7 @@ def _plan(options: argparse.Namespace, host_flags: Sequence[str]) -> Plan:
     check_agent(recipe)
     if recipe.switch is not None and options.reward_url:
         raise InputError("a run with two stages takes its rewards in-process; leave out --reward-url or --switch")
-    if any(reward.asks_judge for reward in recipe.rewards) and not (options.judge_url and options.judge_model):
-        raise InputError("the reward asks a judge; give --judge-url and --judge-model")
-    _judge(options)
+    _check_judge(options, asked=any(reward.asks_judge for reward in recipe.rewards))
     if recipe.protocol.reads_pages and not options.browse:
         raise InputError(f"the protocol {recipe.protocol.name} reads pages; give --browse, e.g. --browse pages:")
     here, devices = detect()
@@ -212,6 +210,18 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         switch=Switch.parse(options.switch) if options.switch else recipe.switch,
         train_on_documents=options.no_document_mask,
     )
+
+
+def _check_judge(options: argparse.Namespace, *, asked: bool) -> None:
+    """A reward that asks a judge has one, and a judge is asked. Raises `InputError`."""
+    if options.reward_url and (asked or options.judge_url):
+        raise InputError(
+            "a judge is asked in-process, never by a reward file or server; leave out --reward-url, or leave out "
+            "--judge-url and choose a --reward without a judge"
+        )
+    if asked and not (options.judge_url and options.judge_model):
+        raise InputError("the reward asks a judge; give --judge-url and --judge-model")
+    _judge(options)
 
 
 def _judge(options: argparse.Namespace) -> JudgeConfig | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 
 from r1_searcher.episode.documents import passage_text
 from r1_searcher.episode.protocol import Protocol
@@ -27,6 +28,18 @@ class CheckedEpisode:
 
 
 Part = Callable[[CheckedEpisode], float]
+"""What one part of a reward pays. A part that is made of another takes its marks over by `functools.wraps`."""
+
+
+def asking_judge(part: Part) -> Part:
+    """Mark a part that looks at the judge's verdict: a run that pays it demands a judge."""
+    part.asks_judge = True  # type: ignore[attr-defined]
+    return part
+
+
+def asks_judge(part: Part) -> bool:
+    """Whether the part, or one that it is made of, looks at the judge's verdict."""
+    return getattr(part, "asks_judge", False)
 
 
 def retrieved(episode: CheckedEpisode) -> float:
@@ -43,6 +56,7 @@ def answer_score(metric: str) -> Part:
 def short(part: Part) -> Part:
     """The part for answers of at most `MAX_ANSWER_WORDS` words, else 0: a long list covers whatever is right."""
 
+    @wraps(part)
     def of_short(episode: CheckedEpisode) -> float:
         answer = episode.trajectory.answer
         return 0.0 if answer is None or counted_words(answer) > MAX_ANSWER_WORDS else part(episode)
@@ -53,6 +67,7 @@ def short(part: Part) -> Part:
 def decided(part: Part) -> Part:
     """The part, 0 for an answer that says both yes and no: to a yes/no question it would be worth two thirds."""
 
+    @wraps(part)
     def of_decided(episode: CheckedEpisode) -> float:
         both = {"yes", "no"} <= set(normalize_answer(episode.trajectory.answer or "", SQUAD).split())
         return 0.0 if both else part(episode)
@@ -62,7 +77,12 @@ def decided(part: Part) -> Part:
 
 def plus_or_minus(part: Part) -> Part:
     """1 where the part is 1, else -1."""
-    return lambda episode: 1.0 if part(episode) == 1.0 else -1.0
+
+    @wraps(part)
+    def of_both(episode: CheckedEpisode) -> float:
+        return 1.0 if part(episode) == 1.0 else -1.0
+
+    return of_both
 
 
 def keeps(rules: Iterable[str] = ()) -> Part:
@@ -80,7 +100,12 @@ def breaks(rules: Iterable[str] = ()) -> Part:
 def gated(part: Part) -> Part:
     """The part where every rule of the reward is kept, else 0."""
     kept = keeps()
-    return lambda episode: part(episode) if kept(episode) else 0.0
+
+    @wraps(part)
+    def of_kept(episode: CheckedEpisode) -> float:
+        return part(episode) if kept(episode) else 0.0
+
+    return of_kept
 
 
 def evidence(episode: CheckedEpisode) -> float:
@@ -103,6 +128,7 @@ def searches(episode: CheckedEpisode) -> float:
     return float(len(episode.trajectory.searches))
 
 
+@asking_judge
 def judged_right(episode: CheckedEpisode) -> float:
     """1 where the judge calls the answer right; where it could not be asked, exact match stands in for it.
 

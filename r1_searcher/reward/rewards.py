@@ -21,9 +21,9 @@ from r1_searcher.reward.parts import (
     CheckedEpisode,
     Part,
     answer_score,
+    asks_judge,
     breaks,
     gated,
-    judged_right,
     keeps,
     plus_or_minus,
     retrieved,
@@ -83,7 +83,7 @@ class Reward:
     @property
     def asks_judge(self) -> bool:
         """Whether a part is the verdict of a language model."""
-        return any(weighted.part is judged_right for weighted in self.parts.values())
+        return any(asks_judge(weighted.part) for weighted in self.parts.values())
 
 
 def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:

@@ -25,6 +25,19 @@ PLUGINS_VARIABLE = "R1_SEARCHER_PLUGINS"
 """The same for files and modules with systems of the user's own, separated as in `PATH`."""
 
 
+def check_needs_no_judge(reward: Reward) -> None:
+    """Refuse a reward that asks a judge: only a rollout process has one, and exact match would stand in for it.
+
+    Raises:
+        InputError: naming the reward.
+    """
+    if reward.asks_judge:
+        raise InputError(
+            f"the reward {reward.name!r} asks a judge, which only a training that computes its rewards itself can do; "
+            "choose another reward, or train without --reward-url"
+        )
+
+
 def score_batch(
     queries: Sequence[str],
     prompts: Sequence[str],
@@ -47,8 +60,10 @@ def score_batch(
         `torch.tensor([value])` of each value, which must have one dimension.
 
     Raises:
-        InputError: the three lists differ in length or are empty, or a label or query cannot be read.
+        InputError: the three lists differ in length or are empty, a label or query cannot be read, or the reward asks
+            a judge.
     """
+    check_needs_no_judge(reward)
     if not len(queries) == len(prompts) == len(labels) or not queries:
         raise InputError(
             f"expected as many queries as prompts as labels, at least one; "

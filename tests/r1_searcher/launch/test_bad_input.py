@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from r1_searcher import reward_func
 from r1_searcher.episode.question import QARow
 from r1_searcher.run.run_folder import RunFolder, identity_of
 
@@ -75,6 +76,11 @@ def model_without_tokenizer(place: Place) -> None:
     place.flags["--actor.model_name_or_path"] = str(folder)
 
 
+def judge(**options: str) -> Callable[[Place], None]:
+    names = {"--judge-url": "http://127.0.0.1:9", "--judge-model": "judge", "--reward-url": reward_func.__file__}
+    return lambda place: place.options.update({**names, **{f"--{name}": value for name, value in options.items()}})
+
+
 GOOD = '{"id": "a", "question": "Who?", "answers": ["x"]}\n'
 
 CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
@@ -123,6 +129,8 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str]]] = {
         ["reward server", "does not answer", "127.0.0.1"],
     ),
     "reward url broken": (option("--reward-url", "http://[::1/x"), ["reward", "http://[::1/x"]),
+    "judge beside a reward file": (judge(reward="judge=1"), ["judge", "in-process", "--reward-url"]),
+    "judge that a reward file never asks": (judge(), ["judge", "in-process", "--judge-url"]),
     "another run": (another_run, ["holds another run", "--run-dir"]),
     "foreign folder": (foreign_folder, ["holds no run", "--run-dir"]),
     "unknown flag": (flag("--train.batchsize", "8"), ["OpenRLHF", "--train.batchsize"]),

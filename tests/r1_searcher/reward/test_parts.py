@@ -13,8 +13,18 @@ from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import StopReason
 from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, R1_SEARCHER_TINY
-from r1_searcher.reward.parts import PARTS, CheckedEpisode
-from r1_searcher.reward.rewards import REWARDS, compose, find_reward, score
+from r1_searcher.reward.parts import (
+    PARTS,
+    CheckedEpisode,
+    asking_judge,
+    decided,
+    gated,
+    judged_right,
+    plus_or_minus,
+    retrieved,
+    short,
+)
+from r1_searcher.reward.rewards import REWARDS, Reward, WeightedPart, compose, find_reward, score
 from retriever.errors import RetrieverTimeout
 from retriever.passage import Passage
 
@@ -178,3 +188,18 @@ def test_any_weights_sum(weights):
     values = {name: PARTS[name](CheckedEpisode(trajectory, R1_SEARCHER_TINY, {"kept": True})) for name in weights}
     expected = sum(weight * values[name] for name, weight in weights.items())
     assert score(compose(text), trajectory, R1_SEARCHER_TINY).total == pytest.approx(expected)
+
+
+@asking_judge
+def judged_or_retrieved(episode: CheckedEpisode) -> float:
+    """A part of a plugin, which reads the verdict itself."""
+    return float(bool(episode.judged_right)) or retrieved(episode)
+
+
+@pytest.mark.parametrize("part", [judged_right, judged_or_retrieved])
+@pytest.mark.parametrize(
+    "made", [lambda part: part, gated, short, decided, plus_or_minus, lambda part: gated(short(part))]
+)
+def test_a_part_that_is_made_of_the_verdict_asks_the_judge(made, part):
+    assert Reward("mine", "", {"answer": WeightedPart(1.0, made(part))}).asks_judge
+    assert not Reward("mine", "", {"answer": WeightedPart(1.0, made(retrieved))}).asks_judge

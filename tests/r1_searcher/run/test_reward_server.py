@@ -30,7 +30,8 @@ from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import Span, SpanKind, StopReason, Trajectory
 from r1_searcher.episode.trajectory_json import from_mapping, to_mapping
 from r1_searcher.recipe.protocols import R1_SEARCHER_BASE as PROTOCOL
-from r1_searcher.reward.rewards import REWARDS
+from r1_searcher.reward.parts import gated, judged_right
+from r1_searcher.reward.rewards import REWARDS, Reward, WeightedPart, find_reward
 from r1_searcher.run.reward_batch import score_batch
 from r1_searcher.run.scorers import HttpReward
 
@@ -146,6 +147,22 @@ def test_reward_func_logs_what_openrlhf_would_swallow(caplog: pytest.LogCaptureF
     assert "must be JSON" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "reward", [find_reward("judge=1"), Reward("mine", "", {"answer": WeightedPart(1.0, gated(judged_right))})]
+)
+def test_a_reward_that_asks_a_judge_is_refused(reward: Reward) -> None:
+    """It was exact match: "the city of Paris" was worth nothing."""
+    request = row_request("So.</think> <answer>the city of Paris</answer>")
+    with pytest.raises(InputError, match=f"the reward '{reward.name}' asks a judge"):
+        score_batch(request["query"], request["prompts"], request["labels"], reward, PROTOCOL)
+
+
+def test_a_file_of_a_reward_that_asks_a_judge_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R1_SEARCHER_REWARD", "judge=1")
+    with pytest.raises(InputError, match="the reward 'judge=1' asks a judge"):
+        load_as_openrlhf_does()
+
+
 def start(*args: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     return subprocess.Popen(
@@ -250,6 +267,7 @@ def test_a_body_over_the_limit_is_refused() -> None:
     ("args", "message"),
     [
         (("--reward", "x", "--protocol", PROTOCOL.name), "unknown reward 'x'; known: r1_searcher.stage1"),
+        (("--reward", "judge=1", "--protocol", PROTOCOL.name), "the reward 'judge=1' asks a judge"),
         (("--reward", STAGE2.name, "--protocol", "x"), "unknown protocol 'x'; known: r1_searcher.base"),
         (("--reward", STAGE2.name, "--protocol", PROTOCOL.name, "--port", "70000"), "from 0 to 65535"),
     ],
