@@ -34,4 +34,4 @@ for candidate in "$ROOT/.venv/bin/python" ${PYTHON:+"$PYTHON"} python3.11 python
 done
 printf 'setup: ERROR: no Python 3.11 or 3.12 that runs (found:%s).  Fix: %s\n' "${seen:- none}" \
   "sudo apt-get install -y python3.11-venv python3.11-dev   (or PYTHON=/path/to/python3.11 bash train_scripts/setup.sh)" >&2
-exit 1
+exit 2

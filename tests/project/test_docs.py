@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from foundation.cli import ABORTED, BAD_INPUT, DONE, FAILED, GUARDED, INTERRUPTED, NOBODY_READS
+
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md")])
@@ -55,3 +57,18 @@ def test_the_summary_of_results_repeats_the_means(decoding, line):
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(((?!https?:)[^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+def test_the_exit_statuses_are_the_commands():
+    page = (REPO / "docs/architecture.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## Exit statuses\n(.*?)\n## ", page, flags=re.DOTALL)
+    *fixed, signals = table_rows(section)[1:]
+    assert [row[0] for row in fixed] == [str(each) for each in (DONE, FAILED, BAD_INPUT, ABORTED, GUARDED)]
+    assert {INTERRUPTED, NOBODY_READS} == {int(each) for each in re.findall(r"\b1\d\d\b", signals[1])}
+
+
+def test_the_glossary_fits_on_a_page():
+    page = (REPO / "docs/architecture.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## Glossary\n(.*?)\n## ", page, flags=re.DOTALL)
+    terms = [row[0] for row in table_rows(section)[1:]]
+    assert 10 <= len(terms) <= 30 and len(set(terms)) == len(terms)

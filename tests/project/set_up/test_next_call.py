@@ -6,9 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
+import set_up
 from support.processes.fake_machine import Killed, Machine, assert_refused
-
-from train_scripts import set_up
 
 
 def test_the_second_call_does_nothing_and_prints_only_the_python(machine: Machine) -> None:

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import set_up
 from support.processes.fake_machine import ROOT
-
-from train_scripts import set_up
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: path.name)

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import set_up
 from support.processes.fake_machine import ROOT
-
-from train_scripts import set_up
 
 
 def test_this_machine_is_seen_as_it_is() -> None:
@@ -65,7 +64,7 @@ def test_the_script_hands_over_to_the_first_python_that_runs(script) -> None:
 
 def test_the_script_without_any_python_says_what_it_found(script) -> None:
     done = script(pythons={"python3": OLD})
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert (
         "no Python 3.11 or 3.12 that runs (found: python3 is 3.6;)" in done.stderr
         and "  Fix: sudo apt-get" in done.stderr

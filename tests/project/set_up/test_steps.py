@@ -114,7 +114,7 @@ def test_torch_comes_from_pytorchs_own_index_where_pip_has_no_cpu_build(machine:
 def test_a_failed_step_shows_the_log_and_the_next_call_goes_on(machine: Machine, pip_fails_on: str, part: str) -> None:
     machine.pip_fails_on = pip_fails_on
     result = machine.setup()
-    assert_refused(result, part, "bash train_scripts/setup.sh", str(machine.environment / "setup.log"))
+    assert_refused(result, part, "bash train_scripts/setup.sh", str(machine.environment / "setup.log"), status=1)
     assert "pip says no" in result.stderr
     machine.pip_fails_on = ""
     assert machine.setup().returncode == 0
@@ -127,4 +127,4 @@ def test_a_cuda_build_of_torch_is_refused_on_a_cpu(machine: Machine) -> None:
 
 def test_packages_that_do_not_import_are_an_error(machine: Machine) -> None:
     machine.imports = "Traceback"
-    assert_refused(machine.setup(), "do not import")
+    assert_refused(machine.setup(), "do not import", status=1)
