@@ -127,7 +127,10 @@ class Sandbox:
             if worker.process.poll() is None:
                 return worker
             self._end(worker)
-        worker = _Worker.start(self._maker, self._limits)
+        try:
+            worker = _Worker.start(self._maker, self._limits)
+        except OSError as error:
+            raise NoRoom(f"no process can be started: {error.strerror or error}") from error
         try:
             await asyncio.wait_for(worker.ready(), max(give_up_at - time.monotonic(), 0.001))
         except BaseException as error:
@@ -161,20 +164,25 @@ class _Worker:
 
     @classmethod
     def start(cls, maker: str, limits: SandboxLimits) -> _Worker:
+        """A new process, which is not ready yet. Raises OSError: the machine has no memory, process or handle left."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         arguments = (theirs.fileno(), maker, limits.memory_bytes, limits.seconds)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve{arguments!r}"],
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-                cwd=_PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", f"from {__name__} import serve; serve{arguments!r}"],
+                    pass_fds=(theirs.fileno(),),
+                    env=environment,
+                    cwd=_PROJECT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        except BaseException:
+            ours.close()
+            raise
         return cls(process, ours)
 
     async def ready(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import time
 from pathlib import Path
 
@@ -92,6 +94,25 @@ def test_who_gets_a_process_too_late_hears_that_it_was_for_want_of_one(sandbox):
 def test_a_function_that_cannot_be_loaded_is_no_tasks_fault():
     with pytest.raises(NoRoom, match="No module named"):
         run(Sandbox("no_such_module:function"), b"abc")
+
+
+@pytest.mark.parametrize("handles", [0, 2], ids=["no line to a process", "a line and no process"])
+def test_a_machine_that_has_no_room_for_a_process_says_so(sandbox, handles):
+    async def scenario():
+        taken = {int(name) for name in os.listdir("/proc/self/fd")}
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = [number for number in range(max(taken) + handles + 2) if number not in taken]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[handles], limits[1]))
+        try:
+            with pytest.raises(NoRoom, match="no process can be started: Too many open files"):
+                await sandbox.run(b"abc", 30)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        return len(os.listdir("/proc/self/fd")) - len(taken)
+
+    sandbox.close()
+    assert asyncio.run(scenario()) == 0, "no handle is left open"
+    assert run(sandbox, b"abc") == [b"cba"]
 
 
 def test_a_cancelled_task_leaves_no_answer_for_the_next(sandbox):
