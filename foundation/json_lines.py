@@ -122,10 +122,15 @@ def read_strict(
         except KeyError as missing:
             raise error(f"{path}, line {number}: key {missing} is missing") from missing
         except (TypeError, ValueError, OverflowError) as wrong:
-            if growing and isinstance(wrong, json.JSONDecodeError) and not line.endswith(b"\n"):
+            if growing and not line.endswith(b"\n") and _breaks_off(wrong):
                 logger.warning("%s: line %d, the last one, is unfinished and left out", path, number)
                 return
             raise error(f"{path}, line {number}: {_reason(wrong)}") from wrong
+
+
+def _breaks_off(error: Exception) -> bool:
+    """Whether a line may only be unfinished: its JSON is broken, or a character of several bytes is."""
+    return isinstance(error, json.JSONDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
 
 
 def _lines_or(path: Path, error: Callable[[str], Exception]) -> Iterator[tuple[int, bytes]]:

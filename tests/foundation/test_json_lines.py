@@ -97,12 +97,18 @@ def test_the_strict_reader_names_file_and_line(tmp_path):
         list(read_strict(file, dict, error=LookupError))
 
 
-def test_an_unfinished_line_is_an_error_except_in_a_growing_file(tmp_path):
+@pytest.mark.parametrize(
+    ("left", "said"), [(b'{"n": ', "not JSON"), ('{"n": "ö'.encode()[:-1], "not UTF-8")], ids=["JSON", "a character"]
+)
+def test_an_unfinished_line_is_an_error_except_in_a_growing_file(tmp_path, left, said):
     file = tmp_path / "rows.jsonl"
-    file.write_text('{"n": 1}\n{"n": ')
+    file.write_bytes(b'{"n": 1}\n' + left)
     assert list(read_strict(file, dict, growing=True)) == [{"n": 1}]
-    with pytest.raises(InputError, match="line 2: not JSON"):
+    with pytest.raises(InputError, match=f"line 2: {said}"):
         list(read_strict(file, dict))
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(InputError, match=f"line 2: {said}"):
+        list(read_strict(file, dict, growing=True))
 
 
 def test_the_forgiving_reader_leaves_out_what_is_broken(tmp_path):
