@@ -16,10 +16,10 @@ from support.crashes.power_cut import Disk, PowerCut
 from support.runs.run_folders import episode
 
 from data_prep.pretrained.folder import is_made, recorded_folder
-from data_prep.select.rollouts import Criterion, RolloutPlan, RolloutLog
+from data_prep.select.rollouts import Criterion, RolloutLog, RolloutPlan
 from data_prep.select.selection import FORMAT_VERSION, SelectionFolder, read_manifest
 from eval.phases import Ledger
-from eval.phases import RolloutPlan as Work
+from eval.phases import Phase as Work
 from eval.play.contestant import Contestant
 from eval.results.folder import EvaluationFolder, Predictions
 from eval.results.scores import Scores
