@@ -15,7 +15,7 @@ from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.inspection.finding import Finding, Level, failed, ok, shown
 from r1_searcher.inspection.prompt import check_chat
 from r1_searcher.inspection.subject import Subject
-from r1_searcher.run.scorers import InProcessReward
+from r1_searcher.reward.rewards import score
 from retriever.passage import Hit, Hits, Passage, SearchRequest
 
 _GOLD = "Paris"
@@ -53,7 +53,7 @@ def check_episode(subject: Subject) -> Finding:
         problem = _problem(subject, episode)
         if problem:
             return failed(problem, "see tags and additions; such an episode would be trained on wrongly")
-        result = asyncio.run(InProcessReward(subject.recipe).score(episode))
+        result = score(subject.recipe.reward, episode, subject.protocol)  # no judge: only the rules are looked at
         broken.append([name for name, kept in result.rules.items() if not kept])
     rules = min(broken, key=len)
     if rules:

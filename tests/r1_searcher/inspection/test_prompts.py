@@ -24,6 +24,7 @@ from r1_searcher.inspection.prompt import check_answers, check_chat, check_lengt
 from r1_searcher.inspection.subject import SAMPLE_ROW
 from r1_searcher.inspection.vocabulary import check_eos
 from r1_searcher.recipe.recipe import RECIPES
+from r1_searcher.reward.rewards import find_reward
 
 
 @pytest.mark.parametrize("recipe", ["research.chat", "search_r1", "r1_searcher.chat.stage2"])
@@ -76,6 +77,11 @@ def test_a_well_formed_episode_of_every_recipe_counts(good, name):
     recipe = RECIPES[name]
     subject = chat_subject(good, name, TURNS, eos="<|end|>") if recipe.protocol.chat else good
     says(check_episode(replace(subject, recipe=recipe)), Level.OK, "are trained")
+
+
+def test_a_recipe_whose_reward_asks_a_judge_passes_without_one(good):
+    """The check before a training refused each of them, whatever `--judge-url` said."""
+    says(check_episode(replace(good, recipe=replace(good.recipe, reward=find_reward("judge=1")))), Level.OK)
 
 
 def test_documents_that_are_a_message_and_ask_again_forge_nothing(good):
