@@ -4,9 +4,9 @@
     python -m retriever.check --index DIR --queries questions.jsonl --k 5 --json report.json
 
 Questions are JSONL with `question` (or `query`) and, where known, `titles` (or `gold_titles`), as `data_prep.questions`
-writes it. Without a file, titles of random passages are the queries. Exact search needs the vectors that the build kept
-(DIR/embeddings, or `--embeddings`).
-Exit statuses: 0 done; 2 bad input, with one line on stderr.
+writes it. Without a file, titles of random passages are the queries, but of an index in Milvus. Exact search needs the
+vectors that the build kept (DIR/embeddings, or `--embeddings`).
+Exit statuses: 0 done; 2 bad input, 3 a Milvus that does not answer, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from retriever.build.stages import EMBEDDINGS_FOLDER
 from retriever.index.backends import Opening, load_index
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import add_encoder_options
-from retriever.index.faiss_vectors import SearchSettings
 from retriever.index.hybrid import PARTS, HybridIndex
 from retriever.index.store import PassageStore
-from retriever.interface import Index
-from retriever.passage import Hits
+from retriever.interface import Index, RankedIndex
+from retriever.passage import Hits, Passage
 
 _BATCH = 64
 
@@ -87,11 +86,11 @@ def _query(row: Mapping[str, Any]) -> Query:
     return Query(text, frozenset(titles))
 
 
-def titles_as_queries(index: DenseIndex | HybridIndex | Any, size: int, seed: int = 0) -> list[Query]:
+def titles_as_queries(passages: Sequence[Passage], size: int, seed: int = 0) -> list[Query]:
     """Titles of random passages, or the first words of those without one."""
-    count = len(index.passages)
+    count = len(passages)
     rows = np.random.default_rng(seed).choice(count, min(size, count), replace=False)
-    picked = [index.passages[int(row)] for row in rows]
+    picked = [passages[int(row)] for row in rows]
     return [Query(passage.title or " ".join(passage.text.split()[:12])) for passage in picked]
 
 
@@ -154,28 +153,27 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> IndexReport:
-    defaults = SearchSettings()
-    given = args.nprobe is not None or args.ef_search is not None
-    chosen = SearchSettings(args.nprobe or defaults.nprobe, args.ef_search or defaults.ef_search)
-    settings = chosen if given else None
-    index: Any = load_index(args.index, _opening(args, settings))
-    if args.verify_corpus and isinstance(index.passages, PassageStore):
-        index.passages.verify()
-    questions = read_queries(args.queries) if args.queries else titles_as_queries(index, args.sample)
+    index = load_index(args.index, Opening.of(args))
+    passages = _passages(args, index)
+    if args.verify_corpus and isinstance(passages, PassageStore):
+        passages.verify()
+    questions = read_queries(args.queries) if args.queries else titles_as_queries(passages, args.sample)
     return check(index, questions, args.k, _embeddings(args, index))
 
 
-def _opening(args: argparse.Namespace, settings: SearchSettings | None) -> Opening:
-    return Opening(
-        encoder_path=args.encoder_path,
-        device=args.device,
-        settings=settings,
-        corpus=args.corpus,
-        trust_remote_code=args.trust_remote_code,
-    )
+def _passages(args: argparse.Namespace, index: Index) -> Sequence[Passage]:
+    """The index's corpus. Raises ValueError where a flag needs one, and the index has none in this process."""
+    if isinstance(index, RankedIndex):
+        return index.passages
+    if args.queries is None or args.verify_corpus:
+        raise ValueError(
+            f"the passages of {args.index} lie in a service of their own ({index.name}): their titles cannot be asked "
+            "and their store not verified; name questions with --queries FILE, and leave out --verify-corpus"
+        )
+    return ()
 
 
-def _embeddings(args: argparse.Namespace, index: Any) -> Embeddings | None:
+def _embeddings(args: argparse.Namespace, index: Index) -> Embeddings | None:
     if not isinstance(index, DenseIndex | HybridIndex):
         return None
     own = args.index / (PARTS[1] if isinstance(index, HybridIndex) else "") / EMBEDDINGS_FOLDER
@@ -197,7 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample", type=positive, default=200, help="without --queries: number of titles to search for (%(default)s)")
     add_encoder_options(add)
     add("--embeddings", type=Path, metavar="DIR", help="the vectors, if not in the index's folder")
-    add("--corpus", type=Path, metavar="DIR", help="the passage store, if it has moved")
+    add("--corpus", type=Path, dest="store", metavar="DIR", help="the passage store, if it has moved")
+    add("--milvus-uri", metavar="URL", help="the index's Milvus server, which is sent the token in MILVUS_TOKEN")
     add("--nprobe", type=positive, help="IVF: instead of the index's own")
     add("--ef-search", type=positive, help="HNSW: instead of the index's own")
     add("--verify-corpus", action="store_true", help="read the whole passage store and compare its hashes first")

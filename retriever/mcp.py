@@ -214,14 +214,7 @@ def _opened(args: argparse.Namespace) -> tuple[Retriever, Documents]:
         passages = open_corpus(args.corpus)
         index = build_index(passages, "bm25", None, None, "Flat", trust_remote_code=False)
     else:
-        opening = Opening(
-            encoder_path=args.encoder_path,
-            device=args.device,
-            corpus=args.store,
-            milvus_uri=args.milvus_uri,
-            trust_remote_code=args.trust_remote_code,
-        )
-        index = load_index(args.index, opening)
+        index = load_index(args.index, Opening.of(args))
         passages = index.passages if isinstance(index, RankedIndex) else ()
     logger.info("%s index of %d passages", index.name, len(index))
     return LocalRetriever(index), Documents(passages)

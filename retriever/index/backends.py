@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,24 @@ class Opening:
     """The Milvus server; the one that a manifest names is not trusted with the token."""
     trust_remote_code: bool = False
     """Run Python code that comes with the encoder."""
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Opening:
+        """As a command's flags say; one that the command does not have is as if it were not given."""
+        given = {name: value for name, value in vars(options).items() if value is not None}
+        same = ("backend", "encoder", "encoder_path", "device", "dtype", "milvus_uri", "trust_remote_code")
+        return cls(
+            **{name: given[name] for name in same if name in given},
+            settings=_settings({name: given[name] for name in ("nprobe", "ef_search") if name in given}),
+            gpu=given.get("faiss_gpu", False),
+            corpus=given.get("store"),
+        )
+
+
+def _settings(given: Mapping[str, int]) -> SearchSettings | None:
+    from retriever.index.faiss_vectors import SearchSettings
+
+    return SearchSettings(**given) if given else None
 
 
 def build_index(

@@ -181,7 +181,7 @@ def open_index(args: argparse.Namespace) -> Index:
             passages, backend, args.encoder, args.encoder_path, factory, trust_remote_code=args.trust_remote_code
         )
     else:
-        index = load_index(args.index, _opening(args))
+        index = load_index(args.index, Opening.of(args))
     seconds = time.monotonic() - started
     logger.info("%s index of %d passages opened in %.1f s", index.name, len(index), seconds)
     if args.device is None:
@@ -197,27 +197,6 @@ def _warn_of_gpu() -> None:
             "the encoder takes cuda:0, the first GPU that this process sees; where a trainer shares the machine, give "
             "--device cpu, or this process a GPU of its own (CUDA_VISIBLE_DEVICES)"
         )
-
-
-def _opening(args: argparse.Namespace) -> Opening:
-    settings = None
-    if args.nprobe is not None or args.ef_search is not None:
-        from retriever.index.faiss_vectors import SearchSettings
-
-        given = {"nprobe": args.nprobe, "ef_search": args.ef_search}
-        settings = SearchSettings(**{name: value for name, value in given.items() if value is not None})
-    return Opening(
-        backend=args.backend,
-        encoder=args.encoder,
-        encoder_path=args.encoder_path,
-        device=args.device,
-        dtype=args.dtype or "auto",
-        settings=settings,
-        gpu=bool(args.faiss_gpu),
-        corpus=args.store,
-        milvus_uri=args.milvus_uri,
-        trust_remote_code=args.trust_remote_code,
-    )
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ from retriever.build.costs import Costs, line_through, measure_index, sample_vec
 from retriever.build.embeddings import Embeddings
 from retriever.build.stages import DensePlan, build_dense
 from retriever.check import Query, exact_rows, read_queries, recall_of_gold
+from retriever.errors import RetrieverUnavailable
 from retriever.index.bm25 import Bm25Index
 from retriever.index.corpus import read_corpus, write_corpus
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import HashingEncoder, load_encoder
 from retriever.index.faiss_vectors import FaissVectors
 from retriever.index.hybrid import HybridIndex
+from retriever.index.milvus import build_milvus
 from retriever.passage import Hit
 
 
@@ -75,6 +77,49 @@ def test_without_questions_titles_are_asked_and_without_vectors_it_says_so(many,
     said = capsys.readouterr()
     assert "no exact search: the vectors are not at" in said.err
     assert ["queries", "5"] in [line.split() for line in said.out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def in_milvus(many, tmp_path_factory):
+    """An index in Milvus Lite, and questions about it."""
+    pytest.importorskip("milvus_lite")
+    folder = tmp_path_factory.mktemp("milvus")
+    build_milvus(folder / "index", many, HashingEncoder(64), str(folder / "milvus.db"), "wiki")
+    questions = [json.dumps({"question": many[i].text, "titles": [many[i].title]}) for i in range(5)]
+    (folder / "q.jsonl").write_text("\n".join(questions))
+    return folder
+
+
+def test_an_index_in_milvus_is_checked_with_questions(in_milvus, tmp_path):
+    report, questions = tmp_path / "report.json", in_milvus / "q.jsonl"
+    command = ["--index", str(in_milvus / "index"), "--queries", str(questions), "--json", str(report)]
+    assert check.main(command) == 0
+    found = json.loads(report.read_text())
+    assert (found["recall_of_gold"], found["recall_of_exact"]) == (1.0, None)
+
+
+@pytest.mark.parametrize("flags", [[], ["--queries", "q.jsonl", "--verify-corpus"]])
+def test_an_index_in_milvus_has_no_passages_to_ask_about(in_milvus, monkeypatch, capsys, flags):
+    monkeypatch.chdir(in_milvus)
+    assert check.main(["--index", "index", *flags]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "(milvus:hashing)" in said and "--queries FILE" in said and "--verify-corpus" in said
+
+
+def test_the_address_of_a_milvus_server_is_a_flag(tmp_path, monkeypatch, capsys):
+    asked: list[str] = []
+
+    def connect(uri: str) -> None:
+        asked.append(uri)
+        raise RetrieverUnavailable("nobody there")
+
+    monkeypatch.setattr("retriever.index.milvus.connect", connect)
+    uri = "http://127.0.0.1:19530"
+    facts = {"format": 2, "backend": "milvus", "count": 1, "corpus_sha256": "0", "collection": "wiki", "uri": uri}
+    (tmp_path / "manifest.json").write_text(json.dumps({**facts, **HashingEncoder(8).facts}))
+    assert check.main(["--index", str(tmp_path)]) == 2 and "name it: --milvus-uri" in capsys.readouterr().err
+    assert check.main(["--index", str(tmp_path), "--milvus-uri", uri]) == 3
+    assert asked == [uri] and "nobody there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
