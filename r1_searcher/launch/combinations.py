@@ -40,7 +40,7 @@ class Combination:
 
     found: Callable[[Setting], bool]
     why: str
-    """The training that would happen instead, and what to do."""
+    """The training that would happen instead, and what to do; `%(name)s` is the value of OpenRLHF's `--name`."""
 
 
 def check_combinations(
@@ -50,7 +50,7 @@ def check_combinations(
     setting = Setting(recipe, command, reward_url, counts_progress)
     for combination in COMBINATIONS:
         if combination.found(setting):
-            raise InputError(combination.why)
+            raise InputError(combination.why % vars(command.flags))
 
 
 def bounds(reward: Reward, max_searches: int | None) -> tuple[float, float]:
@@ -89,7 +89,13 @@ def _loses_gradients(setting: Setting) -> bool:
 
 def _draws_more_than_a_step(setting: Setting) -> bool:
     drawn, trained = map(setting.command.number, ("rollout.vllm_generate_batch_size", "rollout.batch_size"))
-    return setting.counts_progress and drawn > trained
+    return drawn > trained
+
+
+def _would_skip_questions(setting: Setting) -> bool:
+    """Whether a resumed run would: OpenRLHF saves its place in the data, but not what it has drawn and not trained."""
+    saves = setting.command.number("ckpt.save_steps") > 0 and not setting.flag("ckpt.disable_ds")
+    return saves and _draws_more_than_a_step(setting)
 
 
 _COMPARING = ("rloo", "reinforce_baseline", "dr_grpo", "flash_reinforce")
@@ -137,9 +143,16 @@ COMBINATIONS = (
         "checkpoints with python -m eval.run",
     ),
     Combination(
-        _draws_more_than_a_step,
+        lambda setting: setting.counts_progress and _draws_more_than_a_step(setting),
         "--rollout.vllm_generate_batch_size above --rollout.batch_size does not go with --switch or a curriculum: "
         "OpenRLHF trains on such questions in the order in which they end, so that none knows its step when it begins",
+    ),
+    Combination(
+        _would_skip_questions,
+        "--rollout.vllm_generate_batch_size %(rollout.vllm_generate_batch_size)s above --rollout.batch_size "
+        "%(rollout.batch_size)s does not go with --ckpt.save_steps %(ckpt.save_steps)s: OpenRLHF's checkpoints count "
+        "the questions that wait for the next step as trained, and a resumed run would skip them. Draw no more than a "
+        "step, or give --ckpt.save_steps -1",
     ),
     Combination(
         _loses_gradients,

@@ -82,6 +82,17 @@ def test_oversampling_does_not_tell_the_step_of_an_episode():
     check("--rollout.vllm_generate_batch_size", "4", "--rollout.batch_size", "8", counts_progress=True)
 
 
+def test_oversampling_beside_checkpoints_would_skip_questions():
+    with pytest.raises(
+        InputError, match=r"batch_size 16 above .* 8 does not go with --ckpt.save_steps 5: .*skip"
+    ) as no:
+        check(*OVERSAMPLED, "--ckpt.save_steps", "5")
+    assert "\n" not in str(no.value)
+    check(*OVERSAMPLED, "--ckpt.save_steps", "-1")
+    check(*OVERSAMPLED, "--ckpt.save_steps", "5", "--ckpt.disable_ds")
+    check(*OVERSAMPLED[:3], "--ckpt.save_steps", "5")
+
+
 def test_which_rewards_stay_within_0_and_1():
     inside = {name for name, reward in REWARDS.items() if bounds(reward, None) == (0, 1)}
     assert inside == {
