@@ -53,15 +53,20 @@ def check_combinations(
             raise InputError(combination.why % vars(command.flags))
 
 
-def bounds(reward: Reward, max_searches: int | None) -> tuple[float, float]:
-    """Lowest and highest value that a reward can take. Parts lie in 0..1, but for the number of searches."""
+def bounds(reward: Reward, most_queries: float) -> tuple[float, float]:
+    """Lowest and highest value that a reward can take. Parts lie in 0..1, but for the number of queries."""
     ends = [
-        weighted.weight * (math.inf if max_searches is None else max_searches)
-        if weighted.part is searches and weighted.weight
-        else weighted.weight
+        weighted.weight * most_queries if weighted.part is searches and weighted.weight else weighted.weight
         for weighted in reward.parts.values()
     ]
     return sum(min(end, 0.0) for end in ends), sum(max(end, 0.0) for end in ends)
+
+
+def most_queries(recipe: Recipe) -> float:
+    """The queries of one episode at most: a call of a tool may hold several."""
+    calls = recipe.limits.max_searches
+    per_call = max((tool.max_items for tool in recipe.protocol.tools), default=1)
+    return math.inf if calls is None else float(calls * per_call)
 
 
 def _discounts(setting: Setting, *names: str) -> bool:
@@ -73,7 +78,7 @@ def _clips_rewards(setting: Setting) -> bool:
     if setting.reward_url or setting.estimator == "group_norm":  # which divides by the standard deviation
         return False
     least, most = setting.command.pair("reward.clip_range")
-    found = [bounds(reward, setting.recipe.limits.max_searches) for reward in setting.recipe.rewards]
+    found = [bounds(reward, most_queries(setting.recipe)) for reward in setting.recipe.rewards]
     if setting.estimator in _COMPARING:
         found = [(low - high, high - low) for low, high in found]
     return any(low < least or high > most for low, high in found if math.isfinite(high - low))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from foundation.errors import InputError
 from r1_searcher.host.command import build_command
 from r1_searcher.host.device import Device
-from r1_searcher.launch.combinations import bounds, check_combinations
+from r1_searcher.launch.combinations import bounds, check_combinations, most_queries
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import REWARDS, compose, find_reward
 
@@ -94,7 +95,7 @@ def test_oversampling_beside_checkpoints_would_skip_questions():
 
 
 def test_which_rewards_stay_within_0_and_1():
-    inside = {name for name, reward in REWARDS.items() if bounds(reward, None) == (0, 1)}
+    inside = {name for name, reward in REWARDS.items() if bounds(reward, math.inf) == (0, 1)}
     assert inside == {
         "r1_searcher.stage1",
         "search_r1.em",
@@ -107,4 +108,15 @@ def test_which_rewards_stay_within_0_and_1():
     assert bounds(find_reward("f1=0.5,retrieved=0.5"), 8) == (0, 1)
     assert bounds(find_reward("f1=1,retrieved=0.5"), 8) == (0, 1.5)
     assert bounds(find_reward("f1=1,searches=-0.1"), 8) == (pytest.approx(-0.8), 1)
-    assert bounds(find_reward("searches=0.1"), None) == (0, float("inf"))
+    assert bounds(find_reward("searches=0.1"), math.inf) == (0, float("inf"))
+
+
+def test_a_call_with_three_queries_pays_for_three():
+    """Nine calls of at most three queries each, as DeepResearcher's tools take them."""
+    priced = compose("f1=1,searches=-0.5")
+    tools = replace(find_recipe("deep_researcher.rag"), reward=priced)
+    assert bounds(priced, most_queries(tools)) == (-13.5, 1)
+    assert bounds(priced, most_queries(replace(STAGE_2, reward=priced))) == (-2, 1)
+    with pytest.raises(InputError, match="clip_range"):
+        check("--algo.advantage.estimator", "reinforce", recipe=tools)
+    check("--algo.advantage.estimator", "reinforce", "--reward.clip_range", "-13.5", "10", recipe=tools)
