@@ -52,7 +52,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run to the end; returns the exit status. No process of the run outlives this call."""
-        metrics = MetricsLog(self.folder.tensorboard, self.folder.metrics_file)
+        metrics = MetricsLog(self.folder.tensorboard, self.folder.metrics_file, self.folder.last_step)
         with self._output() as output, _Driver(self.command(), output) as driver:
             session = driver.session.noted(self.folder.session_file)
             with tqdm(total=self.total_steps, initial=self.folder.last_step, unit="step", desc="training") as bar:
@@ -161,7 +161,7 @@ def _show(bar: Any, steps: Mapping[int, Mapping[str, Any]]) -> None:
     if not steps:
         return
     last = max(steps)
-    bar.update(last - bar.n)
+    bar.update(max(last - bar.n, 0))  # the last one logged may be earlier than the checkpoint
     values = {short: steps[last].get(name) for name, short in SHOWN.items()}
     bar.set_postfix({short: f"{value:.2f}" for short, value in values.items() if value is not None})
 

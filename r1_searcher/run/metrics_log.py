@@ -1,8 +1,8 @@
 """`metrics.jsonl`: the host's TensorBoard scalars, one JSON line per step.
 
 The event files are OpenRLHF's own record and are flushed as they grow; the JSON lines are a view of them that is
-made anew each time, so a killed run loses none and a resumed one (which repeats the steps after its checkpoint)
-counts each step once, as last played.
+made anew each time, so a killed run loses none and a resumed one counts each step once, as last played. What earlier
+attempts logged after the checkpoint that this one begins from is no part of the run any more: it is played again.
 """
 
 from __future__ import annotations
@@ -18,26 +18,44 @@ PREFIX = "train/"
 
 
 class MetricsLog:
-    """Turns a TensorBoard folder into `metrics.jsonl`."""
+    """Turns a TensorBoard folder into `metrics.jsonl`, during one attempt."""
 
-    def __init__(self, tensorboard_dir: Path, metrics_file: Path) -> None:
+    def __init__(self, tensorboard_dir: Path, metrics_file: Path, first_step: int = 0) -> None:
+        """Look at what earlier attempts have logged, before this one logs anything.
+
+        Args:
+            tensorboard_dir: the run's event files.
+            metrics_file: the file to write.
+            first_step: global step of the checkpoint that this attempt begins from.
+        """
         self._events = tensorboard_dir
         self._file = metrics_file
+        self._first_step = first_step
+        self._earlier = frozenset(self._event_files())
         self._sizes: dict[Path, int] = {}
         self.steps: dict[int, dict[str, Any]] = {}
 
     def refresh(self) -> Mapping[int, Mapping[str, Any]]:
         """Read what has been logged so far, rewrite the file where there is news, return step -> metrics."""
-        files = sorted(self._events.rglob("events.out.tfevents.*"))  # the name begins with the time of creation
-        sizes = {path: path.stat().st_size for path in files}
+        sizes = {path: path.stat().st_size for path in self._event_files()}
         if sizes == self._sizes:
             return self.steps
         self._sizes = sizes
-        steps = {step: line for path in files for step, line in _read_scalars(path).items()}
+        steps = {step: line for path in sizes for step, line in self._steps_of(path).items()}
         if steps != self.steps:
             self.steps = steps
             write_json_lines(self._file, (steps[step] for step in sorted(steps)))
         return self.steps
+
+    def _event_files(self) -> list[Path]:
+        """The event files; a name begins with the time of its creation."""
+        return sorted(self._events.rglob("events.out.tfevents.*"))
+
+    def _steps_of(self, path: Path) -> dict[int, dict[str, Any]]:
+        steps = _read_scalars(path)
+        if path not in self._earlier:
+            return steps
+        return {step: line for step, line in steps.items() if step <= self._first_step}
 
 
 def _read_scalars(path: Path) -> dict[int, dict[str, Any]]:

@@ -24,7 +24,6 @@ from r1_searcher.run.checkpoints import go_back_to, kept_steps
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
 from r1_searcher.run.episode_log import GrowingEpisodes
 from r1_searcher.run.episode_signals import StepSignals
-from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,6 @@ class RunGuard:
         self._update_size = update_size
         self._episodes = EpisodeTail(folder.trajectories, protocol)
         self._guard = CollapseGuard([sign for sign in SIGNS if sign.estimator in ("", estimator)])
-        self._earlier = {line["step"]: line["time"] for line in _logged(folder)}
         self._first = folder.last_step
         self._last = 0
         self._log: JsonLines | None = None
@@ -122,12 +120,13 @@ class RunGuard:
         """Take in new steps; whether the run is to end.
 
         Steps of earlier attempts, up to the checkpoint that this one began from, are its history and raise no alarm:
-        who runs a stopped run again wants it to continue.
+        who runs a stopped run again wants it to continue. What they logged after it is not among the steps
+        (`MetricsLog`).
         """
         if self.action is GuardAction.OFF:
             return False
         whole = [step for step in sorted(steps) if _LOGGED_LAST in steps[step] or step < max(steps)]
-        new = [step for step in whole if step > self._last and self._is_played(step, steps[step])]
+        new = [step for step in whole if step > self._last]
         if not new:
             return False
         self._episodes.refresh()
@@ -137,10 +136,6 @@ class RunGuard:
             if step > self._first:
                 self._raise(alarms)
         return bool(self._alarms) and self.action is not GuardAction.WARN
-
-    def _is_played(self, step: int, line: Mapping[str, Any]) -> bool:
-        """Not what an earlier attempt logged after its last checkpoint, which this one will play again."""
-        return step <= self._first or line["time"] != self._earlier.get(step)
 
     def _values(self, step: int, line: Mapping[str, Any]) -> dict[str, float | None]:
         signals = self._episodes.values(step)
@@ -179,11 +174,6 @@ class RunGuard:
             f"the collapse guard ended the run: {first}; {onward}, other settings need another --run-dir, "
             "--guard warn only reports"
         )
-
-
-def _logged(folder: RunFolder) -> list[dict[str, Any]]:
-    """What earlier attempts have logged. By that, not by the clock, their steps are known: a clock may be set back."""
-    return read_metrics(folder.metrics_file) if folder.metrics_file.is_file() else []
 
 
 def with_signals(lines: Sequence[Mapping[str, Any]], file: Path) -> list[dict[str, Any]]:

@@ -173,6 +173,16 @@ def test_steps_reach_the_progress_bar_and_the_metrics(over, tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_the_progress_bar_of_a_run_that_went_back_shows_no_discarded_step(over, tmp_path):
+    """Collapsed at 9, and begun again from the checkpoint of step 2."""
+    run_folder(tmp_path, 2)
+    write_metrics(tmp_path / "tensorboard" / "first", {step: {"reward": step / 100} for step in range(1, 10)})
+    write_metrics(tmp_path / "written", {3: {"reward": 0.75}})
+    status, told = over("import os; os.rename('written', 'tensorboard/second')")
+    assert status == 0 and "3/10" in told and "reward=0.75" in told
+    assert "9/10" not in told and "reward=0.09" not in told
+
+
 @pytest.mark.parametrize("action, sleep, expected", [("stop", 60, GUARDED), ("warn", 0.5, 0)])
 def test_a_run_that_collapses_is_ended_where_the_guard_may(over, tmp_path, action, sleep, expected):
     run_folder(tmp_path, 2)

@@ -69,6 +69,19 @@ def test_a_repeated_step_has_the_time_of_its_last_play(log, tmp_path):
     assert log.refresh()[5]["time"] == 2000.0
 
 
+@pytest.mark.parametrize("second", [2000, 10])
+def test_what_an_earlier_attempt_logged_after_the_checkpoint_is_dropped(tmp_path, second):
+    """Collapsed at 5, gone back to 2; also where the clock has gone back, too."""
+    folder = tmp_path / "tensorboard"
+    write(folder, {step: {"reward": 0.1 * step} for step in (1, 2, 3, 4, 5)}, second=1000)
+    log = MetricsLog(folder, tmp_path / "metrics.jsonl", first_step=2)
+    assert sorted(log.refresh()) == [1, 2]
+    write(folder, {3: {"reward": 0.75}}, second=second)
+    steps = log.refresh()
+    assert sorted(steps) == [1, 2, 3] and steps[3]["reward"] == 0.75
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+
+
 def test_a_growing_file(log, tmp_path):
     with SummaryWriter(log_dir=str(tmp_path / "tensorboard")) as writer:
         for step in (1, 2, 3):
