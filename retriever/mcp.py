@@ -18,13 +18,14 @@ import contextlib
 import logging
 import socket
 import sys
-from collections import OrderedDict
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+from cachetools import LRUCache
 from pydantic import Field
 
 from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, run_command
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 MAX_TOP_K = 50
 MAX_QUERY_CHARS = 8192
 REMEMBERED = 10_000
-"""Passages that a server over a source knows by their ids: those that it found last."""
+"""Passages that a server over a source knows by their ids: those that were found, or asked for, last."""
 INSTRUCTIONS = "Search finds passages for a query, best first. get_document gives one of them whole, by its id."
 _PATH = "/mcp"
 
@@ -81,19 +82,19 @@ class Documents:
 
     def __init__(self, passages: Sequence[Passage] = (), *, remembered: int = REMEMBERED) -> None:
         """Args: passages: all of a corpus, where it is known; remembered: passages kept of those that were found."""
-        self._passages, self._most = passages, remembered
-        self._found: OrderedDict[str, Passage] = OrderedDict()
+        self._passages = passages
+        self._found: LRUCache[str, Passage] = LRUCache(remembered)
+        self._lock = threading.Lock()
 
     def remember(self, passage: Passage) -> None:
         """Know it from now on."""
-        self._found[passage.id] = passage
-        self._found.move_to_end(passage.id)
-        while len(self._found) > self._most:
-            self._found.popitem(last=False)
+        with self._lock:
+            self._found[passage.id] = passage
 
     def get(self, identifier: str) -> Passage | None:
         """The passage of this id; looking through millions takes a moment, so not in an event loop's thread."""
-        known = self._found.get(identifier)
+        with self._lock:
+            known = self._found.get(identifier)
         if known is not None:
             return known
         if isinstance(self._passages, PassageStore):

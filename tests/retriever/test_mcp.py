@@ -92,11 +92,14 @@ def test_a_source_that_is_down_is_said(caplog):
     assert "127.0.0.1:9" in caplog.text
 
 
-def test_documents_of_a_source_are_those_that_it_found_last():
+def test_documents_of_a_source_are_those_that_were_used_last():
     documents = Documents(remembered=2)
     for name in "abca":
         documents.remember(Passage(name, "", name))
     assert [documents.get(name) is not None for name in "abcd"] == [True, False, True, False]
+    documents.get("a")
+    documents.remember(Passage("d", "", "d"))
+    assert [documents.get(name) is not None for name in "acd"] == [True, False, True], "what was asked for stays"
 
 
 def test_documents_of_a_store(tmp_path, passages, capsys):
