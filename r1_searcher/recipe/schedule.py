@@ -17,7 +17,11 @@ import msgspec
 from foundation.errors import InputError
 from foundation.json_lines import JsonLines, read_finished, write_json_lines
 
-_KINDS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
+_FORMS = "step:N, fraction:F, held:N[,retrieval=R][,format=R]"
+_NUMBERS: dict[str, type[int] | type[float]] = {"step": int, "fraction": float, "held": int}
+"""The kinds of switches, and how the number of each is read."""
+_OPTIONS = {"held": frozenset({"retrieval", "format"})}
+"""What a kind of switch may say beside its number."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,20 @@ class Switch:
         Raises:
             InputError: the text is none of these, or such a switch would never or always be over.
         """
-        first, *options = text.split(",")
-        kind, _, value = first.partition(":")
         try:
-            values: dict[str, Any] = {kind: float(value) if kind == "fraction" else int(value)}
-            values |= {name: float(number) for name, _, number in (option.partition("=") for option in options)}
-            switch = cls(**values)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"a switch is one of {_KINDS}; found {text!r}") from error
-        return switch.checked(text)
+            values = _values_of(text)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"a switch is one of {_FORMS}; found {text!r}") from error
+        return cls(**values).checked(text)
 
     def __str__(self) -> str:
         """As `parse` reads it."""
         if not self.held:
-            return f"step:{self.step}" if self.step else f"fraction:{self.fraction:g}"
+            return f"step:{self.step}" if self.step else f"fraction:{_shortest(self.fraction)}"
         thresholds = {"retrieval": self.retrieval, "format": self.format}
-        changed = [f",{name}={value:g}" for name, value in thresholds.items() if value != getattr(Switch, name)]
+        changed = [
+            f",{name}={_shortest(value)}" for name, value in thresholds.items() if value != getattr(Switch, name)
+        ]
         return f"held:{self.held}{''.join(changed)}"
 
     def checked(self, text: str) -> Switch:
@@ -66,10 +68,27 @@ class Switch:
             or not 0 <= self.fraction < 1
             or not (self.step or self.fraction or self.held)
         ):
-            raise InputError(f"the switch {text!r} never takes place; expected one of {_KINDS}, above 0")
+            raise InputError(f"the switch {text!r} never takes place; expected one of {_FORMS}, above 0")
         if not (0 <= self.retrieval <= 1 and 0 <= self.format <= 1):
             raise InputError(f"rates of the switch {text!r} must lie in 0..1: above 1 it never takes place")
         return self
+
+
+def _values_of(text: str) -> dict[str, Any]:
+    """The fields that a switch says. Raises KeyError or ValueError for those that do not go together."""
+    first, *options = text.split(",")
+    kind, _, value = first.partition(":")
+    thresholds = [option.partition("=")[::2] for option in options]
+    rates = {name: float(number) for name, number in thresholds}
+    if len(rates) < len(thresholds) or not rates.keys() <= _OPTIONS.get(kind, frozenset()):
+        raise ValueError(text)
+    return {kind: _NUMBERS[kind](value), **rates}
+
+
+def _shortest(number: float) -> str:
+    """A number as short as it can be read back: the identity of a run holds it, and 0.9 must stay 0.9."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,15 @@ def test_notes_of_earlier_versions_do_not_say_what_was_drawn(tmp_path):
         "held:0",
         "soon:3",
         "held:1,x=1",
+        "step:12,held=3",
+        "step:12,retrieval=0.9",
+        "fraction:0.5,format=0.9",
+        "held:3,step=12",
+        "held:3,held=2",
+        "held:3,retrieval=0.9,retrieval=0.8",
+        "held:3.0",
+        "held:3,",
+        "retrieval:0.9",
     ]
     + ["held:2,retrieval=1.5", "held:2,format=-1", "held:2,retrieval=nan"],
 )
@@ -125,6 +134,32 @@ def test_a_switch_that_never_takes_place_is_refused(text):
 )
 def test_a_switch_is_written_as_it_is_read(text):
     assert str(Switch.parse(text)) == text
+
+
+RATES = st.floats(0, 1)
+SWITCHES = (
+    st.builds(Switch, step=st.integers(1, 10**9))
+    | st.builds(Switch, fraction=st.floats(0, 1, exclude_min=True, exclude_max=True))
+    | st.builds(Switch, held=st.integers(1, 10**9), retrieval=RATES, format=RATES)
+)
+NAMES = st.sampled_from(["step", "fraction", "held", "retrieval", "format", "x", ""])
+NUMBERS = st.sampled_from(["1", "12", "0", "0.5", "3.0", "-1", "nan", "1e-7", ""])
+PIECES = st.builds("".join, st.tuples(NAMES, st.sampled_from(":="), NUMBERS))
+
+
+@given(switch=SWITCHES)
+def test_any_switch_survives_its_text(switch):
+    assert Switch.parse(str(switch)) == switch
+
+
+@given(pieces=st.lists(PIECES, max_size=3))
+def test_any_text_is_a_switch_of_one_kind_or_refused(pieces):
+    try:
+        switch = Switch.parse(",".join(pieces))
+    except InputError:
+        return
+    assert [bool(switch.step), bool(switch.fraction), bool(switch.held)].count(True) == 1
+    assert Switch.parse(str(switch)) == switch
 
 
 def test_a_second_reward_needs_its_switch():
