@@ -39,7 +39,7 @@ class RetrieverRejected(RetrieverError, Rejected):
     """The service refused the request as wrong."""
 
 
-class NoRoom(RetrieverUnavailable):
+class LimitReached(RetrieverUnavailable):
     """A limit of this machine was reached, such as a rate or the readers of pages: nobody else's fault."""
 
     transient = False

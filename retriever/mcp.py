@@ -63,7 +63,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Found(Document):
+class FoundDocument(Document):
     """A passage that was found."""
 
     score: float
@@ -74,7 +74,7 @@ class Found(Document):
 class SearchResult:
     """What a search found, best first."""
 
-    results: list[Found]
+    results: list[FoundDocument]
 
 
 class Documents:
@@ -124,7 +124,7 @@ def create_server(retriever: Retriever, documents: Documents) -> Any:
             raise exceptions.ToolError(f"the search failed ({error.kind}): {error}") from error
         for hit in hits:
             documents.remember(hit.passage)
-        return SearchResult([Found(**asdict(hit.passage), score=hit.score) for hit in hits])
+        return SearchResult([FoundDocument(**asdict(hit.passage), score=hit.score) for hit in hits])
 
     async def get_document(
         id: Annotated[str, Field(description="The id of a passage that a search found.")],

@@ -174,12 +174,12 @@ def _simulate(rest: str, patience: Patience) -> Source:
 def _mcp(rest: str, patience: Patience) -> Source:
     from retriever.tools.shapes import STANDARD
     from retriever.tools.tool_retriever import CONCURRENCY, ToolRetriever
-    from retriever.tools.transports import Server
+    from retriever.tools.transports import ToolServer
 
     place, _, written = rest.rpartition("?") if "?" in rest else (rest, "", "")
     _, options = _split("mcp", f"?{written}", _MCP_OPTIONS)
     return ToolRetriever(
-        Server(
+        ToolServer(
             place.strip(),
             transport=options.get("transport", ""),
             key_variable=options.get("key_variable", ""),

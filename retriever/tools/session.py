@@ -24,7 +24,7 @@ from retriever.errors import (
     search_failure,
 )
 from retriever.tools.shapes import Call, Shape, ShapeError, call_of
-from retriever.tools.transports import CONNECT_S, Server, client_of, library
+from retriever.tools.transports import CONNECT_S, ToolServer, client_of, library
 
 _MOST_PAGES = 20
 """Pages of tools that are read."""
@@ -64,10 +64,10 @@ class Connection:
             self.closing.set()
 
 
-class Connections:
+class ToolConnections:
     """The connections of one event loop to one server; one at a time takes new calls."""
 
-    def __init__(self, server: Server, tool: str, shape: Shape) -> None:
+    def __init__(self, server: ToolServer, tool: str, shape: Shape) -> None:
         """Prepare; nothing is opened yet. `tool` may be empty where one can be told to be the search."""
         self._server, self._tool, self._shape = server, tool, shape
         self._current: Connection | None = None

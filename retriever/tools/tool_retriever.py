@@ -17,9 +17,9 @@ from foundation.secrets import check_may_carry_key
 from retriever.errors import RetrieverBadResponse, RetrieverTimeout, RetrieverUnavailable
 from retriever.interface import READY, Health
 from retriever.passage import Hits, Passage, SearchRequest
-from retriever.tools.session import Connections
+from retriever.tools.session import ToolConnections
 from retriever.tools.shapes import STANDARD, Shape, ShapeError, read_hits
-from retriever.tools.transports import CONNECT_S, MAX_ANSWER_BYTES, Server
+from retriever.tools.transports import CONNECT_S, MAX_ANSWER_BYTES, ToolServer
 
 CONCURRENCY = 32
 """Calls that one process has under way with a server, unless told otherwise."""
@@ -30,7 +30,7 @@ class ToolRetriever:
 
     def __init__(
         self,
-        server: Server,
+        server: ToolServer,
         *,
         tool: str = "",
         shape: Shape = STANDARD,
@@ -53,7 +53,7 @@ class ToolRetriever:
         """
         _check(server)
         self._server, self._shape, self._read_timeout = server, shape, read_timeout
-        self._connections = PerLoop(lambda: Connections(server, tool, shape))
+        self._connections = PerLoop(lambda: ToolConnections(server, tool, shape))
         self._slots = PerLoop(lambda: asyncio.Semaphore(concurrency))
         self._attempts = Attempts(retry or RetryPolicy())
         self.stats = self._attempts.stats
@@ -114,7 +114,7 @@ def _contents(result: Any) -> tuple[list[str], list[Passage]]:
     return texts, linked
 
 
-def _check(server: Server) -> None:
+def _check(server: ToolServer) -> None:
     if not server.is_address:
         try:
             words = shlex.split(server.place)

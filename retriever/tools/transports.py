@@ -28,7 +28,7 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ToolServer:
     """Where a server is, and what it is given."""
 
     place: str
@@ -71,10 +71,10 @@ def library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError("MCP servers are asked with the mcp library: pip install mcp") from error
+        raise ImportError("MCP needs the mcp library: pip install mcp") from error
 
 
-def client_of(server: Server, stack: AsyncExitStack, refused: Callable[[int], None]) -> Any:
+def client_of(server: ToolServer, stack: AsyncExitStack, refused: Callable[[int], None]) -> Any:
     """The library's client, not yet connected.
 
     Args:
@@ -91,7 +91,7 @@ def client_of(server: Server, stack: AsyncExitStack, refused: Callable[[int], No
     return library("mcp").Client(_transport(server, stack, refused), cache=None, client_info=about)
 
 
-def _transport(server: Server, stack: AsyncExitStack, refused: Callable[[int], None]) -> Any:
+def _transport(server: ToolServer, stack: AsyncExitStack, refused: Callable[[int], None]) -> Any:
     if not server.is_address:
         stdio = library("mcp.client.stdio")
         command, *arguments = shlex.split(server.place)
@@ -108,7 +108,7 @@ def _transport(server: Server, stack: AsyncExitStack, refused: Callable[[int], N
     )
 
 
-def _http_client(server: Server, url: str, refused: Callable[[int], None]) -> Any:
+def _http_client(server: ToolServer, url: str, refused: Callable[[int], None]) -> Any:
     """An HTTP client that sends the key, takes answers of bounded size, and tells of refusals.
 
     Of the environment only proxies are looked at (`.netrc` may hold passwords for other services). A stream may rest

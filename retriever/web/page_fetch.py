@@ -23,7 +23,7 @@ READABLE = frozenset({"", "text/html", "application/xhtml+xml", "text/plain"})
 """Content types that can be read; an answer that names none is taken for HTML."""
 
 
-class NoSuchHost(RetrieverUnavailable):
+class NoSuchPageHost(RetrieverUnavailable):
     """The name of a host has no address; another attempt would not find one."""
 
     transient = False
@@ -99,7 +99,7 @@ class PageFetcher:
             return await self._transport.send("GET", url, None, limit_s)
         except RetrieverUnavailable as error:
             if isinstance(error.__cause__, http.NoSuchHost):
-                raise NoSuchHost(str(error)) from error
+                raise NoSuchPageHost(str(error)) from error
             raise
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from foundation.http import display_url
-from foundation.sandbox import NoRoom as NoProcess
-from foundation.sandbox import Sandbox, SandboxLimits, TaskFailed
+from foundation.sandbox import NoRoom, Sandbox, SandboxLimits, TaskFailed
 from foundation.workers import cores
-from retriever.errors import NoRoom, RetrieverBadResponse
+from retriever.errors import LimitReached, RetrieverBadResponse
 from retriever.web.page_fetch import RawPage
 from retriever.web.page_text import PageText, check_library, read_text
 
@@ -24,15 +23,15 @@ async def read_page(page: RawPage, within_s: float) -> PageText:
 
     Raises:
         RetrieverBadResponse: it has none, or cannot be read within the limits of one page.
-        NoRoom: no process was free within `within_s` seconds.
+        LimitReached: no process was free within `within_s` seconds.
     """
     head = {"url": page.url, "content_type": page.content_type, "charset": page.charset}
     try:
         answer = await _READERS.run(json.dumps(head).encode() + b"\n" + page.body, within_s)
     except TaskFailed as error:
         raise RetrieverBadResponse(f"{display_url(page.url)} cannot be read: {error}") from error
-    except NoProcess as error:
-        raise NoRoom(f"{display_url(page.url)} is not read: {error}") from error
+    except NoRoom as error:
+        raise LimitReached(f"{display_url(page.url)} is not read: {error}") from error
     return PageText(**json.loads(answer))
 
 

@@ -16,7 +16,7 @@ from foundation.loops import AskedOnce
 from foundation.retry import Attempts, RetryPolicy
 from retriever.client.transport import web_transport
 from retriever.errors import (
-    NoRoom,
+    LimitReached,
     RetrieverBadResponse,
     RetrieverError,
     RetrieverRejected,
@@ -120,7 +120,7 @@ class PageRetriever:
         """At most `request.top_k` parts of the page at `request.query`, best first; empty where it cannot be read.
 
         Raises:
-            NoRoom: the page's host was asked too often, or too many pages were being read, to come to this one in time.
+            LimitReached: the page's host was asked too often, or too many pages were read, to come to this one in time.
             RetrieverError: the network is out, or the summarizing model fails past its retries.
         """
         url, started = request.query.strip(), time.monotonic()
@@ -129,7 +129,7 @@ class PageRetriever:
         except (RetrieverRejected, RetrieverBadResponse) as error:
             logger.info("page not read: %s", error)
             return ()
-        except NoRoom:
+        except LimitReached:
             raise
         except RetrieverError as error:
             await self._check_network(since=started)

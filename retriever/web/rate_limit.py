@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from retriever.errors import NoRoom
+from retriever.errors import LimitReached
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class RateLimits:
         """Wait until the host may be asked.
 
         Raises:
-            NoRoom: that takes longer than `within_s` seconds; no turn is taken.
+            LimitReached: that takes longer than `within_s` seconds; no turn is taken.
         """
         wait = self.reserve(host, within_s)
         if wait is None:
-            raise NoRoom(f"{host} is asked so often that its next turn is more than {within_s:.3g} s away")
+            raise LimitReached(f"{host} is asked so often that its next turn is more than {within_s:.3g} s away")
         if wait > 0:
             await asyncio.sleep(wait)
 

@@ -16,7 +16,7 @@ from support.services.fake_web import article, serve_app
 from foundation.retry import RetryPolicy
 from foundation.sandbox import Sandbox, SandboxLimits
 from retriever import RetrieverError, RetrieverUnavailable, SearchRequest
-from retriever.errors import NoRoom
+from retriever.errors import LimitReached
 from retriever.web import page_reader
 from retriever.web.pages import PageRetriever
 from retriever.web.rate_limit import Rate
@@ -127,13 +127,13 @@ def test_hostile_pages_take_no_more_than_their_time_and_the_next_page_is_read(si
 def test_a_page_without_a_free_reader_fails_the_search(site, monkeypatch):
     limits = SandboxLimits(processes=1, seconds=30)
     monkeypatch.setattr(page_reader, "_READERS", Sandbox("retriever.web.page_reader:reader", limits))
-    with pytest.raises(NoRoom, match="is not read: "):
+    with pytest.raises(LimitReached, match="is not read: "):
         read(*[f"{site.url}/bomb"] * 3, at_once=True, retry=RetryPolicy(1, deadline=1.0))
 
 
 def test_a_host_that_is_asked_too_often_fails_the_search_within_its_deadline(site):
     started = time.monotonic()
-    with pytest.raises(NoRoom, match="asked so often"):
+    with pytest.raises(LimitReached, match="asked so often"):
         read(*[f"{site.url}/good"] * 9, at_once=True, rate=Rate(0.1, 1), retry=RetryPolicy(1, deadline=0.5))
     assert time.monotonic() - started < 40, "eight turns take 80 s"
 
