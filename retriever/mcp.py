@@ -21,7 +21,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +38,7 @@ from retriever.index.store import PassageStore, open_corpus
 from retriever.interface import Index, LocalRetriever, RankedIndex, Retriever
 from retriever.passage import Passage, SearchRequest
 from retriever.sources import follows_progress, open_retriever
+from retriever.tools.transports import library
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ def create_server(retriever: Retriever, documents: Documents) -> Any:
     Raises:
         ImportError: the mcp library is missing.
     """
-    server_library = _library("mcp.server.mcpserver")
-    exceptions, types = _library("mcp.server.mcpserver.exceptions"), _library("mcp_types")
+    server_library = library("mcp.server.mcpserver")
+    exceptions, types = library("mcp.server.mcpserver.exceptions"), library("mcp_types")
     server = server_library.MCPServer("r1-searcher", instructions=INSTRUCTIONS, log_level="WARNING")
     reads = types.ToolAnnotations(read_only_hint=True)
 
@@ -188,7 +188,7 @@ async def _on_streams(server: Any, retriever: Retriever) -> None:
 
 
 async def _over_http(server: Any, retriever: Retriever, listener: socket.socket, host: str, token: str | None) -> None:
-    uvicorn = _library("uvicorn")
+    uvicorn = library("uvicorn")
     # Without sessions: a restarted server has forgotten nothing that a client needs.
     app = server.streamable_http_app(streamable_http_path=_PATH, stateless_http=True, json_response=True, host=host)
     config = uvicorn.Config(guarded(app, token), log_config=None, access_log=False, lifespan="on")
@@ -237,13 +237,6 @@ def _parser() -> argparse.ArgumentParser:
     there = "listen there (0: a free one), not on the standard streams"
     add_address_options(add, token=TOKEN_VARIABLE, default=None, also=there)
     return parser
-
-
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError("the MCP server needs the mcp library: pip install mcp") from error
 
 
 if __name__ == "__main__":

@@ -79,6 +79,15 @@ def test_what_is_refused(server, call, said):
     assert result.is_error and said in result.content[0].text
 
 
+@pytest.mark.parametrize("flags", [["--corpus", "corpus.jsonl"], ["--search", "mcp:http://127.0.0.1:9/mcp"]])
+def test_a_missing_library_is_one_line(passages, tmp_path, monkeypatch, capsys, flags):
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "corpus.jsonl", passages)
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    assert main(flags) == 2
+    assert "retriever.mcp: MCP needs the mcp library: pip install mcp" in capsys.readouterr().err
+
+
 def test_a_source_that_is_down_is_said(caplog):
     async def scenario():
         retriever = open_retriever("http://127.0.0.1:9", retry=RetryPolicy(1))
