@@ -3,7 +3,7 @@
 A user name and password in an address (`http://me:secret@host`) are taken out of the command line when it is read, and
 put back only where the connection is made (`with_credentials`). What is stored, printed or listed in between is the
 address without them. The processes that a command starts inherit the environment; machines of a cluster get what they
-need of it in a file that only the user can read (`r1_searcher.host.cluster_environment`).
+need of it in a file that only the user can read (`r1_searcher.host.worker`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ CREDENTIALS_VARIABLE = "R1_SEARCHER_CREDENTIALS"
 """Environment variable with the credentials of addresses: a JSON object, `{"host:port": "user:password"}`."""
 CONSENT_VARIABLE = "R1_SEARCHER_KEYS_OVER_HTTP"
 """Environment variable that, set to 1, allows keys over plain http: for a network in which nobody listens."""
+KEYS_VARIABLE = "R1_SEARCHER_KEYS"
+"""Environment variable with the path of a run's file of keys; see `r1_searcher.host.worker`."""
 FROM_ENVIRONMENT = "from-environment"
 """What stands in a command line in place of a secret."""
 
 _CREDENTIALS = re.compile(r"(?<=://)([^/?#@\s|,]+)@([^/?#@\s|,]+)")
-_SECRET_NAME = re.compile(r"(^|_)(API)?(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)")
+_SECRET_NAME = re.compile(r"(^|_)(API)?(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?(_|$)")
+_NO_SECRETS = frozenset({CONSENT_VARIABLE, KEYS_VARIABLE})
+"""Variables of ours whose names read as if they were."""
 _PLACES = ("_FILE", "_PATH", "_DIR")
 """How the names of variables end that hold the place of a secret."""
 _SHORTEST = 8
@@ -90,7 +94,7 @@ def _is_this_machine(host: str) -> bool:
 
 def is_secret(name: str, value: str) -> bool:
     """Whether an environment variable holds a secret: by its name, or by an address with a user name in it."""
-    by_name = _SECRET_NAME.search(name.upper()) and not name.upper().endswith(_PLACES)
+    by_name = _SECRET_NAME.search(name.upper()) and not name.upper().endswith(_PLACES) and name not in _NO_SECRETS
     return bool(by_name or _CREDENTIALS.search(value))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from foundation.cli import run_command
 from foundation.errors import InputError, R1SearcherError
 from foundation.process import stop_with_parent
+from foundation.secrets import KEYS_VARIABLE
 from r1_searcher.host import cluster, cpu, extension_builds, progress_actor, worker
 from r1_searcher.host.device import Device, threads_for, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE, parse_flags
@@ -46,7 +47,7 @@ def _run(arguments: Sequence[str]) -> None:
     recipe = run.recipe
     environment = worker_environment(Device(device), _threads(flags)) | {
         ENVIRONMENT_VARIABLE: config,
-        worker.KEYS_VARIABLE: str(RunFolder(Path(run.run_dir)).keys_file),
+        KEYS_VARIABLE: str(RunFolder(Path(run.run_dir)).keys_file),
         REWARD_VARIABLE: recipe.reward.name,  # for r1_searcher.reward_func, where the rewards come from it
         PROTOCOL_VARIABLE: recipe.protocol.name,
         PLUGINS_VARIABLE: os.pathsep.join(run.plugins),
@@ -63,7 +64,7 @@ def _run(arguments: Sequence[str]) -> None:
     cpu.install()
     _try_executor()
     try:
-        start_ray(environment, Device(device), int(gpus))
+        start_ray(environment, Device(device), int(gpus), keys_of(run))
         progress = progress_actor.start(run)  # lives as long as this name
         sys.argv = [TRAINER_MODULE, *flags]
         runpy.run_module(TRAINER_MODULE, run_name="__main__", alter_sys=True)
@@ -92,21 +93,36 @@ def _try_executor() -> None:
     AgentExecutor()
 
 
-def start_ray(environment: dict[str, str], device: Device, gpus: int) -> None:
+def keys_of(run: RunConfig) -> frozenset[str]:
+    """The variables that a run names as keys: its search sources', and its judge's."""
+    judge = [run.judge.key_variable] if run.judge else []
+    return worker.named_keys((run.retriever.source, run.retriever.browse), judge)
+
+
+def start_ray(environment: dict[str, str], device: Device, gpus: int, keys: frozenset[str]) -> None:
     """Start Ray on this machine, or join the cluster that `RAY_ADDRESS` names."""
     import ray
 
-    ray.init(**ray_options(environment, device, gpus))
+    ray.init(**ray_options(environment, device, gpus, keys))
     cluster.check_resources(ray.cluster_resources(), gpus)
 
 
-def ray_options(environment: dict[str, str], device: Device, gpus: int) -> dict[str, Any]:
-    """Arguments of `ray.init`; without an address it would join any cluster that was left on the machine."""
+def ray_options(
+    environment: dict[str, str], device: Device, gpus: int, keys: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Arguments of `ray.init`; without an address it would join any cluster that was left on the machine.
+
+    Args:
+        environment: what the workers get beside the user's variables.
+        device: of the run.
+        gpus: logical ones without CUDA.
+        keys: variables that are keys by the user's word; a cluster's runtime environment must hold none of them.
+    """
     env_vars = {**environment, "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")}
     runtime_env = {"env_vars": env_vars, "worker_process_setup_hook": worker.HOOK}
     if os.environ.get("RAY_ADDRESS"):
         # Workers that Ray starts on other machines do not inherit the user's environment.
-        return {"runtime_env": {**runtime_env, "env_vars": {**worker.passed_on(), **env_vars}}}
+        return {"runtime_env": {**runtime_env, "env_vars": {**worker.passed_on(keys), **env_vars}}}
     here = {"runtime_env": runtime_env, "include_dashboard": False, "address": "local"}
     if device is Device.CPU:
         # Logical resources: the host asks for one GPU per actor, Ray only counts them.

@@ -14,12 +14,12 @@ import gc
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from foundation.errors import InputError
 from foundation.files import write_json
-from foundation.secrets import CONSENT_VARIABLE, CREDENTIALS_VARIABLE, is_secret
+from foundation.secrets import CONSENT_VARIABLE, CREDENTIALS_VARIABLE, KEYS_VARIABLE, is_secret
 from r1_searcher.host import cpu
 from r1_searcher.host.patches import (
     action_logits,
@@ -42,8 +42,6 @@ PATCHES = (
 """Changes to the host's modules on every machine; those for machines without CUDA are `cpu.PATCHES`."""
 HOOK = "r1_searcher.host.worker.prepare"
 """Name of `prepare`, which Ray calls in every worker of a run before anything else."""
-KEYS_VARIABLE = "R1_SEARCHER_KEYS"
-"""Names the file with the keys; where there is no such file, the process has inherited them."""
 PASSED_ON = (
     *("WANDB_", "HF_", "RETRIEVER_", "REWARD_", "MILVUS_", "OPENAI_", "SERPER_", "SERPAPI_", "TAVILY_", "WIKIPEDIA_"),
     *("NCCL_", "GLOO_", "UCX", "CUDA_HOME", "LD_LIBRARY_PATH", "VLLM_", "PYTORCH_", "TORCH_EXTENSIONS_DIR"),
@@ -68,9 +66,21 @@ def end_without_a_look_for_garbage() -> None:
     atexit.register(gc.freeze)
 
 
-def passed_on() -> dict[str, str]:
-    """Variables of this process that workers on a cluster need and everybody may read."""
-    return {name: value for name, value in _wanted(("PATH",)).items() if not is_secret(name, value)}
+def named_keys(sources: Iterable[str], further: Iterable[str] = ()) -> frozenset[str]:
+    """The variables that the user has named as keys, whatever their names look like.
+
+    Args:
+        sources: search sources of the run, which may name variables with keys of their own.
+        further: other such variables, as the judge's; empty: none.
+    """
+    in_sources = ",".join(found for source in sources for found in _KEY_VARIABLE.findall(source))
+    return frozenset(filter(None, (*further, *in_sources.split(","))))
+
+
+def passed_on(keys: Collection[str]) -> dict[str, str]:
+    """Variables of this process that workers on a cluster need and everybody may read: none of the named `keys`."""
+    found = _wanted(("PATH",)).items()
+    return {name: value for name, value in found if name not in keys and not is_secret(name, value)}
 
 
 @contextlib.contextmanager
@@ -79,14 +89,13 @@ def shared_keys(file: Path, sources: Iterable[str], further: Iterable[str] = ())
 
     Args:
         file: on a file system that all machines share.
-        sources: search sources of the run, which may name variables with keys of their own.
-        further: other such variables, as the judge's.
+        sources: see `named_keys`.
+        further: see `named_keys`.
     """
     if not os.environ.get("RAY_ADDRESS"):
         yield
         return
-    in_sources = ",".join(found for source in sources for found in _KEY_VARIABLE.findall(source))
-    named = [*further, *filter(None, in_sources.split(","))]
+    named = named_keys(sources, further)
     keys = {name: value for name, value in _wanted(named).items() if name in named or is_secret(name, value)}
     write_json(file, keys, private=True)
     try:
@@ -96,7 +105,11 @@ def shared_keys(file: Path, sources: Iterable[str], further: Iterable[str] = ())
 
 
 def take_keys() -> None:
-    """Put the keys of the run's file into this process's environment. Raises `InputError` for one of another user."""
+    """Put the keys of the run's file into this process's environment; without a file it has inherited them.
+
+    Raises:
+        InputError: the file is another user's, or damaged.
+    """
     file = Path(os.environ.get(KEYS_VARIABLE, ""))
     if not file.is_file():
         return

@@ -60,9 +60,26 @@ def test_other_addresses_are_left_alone():
 
 
 def test_which_variables_are_secret():
-    for name in ("WANDB_API_KEY", "HF_TOKEN", "MILVUS_TOKEN", "X_SECRET", "DB_PASSWORD", "APIKEY"):
+    for name in (
+        "WANDB_API_KEY",
+        "HF_TOKEN",
+        "MILVUS_TOKEN",
+        "X_SECRET",
+        "DB_PASSWORD",
+        "APIKEY",
+        "OPENAI_API_KEYS",
+        "DB_PASSWORDS",
+    ):
         assert secrets.is_secret(name, "x"), name
-    for name in ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "PATH", "HF_TOKEN_PATH", "KEYBOARD"):
+    for name in (
+        "TOKENIZERS_PARALLELISM",
+        "NCCL_DEBUG",
+        "PATH",
+        "HF_TOKEN_PATH",
+        "KEYBOARD",
+        secrets.CONSENT_VARIABLE,
+        secrets.KEYS_VARIABLE,
+    ):
         assert not secrets.is_secret(name, "x"), name
     assert secrets.is_secret("HTTPS_PROXY", "http://me:pw@proxy:3128")
     assert not secrets.is_secret("HTTPS_PROXY", "http://proxy:3128")

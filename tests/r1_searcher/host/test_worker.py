@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import InputError
-from foundation.secrets import CREDENTIALS_VARIABLE
+from foundation.secrets import CREDENTIALS_VARIABLE, KEYS_VARIABLE
 from r1_searcher.host import worker
 from r1_searcher.host.device import Device, worker_environment
-from r1_searcher.host.driver import ray_options
+from r1_searcher.host.driver import keys_of, ray_options
+from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.run.run_config import JudgeConfig, RetrieverConfig, RunConfig
 
 SECRETS = {
     "WANDB_API_KEY": "canary-1",
@@ -28,6 +30,9 @@ SECRETS = {
     "MY_SIMULATOR": "canary-8",
     "MY_SEARCH": "canary-10",
     "MY_OTHER_SEARCH": "canary-11",
+    "OPENAI_JUDGE": "canary-12",
+    "OPENAI_READER": "canary-13",
+    "OPENAI_API_KEYS": "canary-14",
 }
 OPEN = {
     "WANDB_MODE": "offline",
@@ -44,6 +49,7 @@ OPEN = {
 }
 NOT_PASSED_ON = {"AWS_SECRET_ACCESS_KEY": "canary-9", "VLLM_HOST_IP": "10.0.0.1"}
 SIMULATOR = "record:f|simulate:http://h:1/v1?key_variable=MY_SIMULATOR&seed=1"
+PAGES = "pages:?summary=http://h:1/v1&key_variable=OPENAI_READER"
 TOOLS = "mcp:npx some-server?tool=search&env=MY_SEARCH,MY_OTHER_SEARCH"
 
 
@@ -63,7 +69,9 @@ def test_on_one_machine_ray_is_told_nothing_that_its_workers_inherit(environment
 def test_a_cluster_is_told_what_everybody_may_read_and_no_secret(environment):
     """Its workers do not inherit this process's environment; Ray writes its runtime environment to open logs."""
     environment.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    variables = ray_options({"A": "1"}, Device.CUDA, 3)["runtime_env"]["env_vars"]
+    judge = JudgeConfig("http://h:1/v1", "judge", key_variable="OPENAI_JUDGE")
+    run = RunConfig("/run", find_recipe("deep_researcher"), RetrieverConfig(SIMULATOR, PAGES), judge=judge)
+    variables = ray_options({"A": "1"}, Device.CUDA, 3, keys_of(run))["runtime_env"]["env_vars"]
     assert {name: variables.get(name) for name in OPEN} == OPEN and variables["A"] == "1"
     assert "canary" not in json.dumps(variables) and not set(NOT_PASSED_ON) & set(variables)
 
@@ -90,10 +98,10 @@ def test_workers_on_gpus_have_all_that_the_hosts_own_ray_would_give_them(monkeyp
 def test_keys_reach_the_workers_of_a_cluster_in_a_file_of_the_users_own(environment, tmp_path):
     environment.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     file = tmp_path / "keys.json"
-    with worker.shared_keys(file, [SIMULATOR, TOOLS, ""]):
+    with worker.shared_keys(file, [SIMULATOR, TOOLS, PAGES, ""], ["OPENAI_JUDGE"]):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert json.loads(file.read_text()) == SECRETS
-        environment.setenv(worker.KEYS_VARIABLE, str(file))
+        environment.setenv(KEYS_VARIABLE, str(file))
         for name in SECRETS:
             environment.setenv(name, "of `ray start`")
         environment.setattr(worker, "PATCHES", ())  # the host's modules of this process stay as they are
@@ -105,7 +113,7 @@ def test_keys_reach_the_workers_of_a_cluster_in_a_file_of_the_users_own(environm
 def test_on_one_machine_there_is_no_such_file(environment, tmp_path):
     environment.delenv("RAY_ADDRESS", raising=False)
     file = tmp_path / "keys.json"
-    environment.setenv(worker.KEYS_VARIABLE, str(file))
+    environment.setenv(KEYS_VARIABLE, str(file))
     with worker.shared_keys(file, [SIMULATOR]):
         assert not file.exists()
         worker.take_keys()
@@ -115,6 +123,6 @@ def test_on_one_machine_there_is_no_such_file(environment, tmp_path):
 def test_a_file_of_keys_that_cannot_be_read_is_named(environment, tmp_path):
     file = tmp_path / "keys.json"
     file.write_text("{")
-    environment.setenv(worker.KEYS_VARIABLE, str(file))
+    environment.setenv(KEYS_VARIABLE, str(file))
     with pytest.raises(InputError, match=r"keys\.json"):
         worker.take_keys()
