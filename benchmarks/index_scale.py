@@ -27,7 +27,7 @@ from foundation.files import write_json
 from foundation.workers import cores
 from retriever.build.costs import measure_index, sample_vectors
 from retriever.build.embeddings import SHARD_SIZE
-from retriever.build.stages import build_bm25
+from retriever.build.steps import build_bm25
 from retriever.index.faiss_vectors import FaissVectors
 from retriever.index.store import STORE_NAME, PassageStore, finish_store, write_shard
 from retriever.passage import Passage

@@ -27,7 +27,7 @@ from foundation.files import write_json
 from foundation.json_lines import read_strict
 from foundation.text_table import format_table
 from retriever.build.embeddings import EMBEDDINGS_NAME, Embeddings
-from retriever.build.stages import EMBEDDINGS_FOLDER
+from retriever.build.steps import EMBEDDINGS_FOLDER
 from retriever.index.backends import Opening, load_index
 from retriever.index.dense import DenseIndex
 from retriever.index.encoder import add_encoder_options

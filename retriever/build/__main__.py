@@ -22,7 +22,7 @@ from pathlib import Path
 from foundation.cli import TIMED, OneLineParser, expected, log_to_stderr, positive, run_command
 from foundation.workers import cores
 from retriever.build.embeddings import SHARD_SIZE
-from retriever.build.stages import DensePlan, build_bm25, build_dense, build_hybrid
+from retriever.build.steps import DensePlan, build_bm25, build_dense, build_hybrid
 from retriever.index.backends import SAVED_BACKENDS
 from retriever.index.corpus import doubts
 from retriever.index.encoder import add_encoder_options, load_encoder

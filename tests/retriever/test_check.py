@@ -16,7 +16,7 @@ from retriever.build import costs
 from retriever.build.__main__ import main as build_main
 from retriever.build.costs import Costs, line_through, measure_index, sample_vectors
 from retriever.build.embeddings import Embeddings
-from retriever.build.stages import DensePlan, build_dense
+from retriever.build.steps import DensePlan, build_dense
 from retriever.check import Query, exact_rows, read_queries, recall_of_gold
 from retriever.errors import RetrieverUnavailable
 from retriever.index.bm25 import Bm25Index

@@ -65,7 +65,7 @@ def test_in_files_as_in_memory(backend, source, request, tmp_path):
 
 
 def test_words_are_counted_by_several_processes(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("retriever.build.stages._PASSAGES_PER_COUNT", 700)
+    monkeypatch.setattr("retriever.build.steps._PASSAGES_PER_COUNT", 700)
     for processes in (1, 2):
         out = tmp_path / str(processes)
         assert build("--corpus", store, "--backend", "bm25", "--out", out, "--processes", processes) == 0
@@ -192,7 +192,7 @@ def test_adding_goes_on_from_a_snapshot_with_equal_bytes(tmp_path, monkeypatch, 
     """A graph draws random levels: a resumed build has to draw on where the killed one was."""
     import faiss
 
-    from retriever.build import stages as building
+    from retriever.build import steps as building
 
     passages, plan = many(600), building.DensePlan(HashingEncoder(32), factory, shard_size=150)
     write, calls = building.FaissVectors.write, []

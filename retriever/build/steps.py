@@ -1,4 +1,4 @@
-"""Building saved indexes in files: every stage leaves whole files, and the same command continues from them."""
+"""Building saved indexes in files: every step leaves whole files, and the same command continues from them."""
 
 from __future__ import annotations
 
