@@ -104,6 +104,8 @@ class Protocol:
     Only demonstrations are written by it; what a policy may do is the business of `format`."""
     tools: tuple[Tool, ...] = ()
     """Functions that are called with JSON; their results go back as the chat template's tool messages."""
+    needs_agent: bool = False
+    """Whether only an agent of the user's can play its episodes: what is written here is what rewards read of them."""
     ends_with_question_mark: bool = False
     """Whether a question that lacks its question mark gets one."""
     format: Mapping[str, Rule] = field(default_factory=dict)

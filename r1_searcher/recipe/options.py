@@ -62,7 +62,7 @@ def _agent(options: argparse.Namespace) -> OwnAgent | None:
 
 def check_agent(recipe: Recipe) -> None:
     """Raise `InputError` where episodes are to be played by an agent, and none is given."""
-    if recipe.protocol.name == "own_agent" and recipe.agent is None:
+    if recipe.protocol.needs_agent and recipe.agent is None:
         raise InputError(f"the recipe {recipe.name} is played by an agent of yours; give --agent or --agent-command")
 
 

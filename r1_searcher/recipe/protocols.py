@@ -159,6 +159,7 @@ OWN_AGENT = Protocol(
     before_documents="\n<tool_response>\n",
     after_documents="</tool_response>\n",
     chat=True,
+    needs_agent=True,
     format={"answered": _is_answered},
 )
 

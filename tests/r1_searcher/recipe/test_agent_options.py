@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from eval.play.options import parser as eval_parser
 from foundation.errors import InputError
 from r1_searcher.own_agent.agents import COMMAND, OwnAgent
 from r1_searcher.recipe.options import add_recipe_options, changed_recipe, check_agent
+from r1_searcher.recipe.protocols import OWN_AGENT
 from r1_searcher.recipe.recipe import RECIPES, Recipe, find_recipe
 from r1_searcher.run.trained_with import TrainedWith
 
@@ -62,6 +64,9 @@ def test_what_cannot_be_is_said(words, why):
 def test_its_recipe_needs_one():
     with pytest.raises(InputError, match="give --agent or --agent-command"):
         check_agent(find_recipe("own_agent"))
+    renamed = replace(find_recipe("own_agent"), protocol=replace(OWN_AGENT, name="plugin.agent"))
+    with pytest.raises(InputError, match="give --agent or --agent-command"):
+        check_agent(renamed)
     words = ["--model", "m", "--data", "d", "--out", "o", "--agent-command", "sh"]
     with pytest.raises(InputError, match="leave out --agent"):
         contestant_of(eval_parser(None).parse_args([*words, "--recipe", "tiny.rag"]))
