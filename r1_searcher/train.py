@@ -296,6 +296,7 @@ def _run_config(options: argparse.Namespace, plan: Plan, extent: Extent, folder:
         ),
         reward_url=options.reward_url,
         first_step=folder.last_step,
+        earlier_attempts=folder.attempts,
         questions_per_step=command.questions_per_step,
         questions_per_pass=len(extent.rows),
         question_filter=command.question_filter,

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from eval.report.runs import ReportedRun, RunKind
-from r1_searcher.run.episode_log import read_episode_lines
+from r1_searcher.run.episode_log import RunAttempt, read_episode_lines
 from r1_searcher.run.episode_record import EpisodeRecord, read_line
 
 _BLOCK = 1 << 20
@@ -98,16 +98,8 @@ def _episode(run: ReportedRun, line: Mapping[str, Any], replayed_after: float) -
 
 
 def _replayed_after(path: Path, run: ReportedRun) -> float:
-    """Step of the checkpoint that a later attempt of this training began with.
-
-    The name of a file begins with the step that its attempt began with (`r1_searcher.host.agent`).
-    """
+    """Step of the checkpoint that a later attempt of this training began with."""
     if run.kind is RunKind.EVALUATION:
         return float("inf")
-    later = (_first_step(other) for other in run.episode_files)
-    return min((step for step in later if step > _first_step(path)), default=float("inf"))
-
-
-def _first_step(path: Path) -> int:
-    first = path.name.split("-")[0]
-    return int(first) if first.isdecimal() else 0
+    attempts = map(RunAttempt.of, run.episode_files)
+    return min((attempt.first_step for attempt in attempts if attempt > RunAttempt.of(path)), default=float("inf"))

@@ -86,7 +86,7 @@ class AgentExecutor(AgentExecutorBase):
     @cached_property
     def log(self) -> EpisodeLog:
         """This engine's file of episodes."""
-        name = f"{self.run.first_step:06d}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        name = self.run.attempt.log_name(f"{socket.gethostname()}-{os.getpid()}")
         return EpisodeLog(RunFolder(Path(self.run.run_dir)).trajectories / name)
 
     def environment(self, hf_tokenizer: Any) -> Environment:

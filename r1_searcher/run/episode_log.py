@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import InputError
 from foundation.json_lines import JsonLines, Tail, read_finished
 from r1_searcher.run.episode_record import EpisodeRecord, read_line
+
+
+@dataclass(frozen=True, order=True)
+class RunAttempt:
+    """An attempt at a run, as the names of its logs begin: `STEP.NUMBER-…`. A later one is greater."""
+
+    number: int
+    """From 1; 0 in names of earlier versions, which say the step alone."""
+    first_step: int
+    """Step of the checkpoint that it began from."""
+
+    @classmethod
+    def of(cls, log: Path) -> RunAttempt:
+        """The attempt that wrote a log."""
+        step, _, number = log.name.partition("-")[0].partition(".")
+        return cls(*(int(text) if text.isdecimal() else 0 for text in (number, step)))
+
+    def log_name(self, process: str) -> str:
+        """The name of the log of one of its engine processes."""
+        return f"{self.first_step:06d}.{self.number}-{process}.jsonl"
 
 
 class EpisodeLog:

@@ -17,6 +17,7 @@ from foundation.errors import InputError
 from foundation.files import read_json, write_json
 from r1_searcher.recipe.plugins import load_plugin
 from r1_searcher.recipe.recipe import Recipe
+from r1_searcher.run.episode_log import RunAttempt
 from retriever.sources import follows_progress
 
 ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
@@ -114,6 +115,8 @@ class RunConfig:
     """Empty: rewards in the rollout process. Else a `reward_func` file or the URL of a reward server."""
     first_step: int = 0
     """Global step of the checkpoint that this attempt starts from."""
+    earlier_attempts: tuple[int, ...] = ()
+    """The same of each attempt before it, in their order."""
     questions_per_step: int = 1
     """`--rollout.batch_size`."""
     questions_per_pass: int = 1
@@ -133,6 +136,11 @@ class RunConfig:
     judge: JudgeConfig | None = None
     plugins: tuple[str, ...] = ()
     """Files and modules with systems of the user's own; see `r1_searcher.recipe.plugins`."""
+
+    @property
+    def attempt(self) -> RunAttempt:
+        """This attempt, by its number."""
+        return RunAttempt(len(self.earlier_attempts) + 1, self.first_step)
 
     @property
     def counts_progress(self) -> bool:
@@ -166,6 +174,7 @@ class RunConfig:
             **{
                 **{name: value for name, value in mapping.items() if name not in (_ONE_PLUGIN, *_NO_LONGER)},
                 "plugins": plugins,
+                "earlier_attempts": tuple(mapping.get("earlier_attempts", ())),
                 "recipe": Recipe.from_mapping(mapping["recipe"]),
                 "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
                 "question_filter": msgspec.convert(mapping.get("question_filter"), QuestionFilter | None),

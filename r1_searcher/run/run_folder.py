@@ -66,8 +66,19 @@ class RunFolder:
     @property
     def corpus_of_last_attempt(self) -> str:
         """SHA-256 of the passages that the latest attempt searched; empty where it was not told, or there is none."""
-        retriever = read_json(self.config_file).get("retriever") if self.config_file.is_file() else None
+        retriever = self._config.get("retriever")
         return str(retriever.get("corpus", "")) if isinstance(retriever, dict) else ""
+
+    @property
+    def attempts(self) -> tuple[int, ...]:
+        """Step of the checkpoint that each attempt at the run began from, the latest one's last."""
+        latest = self._config.get("first_step")
+        return () if latest is None else (*self._config.get("earlier_attempts", ()), latest)
+
+    @property
+    def _config(self) -> Mapping[str, Any]:
+        """The configuration of the latest attempt; empty before the first. Raises `InputError` where it is damaged."""
+        return read_json(self.config_file) if self.config_file.is_file() else {}
 
     @property
     def data_file(self) -> Path:

@@ -22,7 +22,7 @@ from foundation.json_lines import JsonLines, read_finished
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.run.checkpoints import go_back_to, kept_steps
 from r1_searcher.run.collapse_guard import SIGNS, Alarm, CollapseGuard
-from r1_searcher.run.episode_log import GrowingEpisodes
+from r1_searcher.run.episode_log import GrowingEpisodes, RunAttempt
 from r1_searcher.run.episode_signals import StepSignals
 from r1_searcher.run.run_folder import RunFolder
 
@@ -56,11 +56,12 @@ class EpisodeTail:
     best_rewards: dict[int, float] = field(default_factory=dict)
     """Highest reward of an episode so far, by reward stage: another stage is another scale."""
     _logs: dict[Path, GrowingEpisodes] = field(default_factory=dict)
-    _resumed_at: int = 0
+    _attempt: RunAttempt | None = None
+    """The one that wrote the latest log."""
 
     def refresh(self) -> None:
         """Read what was written since the last call."""
-        for path in sorted(self.folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name)):
+        for path in sorted(self.folder.glob("*.jsonl"), key=_age):
             if path not in self._logs:
                 self._begin(path)
             for episode in self._logs[path].new():
@@ -77,12 +78,17 @@ class EpisodeTail:
         return signals.values(self.best_rewards[signals.stage]) if signals else {}
 
     def _begin(self, path: Path) -> None:
-        """A new file is of a new attempt where its name (see `AgentExecutor.log`) begins with another step."""
+        """Begin to read a log; with the first one of an attempt, what it will play again is forgotten."""
         self._logs[path] = GrowingEpisodes(path)
-        start = path.name.partition("-")[0]
-        if start.isdecimal() and int(start) != self._resumed_at:
-            self._resumed_at = int(start)
-            self.steps = {step: signals for step, signals in self.steps.items() if step <= self._resumed_at}
+        attempt = RunAttempt.of(path)
+        if attempt != self._attempt:
+            self._attempt = attempt
+            self.steps = {step: signals for step, signals in self.steps.items() if step <= attempt.first_step}
+
+
+def _age(log: Path) -> tuple[int, float, str]:
+    """Sorts logs by their attempts; names of earlier versions do not say which came first, only the clock does."""
+    return RunAttempt.of(log).number, log.stat().st_mtime, log.name
 
 
 class RunGuard:

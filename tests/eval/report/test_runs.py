@@ -215,6 +215,13 @@ def test_steps_that_a_resumed_run_played_again(tmp_path):
     assert render(tmp_path / "run").columns["replayed"] == [False, True, True, False, False]
 
 
+def test_steps_that_two_attempts_from_one_checkpoint_played(tmp_path):
+    """The second one died before the next checkpoint."""
+    for name in ("000001.2-host-2.jsonl", "000001.3-host-3.jsonl"):
+        write_run(tmp_path / "run", [(2, episode())], name=name)
+    assert render(tmp_path / "run").columns["replayed"] == [True, False]
+
+
 @pytest.mark.parametrize("limit", [1, 7, 20, 33, 34, 100])
 def test_a_sample_is_even_and_the_same_each_time(tmp_path, limit):
     write_run(tmp_path / "many", [(step, episode()) for step in range(30)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.episodes.fakes import ask, passages, play, say
@@ -10,7 +11,7 @@ from support.episodes.fakes import ask, passages, play, say
 from foundation.errors import InputError
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.reward.rewards import REWARDS, score
-from r1_searcher.run.episode_log import EpisodeLog, read_episode_lines, read_episodes
+from r1_searcher.run.episode_log import EpisodeLog, RunAttempt, read_episode_lines, read_episodes
 from r1_searcher.run.episode_metrics import episode_metrics
 from r1_searcher.run.episode_record import EpisodeRecord
 
@@ -129,3 +130,11 @@ def test_lines_of_the_first_version_are_read(tmp_path):
     assert (evaluation.decoding, evaluation.metrics["answer/f1"]) == ("greedy", 0.5)
     assert training.reward == evaluation.reward and training.reward.total == 0.5
     assert training.trajectory == evaluation.trajectory and training.trajectory.logprobs == (0.0, 0.0, -0.5, -0.25)
+
+
+def test_a_logs_name_says_its_attempt():
+    attempt = RunAttempt(number=12, first_step=100)
+    assert RunAttempt.of(Path("trajectories", attempt.log_name("my-host-77"))) == attempt
+    assert RunAttempt.of(Path("000100-my-host-77.jsonl")) == RunAttempt(0, 100), "of an earlier version"
+    assert RunAttempt.of(Path("my-host.jsonl")) == RunAttempt(0, 0)
+    assert attempt < RunAttempt(13, 20), "it went back"

@@ -18,7 +18,8 @@ from r1_searcher.host.device import Device
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Switch
 from r1_searcher.run import run_folder
-from r1_searcher.run.run_config import RunConfig
+from r1_searcher.run.episode_log import RunAttempt
+from r1_searcher.run.run_config import RetrieverConfig, RunConfig
 from r1_searcher.run.run_folder import RunFolder, identity_of
 
 ROWS = [
@@ -51,6 +52,22 @@ def test_the_hosts_dataset_holds_the_questions_and_the_whole_rows(tmp_path, iden
     rows = [json.loads(line) for line in text.splitlines()]
     assert [row["input"] for row in rows] == [row.question for row in ROWS]
     assert [QARow.from_json(row["label"]) for row in rows] == ROWS
+
+
+def test_attempts_are_counted(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.attempts == ()
+    for step in (0, 100, 100):
+        earlier = folder.attempts
+        run = RunConfig(str(tmp_path), find_recipe("tiny.stage1"), RetrieverConfig("http://x"), "", step, earlier)
+        run.write(folder.config_file)
+        assert RunConfig.read(folder.config_file).attempt == RunAttempt(len(earlier) + 1, step)
+    assert folder.attempts == (0, 100, 100)
+
+
+def test_a_run_of_an_earlier_version_had_an_attempt(tmp_path):
+    (tmp_path / "run.json").write_text('{"first_step": 100}')
+    assert RunFolder(tmp_path).attempts == (100,)
 
 
 def test_an_empty_folder_is_free(tmp_path, identity):

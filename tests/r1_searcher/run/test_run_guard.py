@@ -36,6 +36,20 @@ def test_a_step_that_was_played_again_counts_once(tmp_path):
     assert sorted(tail.steps) == [1, 2] and tail.values(2)["episodes/think_words"] == 3
 
 
+@pytest.mark.parametrize("step, begun", [(2, "000001"), (1, "000000")])
+def test_attempts_that_began_at_one_step_are_told_apart(tmp_path, step, begun):
+    """A run that died twice without a checkpoint between; the log that came last has the older time here."""
+    for attempt, thought in [(3, "x y z"), (2, "x")]:
+        append_lines(tmp_path / f"{begun}.{attempt}-host-1.jsonl", episode_line("a", 0.0, thought, step=step))
+    tail = EpisodeTail(tmp_path, R1_SEARCHER_TINY)
+    tail.refresh()
+    assert tail.values(step)["episodes/think_words"] == 3
+    for engine, thought in enumerate(("x", "x y z")):
+        append_lines(tmp_path / f"{begun}.4-host-{engine}.jsonl", episode_line("a", 0.0, thought, step=step))
+    tail.refresh()
+    assert tail.values(step)["episodes/think_words"] == 2, "the mean of both engines"
+
+
 def test_the_best_checkpoint_is_the_one_with_the_best_rewards_before_the_trouble():
     steps = {step: {"reward": reward} for step, reward in enumerate([0.1, 0.2, 0.6, 0.6, 0.6, 0.3, 0.9, 0.9, 0.9], 1)}
     assert best_checkpoint([2, 4, 6, 8], steps, trouble=7) == 4

@@ -15,6 +15,7 @@ from r1_searcher.episode.trajectory_json import from_mapping
 from r1_searcher.own_agent.agents import OwnAgent
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import compose, find_reward
+from r1_searcher.run.episode_log import RunAttempt
 from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, QuestionFilter, RunConfig
 
 READ_BY_THE_HOST = {
@@ -99,13 +100,13 @@ def test_concurrent_executions_share_nothing(make_executor, tmp_path):
 
 
 def test_steps_count_from_the_checkpoint(make_executor, tmp_path):
-    executor = make_executor(first_step=10, questions_per_step=4, questions_per_pass=100)
+    executor = make_executor(first_step=10, earlier_attempts=(0,), questions_per_step=4, questions_per_pass=100)
     for questions in (4, 4, 1):
         run(executor, *[[say("x")]] * questions)
     assert sorted(line["step"] for line in logged(tmp_path)) == [11] * 4 + [12] * 4 + [13]
     assert {line["attempt"] for line in logged(tmp_path)} == {0}
     (path,) = (tmp_path / "trajectories").glob("*.jsonl")
-    assert path.name.startswith("000010-")
+    assert RunAttempt.of(path) == RunAttempt(2, 10)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
