@@ -1,5 +1,6 @@
 """`python -m data_prep.corpus`: dumps of many formats to a store of passages, on all cores, also after a kill.
 
-Open first: `formats`, one row per dump; `units` cuts large files into pieces that processes share.
-Imports `retriever.index` for the store, and `foundation`. Not here: the index over a store (`retriever.build`).
+Open first: `units`, which cuts large files into pieces that processes share; formats are rows of
+`retriever.index.formats`. Imports `retriever.index`, also for the store, and `foundation`. Not here: the index over a
+store (`retriever.build`).
 """
