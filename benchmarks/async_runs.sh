@@ -26,11 +26,11 @@ run_one() {
         started="$SECONDS"
         "$PYTHON" -m r1_searcher.train --preset tiny --stage stage2 --seed "$SEED" --run-dir "$out/run" \
             --actor.model_name_or_path "$MODEL" --data "$WORLD/stage2.jsonl" \
-            --retriever-url "$TRAINING_RETRIEVER_URL" "${@:2}"
+            --search "$TRAINING_RETRIEVER_URL" "${@:2}"
         echo $((SECONDS - started)) >"$out/seconds"
     fi
     "$PYTHON" -m eval.run --recipe tiny.stage2 --model "$out/run/model" --data "$WORLD/heldout.jsonl" \
-        --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled
+        --search "$RETRIEVER_URL" --out "$out/final" --also-sampled
 }
 export OUT
 export -f run_one

@@ -127,8 +127,8 @@ def markdown(runs: int, healthy: dict[Course, list[float]], falling: dict[Course
     introduction = [
         "## How often the reward sign accuses a healthy run, and what it sees",
         "",
-        f"`.venv/bin/python -m benchmarks.guard_rates --runs {runs}`: simulated runs, {SAMPLES} samples per question, the real",
-        "guard.",
+        f"`.venv/bin/python -m benchmarks.guard_rates --runs {runs}`: simulated runs, {SAMPLES} samples per question,",
+        "the real guard.",
     ]
     accused = markdown_table(
         ("reward of a healthy run", "questions per step", *(f"{steps} steps" for steps in STEPS)),

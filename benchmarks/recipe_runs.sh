@@ -19,13 +19,13 @@ run_one() {
     local system="$1" preset="$2" recipe="$3" out="$OUT/$1_seed$SEED"
     evaluate() {
         "$PYTHON" -m eval.run --recipe "$recipe" --model "$2" --data "$WORLD/heldout.jsonl" \
-            --retriever-url "$RETRIEVER_URL" --out "$out/$1" --also-sampled
+            --search "$RETRIEVER_URL" --out "$out/$1" --also-sampled
     }
     mkdir -p "$out"
     evaluate base "$MODEL"
     # The recipe finds its own search engine where it has one (ZeroSearch); the evaluation takes the real one.
     local flags=(--seed "$SEED" --run-dir "$out/run" --data "$WORLD/stage2.jsonl")
-    [[ "$system" == zerosearch ]] || flags+=(--retriever-url "$TRAINING_RETRIEVER_URL")
+    [[ "$system" == zerosearch ]] || flags+=(--search "$TRAINING_RETRIEVER_URL")
     bash "$ROOT/train_scripts/$system.sh" --preset "$preset" "${flags[@]}"
     evaluate final "$out/run/model"
 }

@@ -24,7 +24,7 @@ run_sizes() {
             --train.batch_size 12 --train.micro_batch_size 12 --train.max_epochs 3 \
             --adam.lr 7e-4 --lr_warmup_ratio 0.1
         "$PYTHON" -m eval.run --recipe tiny.search_r1 --model "$out/model" --data "$WORLD/heldout.jsonl" \
-            --retriever-url "$RETRIEVER_URL" --out "$out/final" --also-sampled
+            --search "$RETRIEVER_URL" --out "$out/final" --also-sampled
     done
 }
 export -f run_sizes

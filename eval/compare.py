@@ -15,7 +15,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from eval.results.comparison import Comparison, Run
+from eval.results.comparison import ComparedFile, Comparison
 from eval.results.table import percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
@@ -31,7 +31,7 @@ def compare(paths: Sequence[Path], metric: str, decoding: str | None) -> dict[st
     """
     if not 2 <= len(paths) <= len(ascii_uppercase):
         raise InputError(f"expected 2 to {len(ascii_uppercase)} runs, found {len(paths)}")
-    runs = [Run.read(label, path, decoding) for label, path in zip(ascii_uppercase, paths, strict=False)]
+    runs = [ComparedFile.read(label, path, decoding) for label, path in zip(ascii_uppercase, paths, strict=False)]
     comparison = Comparison.of(runs, metric)
     return {
         "metric": metric,

@@ -179,7 +179,7 @@ this world, not about another base model or size. An interval that holds 0 says 
 the smallest true difference that {planned} seeds with the spread found here would show in four of five cases. A model
 of this size settles nothing about models of 7 B parameters.
 
-`.venv/bin/python -m benchmarks.findings run all` plays what is missing, `.venv/bin/python -m benchmarks.findings report` writes this page
-from `benchmarks/findings/results/*.jsonl`.
+`.venv/bin/python -m benchmarks.findings run all` plays what is missing, and
+`.venv/bin/python -m benchmarks.findings report` writes this page from `benchmarks/findings/results/*.jsonl`.
 """
 _NOT_YET = "## Not run\n"

@@ -15,7 +15,7 @@ _SHOWN = {"f1": "F1", "em": "EM", "retrieval_rate": "retrieval", "format_rate": 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
+class ProgressBar:
     """One decoding's bar, on a console; where that is a file it writes a line now and then."""
 
     def __init__(self, name: str, total: int, console: TextIO, earlier: Iterable[EpisodeRecord] = ()) -> None:
@@ -36,7 +36,7 @@ class Progress:
             ncols=120,
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from eval.play.contestant import Contestant
 from eval.play.evaluation import Play, evaluate
-from eval.play.progress import Progress
+from eval.play.progress import ProgressBar
 from eval.results.folder import Predictions
 from eval.results.summary import summarize
 from r1_searcher.episode.question import QARow
@@ -58,7 +58,7 @@ class Session:
             rows = self.predictions.missing(decoding.name, self.rows)
             if not rows:
                 continue
-            with Progress(decoding.name, len(self.rows), console, earlier) as progress:
+            with ProgressBar(decoding.name, len(self.rows), console, earlier) as progress:
                 await evaluate(
                     rows,
                     environment,
@@ -71,7 +71,7 @@ class Session:
                 )
             self.timing.lap(decoding.name)
 
-    def _record(self, decoding: str, progress: Progress, record: EpisodeRecord) -> None:
+    def _record(self, decoding: str, progress: ProgressBar, record: EpisodeRecord) -> None:
         self.predictions.add(replace(record, decoding=decoding))
         progress.add(record)
 

@@ -67,14 +67,14 @@ def build_report(runs: Sequence[ReportedRun], title: str, *, limit: int, tokens:
         if episode is None:
             unreadable += 1
             continue
-        entry = {"source": runs.index(episode.run), **list_entry(episode)}
+        entry = {"run": runs.index(episode.run), **list_entry(episode)}
         archive.add(episode.record.row, entry, whole_episode(episode, tokens))
         taken += 1
     index = archive.finish()
     available = sum(selection.available.values())
     chains = find_chains(runs)
     head = {
-        "sources": [_about(run, selection.available[run]) for run in runs],
+        "runs": [_about(run, selection.available[run]) for run in runs],
         "rules": _rules(runs),
         "curves": [chain_curves(chain) for chain in chains],
         "results": results(runs, chains),
@@ -96,7 +96,7 @@ def _about(run: ReportedRun, available: int) -> dict[str, Any]:
         "available": available,
         "tags": run.protocol.tags if run.protocol else (),
         "weights": {name: part.weight for reward in rewards for name, part in reward.parts.items()},
-        "reward_source": "; then ".join(reward.citation for reward in rewards),
+        "reward_citation": "; then ".join(reward.citation for reward in rewards),
         "facts": {
             "recipe": recipe.get("name", ""),
             "protocol": recipe.get("protocol", ""),

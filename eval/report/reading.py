@@ -28,7 +28,7 @@ class ReportedEpisode:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SampledLines:
     """Which lines of which files a report takes."""
 
     wanted: Mapping[Path, frozenset[int]]
@@ -42,7 +42,7 @@ class Selection:
         return sum(map(len, self.wanted.values())) == sum(self.available.values())
 
 
-def select(runs: Sequence[ReportedRun], limit: int) -> Selection:
+def select(runs: Sequence[ReportedRun], limit: int) -> SampledLines:
     """Choose at most `limit` episodes, the same ones for the same files.
 
     A run with few episodes keeps them all; the others share what is left.
@@ -55,7 +55,7 @@ def select(runs: Sequence[ReportedRun], limit: int) -> Selection:
         quota = min(available[run], left // (len(available) - place))
         left -= quota
         wanted |= _spread(counts[run], quota)
-    return Selection(wanted, available)
+    return SampledLines(wanted, available)
 
 
 def _spread(files: Mapping[Path, int], quota: int) -> dict[Path, frozenset[int]]:
@@ -73,7 +73,7 @@ def _count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
 
 
-def read_selected(runs: Sequence[ReportedRun], selection: Selection) -> Iterator[ReportedEpisode | None]:
+def read_selected(runs: Sequence[ReportedRun], selection: SampledLines) -> Iterator[ReportedEpisode | None]:
     """The selected episodes, run by run, with a progress bar; None for a line that is no episode.
 
     Lines that a killed process left incomplete are skipped, as everywhere.

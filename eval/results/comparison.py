@@ -25,7 +25,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedFile:
     """One file of predictions."""
 
     label: str
@@ -37,7 +37,7 @@ class Run:
     provenance: Mapping[str, Any]
 
     @classmethod
-    def read(cls, label: str, path: Path, decoding: str | None) -> Run:
+    def read(cls, label: str, path: Path, decoding: str | None) -> ComparedFile:
         """The predictions of one way of sampling: the named one, or the file's first.
 
         Raises:
@@ -77,13 +77,13 @@ def _order(record: EpisodeRecord) -> tuple[str, bool]:
 class Comparison:
     """Two or more runs, and the questions that they have in common."""
 
-    runs: Sequence[Run]
+    runs: Sequence[ComparedFile]
     metric: str
     """The metric of wins and losses: a short key, a variant, or `judge`."""
     keys: Sequence[Key]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], metric: str) -> Comparison:
+    def of(cls, runs: Sequence[ComparedFile], metric: str) -> Comparison:
         """Raises `InputError` where there is no such metric, or no common question."""
         known = [*DEFAULT_METRICS, *VARIANTS, JUDGE]
         if metric not in known:
@@ -96,15 +96,15 @@ class Comparison:
             raise InputError("the metric judge needs a verdict for every common question in every run")
         return comparison
 
-    def common(self, run: Run) -> list[EpisodeRecord]:
+    def common(self, run: ComparedFile) -> list[EpisodeRecord]:
         """The run's records of the common questions, in the same order for every run."""
         return [run.records[key] for key in self.keys]
 
-    def is_judged(self, run: Run) -> bool:
+    def is_judged(self, run: ComparedFile) -> bool:
         """Whether every common question of the run has a verdict."""
         return all(record.judged is not None for record in self.common(run))
 
-    def values(self, run: Run, metric: str) -> list[float]:
+    def values(self, run: ComparedFile, metric: str) -> list[float]:
         """The metric of every common question."""
         if metric == JUDGE:
             return [float(bool(record.judged)) for record in self.common(run)]
@@ -117,7 +117,7 @@ class Comparison:
         judged = [JUDGE] if all(map(self.is_judged, self.runs)) else []
         return list(dict.fromkeys([*DEFAULT_METRICS, *judged, self.metric]))
 
-    def summary(self, run: Run) -> dict[str, Any]:
+    def summary(self, run: ComparedFile) -> dict[str, Any]:
         """Scores and costs of one run on the common questions."""
         columns = [self.values(run, metric) for metric in self.metrics]
         means = [round(sum(column) / len(column), 6) for column in columns]
@@ -136,7 +136,7 @@ class Comparison:
             "provenance": dict(run.provenance),
         }
 
-    def _by_searches(self, run: Run) -> dict[str, dict[str, Any]]:
+    def _by_searches(self, run: ComparedFile) -> dict[str, dict[str, Any]]:
         """The metric by how often the run searched: does asking more pay?"""
         groups: dict[int, list[float]] = {}
         for record, value in zip(self.common(run), self.values(run, self.metric), strict=True):
@@ -147,7 +147,7 @@ class Comparison:
             for count, values in sorted(groups.items())
         }
 
-    def pair(self, first: Run, second: Run) -> dict[str, Any]:
+    def pair(self, first: ComparedFile, second: ComparedFile) -> dict[str, Any]:
         """How much the second run is above the first, and on which questions."""
         differences = {}
         for metric in self.metrics:
@@ -186,7 +186,7 @@ class Comparison:
         return lines + list(_provenance_warnings([run for run in self.runs if run.provenance]))
 
 
-def _provenance_warnings(runs: Sequence[Run]) -> Iterator[str]:
+def _provenance_warnings(runs: Sequence[ComparedFile]) -> Iterator[str]:
     flat = {run.label: dict(_flat(run.provenance)) for run in runs}
     for name in dict.fromkeys(name for values in flat.values() for name in values):
         found = {label: values.get(name) for label, values in flat.items()}

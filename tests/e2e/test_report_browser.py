@@ -87,7 +87,7 @@ def test_switches(chromium, report, switch, ids):
 
 def test_menus_steps_and_order(chromium, report):
     with opened(chromium, report, "#/episodes") as page:
-        page.locator('[data-menu="source"]').select_option(label="run")
+        page.locator('[data-menu="run"]').select_option(label="run")
         assert listed(page) == [2, 3, 4, 5, 6]
         page.locator('[data-step="from"]').fill("2")
         page.locator('[data-step="to"]').fill("4")

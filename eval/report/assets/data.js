@@ -97,6 +97,6 @@ async function readReport() {
 function placeOf(report, id) {
   const { episodes, head } = report;
   const step = episodes.get(id, "step");
-  const parts = [head.sources[episodes.get(id, "source")].name, episodes.get(id, "decoding")];
+  const parts = [head.runs[episodes.get(id, "run")].name, episodes.get(id, "decoding")];
   return [...parts, step === null ? "" : `step ${step}`].filter(Boolean).join(" · ");
 }

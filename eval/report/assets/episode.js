@@ -10,7 +10,7 @@ const STOPS = {
 };
 
 function rewardBox(report, id, whole) {
-  const source = report.head.sources[report.episodes.get(id, "source")];
+  const run = report.head.runs[report.episodes.get(id, "run")];
   const { total, parts = {}, rules = {} } = whole.reward;
   if (total === undefined)
     return element("div", { class: "box" }, element("h3", {}, "Reward"), element("p", {}, "none was logged"));
@@ -19,7 +19,7 @@ function rewardBox(report, id, whole) {
       "div",
       { class: "part" },
       element("span", {}, name),
-      element("small", {}, name in source.weights ? `weight ${figure(source.weights[name])}` : ""),
+      element("small", {}, name in run.weights ? `weight ${figure(run.weights[name])}` : ""),
       element("b", { class: value < 0 ? "minus" : "" }, value.toFixed(2)),
     ),
   );
@@ -35,7 +35,7 @@ function rewardBox(report, id, whole) {
   const broken = Object.values(rules).filter((kept) => !kept).length;
   return element(
     "div",
-    { class: "box reward-box", title: source.reward_source || undefined },
+    { class: "box reward-box", title: run.reward_citation || undefined },
     element("h3", {}, "Reward", element("b", { class: total < 0 ? "minus" : "" }, total.toFixed(2))),
     lines,
     checks.length > 0 &&
@@ -94,7 +94,7 @@ async function column(report, id) {
   const { episodes } = report;
   const whole = await episodes.whole(id);
   const verdict = episodes.verdict(id);
-  const { node, turns } = transcript(whole, report.head.sources[episodes.get(id, "source")].tags);
+  const { node, turns } = transcript(whole, report.head.runs[episodes.get(id, "run")].tags);
   const answer = episodes.get(id, "answer");
   return element(
     "div",

@@ -36,7 +36,7 @@ class Filters {
     Object.assign(this, { report, episodes: report.episodes, changed });
     this.on = new Set();
     this.text = "";
-    this.choices = { source: "", stop: "", rule: "", decoding: "", hops: "", order: "as played" };
+    this.choices = { run: "", stop: "", rule: "", decoding: "", hops: "", order: "as played" };
     this.steps = { from: null, to: null };
     this.node = element("div", { class: "filters" }, this.searchField(), this.switches(), this.menus());
   }
@@ -96,9 +96,9 @@ class Filters {
     const hops = distinct(this.episodes.rows.map((row) => row.hops)).map(String);
     const menus = [
       this.menu(
-        "source",
+        "run",
         "all runs",
-        this.report.head.sources.map((source, place) => [place, source.name]),
+        this.report.head.runs.map((run, place) => [place, run.name]),
       ),
       this.menu(
         "decoding",
@@ -174,7 +174,7 @@ class Filters {
         (id) =>
           test(episodes, id),
     );
-    if (choices.source !== "") tests.push((id) => columns.source[id] === Number(choices.source));
+    if (choices.run !== "") tests.push((id) => columns.run[id] === Number(choices.run));
     if (choices.decoding) tests.push((id) => columns.decoding[id] === choices.decoding);
     if (choices.stop) tests.push((id) => columns.stop[id] === choices.stop);
     if (choices.rule) tests.push((id) => columns.broken[id].includes(choices.rule));

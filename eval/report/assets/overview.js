@@ -190,19 +190,19 @@ function trainingSection(curves) {
   return [title, panels(false), more];
 }
 
-function factsSection({ sources }) {
-  const names = [...new Set(sources.flatMap((source) => Object.keys(source.facts)))].filter((name) =>
-    sources.some((source) => source.facts[name]),
+function factsSection({ runs }) {
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.facts)))].filter((name) =>
+    runs.some((run) => run.facts[name]),
   );
-  const rows = sources.map((source) =>
+  const rows = runs.map((run) =>
     element(
       "tr",
       {},
-      element("th", { scope: "row" }, source.name),
-      element("td", {}, source.kind),
-      element("td", {}, source.complete ? "complete" : "in progress"),
-      element("td", {}, source.available.toLocaleString("en")),
-      names.map((name) => element("td", {}, source.facts[name] ?? "–")),
+      element("th", { scope: "row" }, run.name),
+      element("td", {}, run.kind),
+      element("td", {}, run.complete ? "complete" : "in progress"),
+      element("td", {}, run.available.toLocaleString("en")),
+      names.map((name) => element("td", {}, run.facts[name] ?? "–")),
     ),
   );
   const head = element(

@@ -98,8 +98,8 @@ def test_a_run_of_an_earlier_version_is_shown_like_one_of_today(run, capsys):
     told = capsys.readouterr()
     assert "1 episodes" in told.out and "no episodes" not in told.err
     page = Embedded((run / "report.html").read_text(encoding="utf-8"))
-    (source,) = page.head["sources"]
-    facts = source["facts"]
+    (run,) = page.head["runs"]
+    facts = run["facts"]
     assert (facts["recipe"], facts["protocol"], facts["model"]) == ("tiny.auto", "r1_searcher.tiny", "org/base")
     assert facts["reward"] == "r1_searcher.stage1, then r1_searcher.stage2" and "top k 2" in facts["limits"]
     assert page.head["curves"][0]["values"]["answer/f1"] == [1.0]

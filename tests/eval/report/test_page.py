@@ -87,7 +87,7 @@ def test_what_is_trained(tmp_path):
 def test_an_unknown_protocol_and_reward(tmp_path):
     """A folder of a newer version, or of another system."""
     page = render(write_run(tmp_path / "run", [(1, episode(FORGED))], recipe={"protocol": "new", "reward": "new"}))
-    assert page.columns["forged"] == [True] and page.head["sources"][0]["weights"] == {}
+    assert page.columns["forged"] == [True] and page.head["runs"][0]["weights"] == {}
 
 
 def test_passages_are_told_apart_by_the_protocol(tmp_path):

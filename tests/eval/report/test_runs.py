@@ -130,9 +130,9 @@ def test_names_that_clash_get_as_much_of_the_path_as_tells_them_apart(tmp_path):
     names = ["a/stage1_run", "b/stage1_run", "x/q/stage2_run", "y/q/stage2_run"]
     assert [run.name for run in runs] == names
     page = render(*folders[:2])
-    assert [(source["name"], source["available"]) for source in page.head["sources"]] == [(names[0], 1), (names[1], 2)]
+    assert [(run["name"], run["available"]) for run in page.head["runs"]] == [(names[0], 1), (names[1], 2)]
     assert [[run["name"] for run in chain["runs"]] for chain in page.head["curves"]] == [[names[0]], [names[1]]]
-    assert page.columns["source"] == [0, 1, 1]
+    assert page.columns["run"] == [0, 1, 1]
 
 
 def test_evaluations_of_one_name_are_lines_of_their_own(tmp_path):
@@ -174,7 +174,7 @@ def test_a_run_that_has_just_begun(tmp_path):
     run = write_run(tmp_path / "run", [])
     page = render(run)
     assert page.columns == {} and page.whole == []
-    assert page.head["curves"][0]["steps"] == [] and not page.head["sources"][0]["complete"]
+    assert page.head["curves"][0]["steps"] == [] and not page.head["runs"][0]["complete"]
 
 
 def test_an_evaluation_in_progress_has_scores_of_what_is_answered(tmp_path):

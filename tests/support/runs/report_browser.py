@@ -30,7 +30,7 @@ def check_report(report: Path, questions: int) -> None:
         assert set(rows.locator("td:nth-child(2)").all_inner_texts()) == {str(questions)}
         assert page.locator(".panels .chart path").count() > 20
         page.locator("nav a", has_text="Episodes").click()
-        page.locator('[data-menu="source"]').select_option(label="stage2")
+        page.locator('[data-menu="run"]').select_option(label="stage2")
         page.locator(".row").first.click()
         page.wait_for_selector(".turn.action.trained .token")
         assert page.locator(".turn.prompt.untrained").count() == 1
