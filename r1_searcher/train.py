@@ -349,7 +349,7 @@ def finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder, total_st
     folder.mark_complete()
     if not step:
         logger.warning("no step was trained, filtering left no whole rollout: the model is the one that it began with")
-    cost = step_cost(metrics_so_far(folder.metrics_file))
+    cost = step_cost(metrics_so_far(folder.metrics_file), folder.attempts)
     if cost is not None:
         print(cost.table(), file=sys.stderr)
     logger.info("model: %s", folder.model)

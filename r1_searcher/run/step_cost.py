@@ -7,7 +7,7 @@ concurrently, so their sums give shares, not seconds. What lies between two step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -42,10 +42,14 @@ class StepCost:
         return f"one step took {self.total:.2f} s (mean of {self.steps} steps):\n{format_table((), rows)}"
 
 
-def step_cost(steps: Sequence[Mapping[str, Any]]) -> StepCost | None:
-    """The cost of a run's steps (lines of `metrics.jsonl`); None where the host logged no timings.
+def step_cost(steps: Sequence[Mapping[str, Any]], attempts: Collection[int] = ()) -> StepCost | None:
+    """The cost of a run's steps; None where the host logged no timings.
 
-    The first step of an attempt also warms up and is left out where there are others.
+    The first step also warms up and is left out where there are others.
+
+    Args:
+        steps: lines of `metrics.jsonl`.
+        attempts: the steps that attempts at the run began from; the time before the next one was spent on no step.
     """
     timed = [step for step in steps if "timing/generation" in step]
     timed = timed[1:] or timed
@@ -59,18 +63,18 @@ def step_cost(steps: Sequence[Mapping[str, Any]]) -> StepCost | None:
         seconds[name] = generation * share
     seconds["rest of the rollout"] = max(generation - sum(seconds.values()), 0.0)
     seconds |= {name: _mean(timed, key) for name, key in _HOST.items()}
-    return StepCost({**seconds, "save and log": _between_steps(steps)}, len(timed))
+    return StepCost({**seconds, "save and log": _between_steps(steps, attempts)}, len(timed))
 
 
 def _mean(steps: Sequence[Mapping[str, Any]], key: str) -> float:
     return fmean(float(step.get(key) or 0.0) for step in steps)
 
 
-def _between_steps(steps: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds between the end of a step and the start of the next one."""
+def _between_steps(steps: Sequence[Mapping[str, Any]], attempts: Collection[int]) -> float:
+    """Seconds between the end of a step and the start of the next one, both of one attempt."""
     gaps = [
         later["time"] - earlier["time"] - float(later.get("timing/step_total") or 0.0)
         for earlier, later in zip(steps, steps[1:], strict=False)
-        if later["step"] == earlier["step"] + 1
+        if later["step"] == earlier["step"] + 1 and earlier["step"] not in attempts
     ]
     return max(fmean(gaps), 0.0) if gaps else 0.0

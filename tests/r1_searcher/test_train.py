@@ -9,6 +9,7 @@ import pytest
 from foundation.json_lines import write_json_lines
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Batches, Progress
+from r1_searcher.run.run_config import RetrieverConfig, RunConfig
 from r1_searcher.run.run_folder import RunFolder, identity_of
 from r1_searcher.run.trained_with import TrainedWith
 from r1_searcher.train import finish
@@ -57,6 +58,19 @@ def test_steps_that_were_played_ahead_are_not_trained(folder):
     """`--rollout.vllm_generate_batch_size` of two batches."""
     play_steps(folder.progress_file, 4)
     assert finished(folder, 3) == 3
+
+
+def test_a_night_between_two_attempts_is_no_cost_of_a_step(folder, capsys):
+    """10 steps of 10 s, resumed after the fifth."""
+    play_steps(folder.progress_file, 10)
+    for earlier, first_step in [((), 0), ((0,), 5)]:
+        run = RunConfig(str(folder.path), RECIPE, RetrieverConfig("http://x"), "", first_step, earlier)
+        run.write(folder.config_file)
+    timings = {"timing/generation": 6.0, "timing/ppo_train": 3.0, "timing/step_total": 9.0}
+    steps = ({"step": n, "time": 10.0 * n + 8 * 3600 * (n > 5), **timings} for n in range(1, 11))
+    write_json_lines(folder.metrics_file, steps)
+    finished(folder, 10)
+    assert "one step took 10.00 s" in capsys.readouterr().err
 
 
 def test_a_run_whose_every_rollout_was_filtered_out_says_so(folder, caplog):

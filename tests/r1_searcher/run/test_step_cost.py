@@ -45,6 +45,18 @@ def test_phases():
 
 
 def test_a_pause_between_two_attempts_is_not_saving():
+    """100 steps, the second half of them played after a night."""
+    night = 8 * 3600
+    steps = [step(number, time=20.0 * number + night * (number > 50)) for number in range(1, 101)]
+    assert step_cost(steps, attempts=(0, 50)).seconds["save and log"] == pytest.approx(10.5)
+
+
+def test_a_checkpoint_every_ten_steps_is_saving():
+    steps = [step(number, time=20.0 * number + 60 * (number // 10)) for number in range(1, 42)]
+    assert step_cost(steps).seconds["save and log"] == pytest.approx(10.5 + 60 / 10)
+
+
+def test_steps_that_the_host_did_not_log_are_not_saving():
     assert step_cost([step(1), step(2), step(7, time=9999.0)]).seconds["save and log"] == pytest.approx(10.5)
 
 
