@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,17 @@ class VerdictCache:
     An endpoint's failures are not kept: a right key, another address or a better hour may help.
     """
 
-    def __init__(self, path: Path, *, keep_unjudged: bool = True) -> None:
+    def __init__(self, path: Path, *, earlier: Iterable[Path] = (), keep_unjudged: bool = True) -> None:
         """Read what is there, an incomplete last line left out.
 
         Args:
+            path: The file that grows.
+            earlier: Files of other caches, of which only what they hold now is read.
             keep_unjudged: Whether cases to which the judge said neither True nor False count as answered; if not,
                 they are asked again.
         """
-        self._verdicts = {kept.key: kept.verdict for kept in read_verdicts(path) if kept.verdict.is_said}
+        kept_before = chain.from_iterable(map(read_verdicts, (*earlier, path)))
+        self._verdicts = {kept.key: kept.verdict for kept in kept_before if kept.verdict.is_said}
         if not keep_unjudged:
             self._verdicts = {key: found for key, found in self._verdicts.items() if found.unjudged is None}
         self._path = path

@@ -58,12 +58,13 @@ def is_reward_server(url: str) -> bool:
 
 
 def _judge_of(run: RunConfig) -> Judge | None:
-    """The run's judge, with this process's verdicts in the run folder."""
+    """The run's judge, which knows the verdicts in the run folder: of earlier attempts, and of other engines so far."""
     if run.judge is None:
         return None
     endpoint = OpenAIEndpoint(run.judge.endpoint)
-    cache = VerdictCache(RunFolder(Path(run.run_dir)).verdicts / f"{socket.gethostname()}-{os.getpid()}.jsonl")
-    return Judge(endpoint, run.judge.model, cache)
+    folder = RunFolder(Path(run.run_dir)).verdicts
+    own = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+    return Judge(endpoint, run.judge.model, VerdictCache(own, earlier=sorted(folder.glob("*.jsonl"))))
 
 
 class InProcessReward:

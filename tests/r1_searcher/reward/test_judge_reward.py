@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 
 import pytest
 from aiohttp import web
@@ -71,6 +72,16 @@ def test_equal_answers_are_asked_once_and_verdicts_are_kept(tmp_path):
     assert asked == 1
     (file,) = (tmp_path / "verdicts").iterdir()
     assert json.loads(file.read_text())["verdict"]["correct"] is True
+
+
+def test_a_resumed_run_asks_nothing_again(tmp_path, monkeypatch):
+    """Its processes have other numbers."""
+    rewards, asked = judged(tmp_path, ["True", "False"], good("the city of Paris"), good("Rome"))
+    assert asked == 2
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    again, asked = judged(tmp_path, ["no idea"], good("the city of Paris"), good("Rome"), good("Oslo"))
+    assert asked == 1 and [result.total for result in again[:2]] == [result.total for result in rewards]
+    assert len(list((tmp_path / "verdicts").iterdir())) == 2, "each process appends to its own file"
 
 
 def test_while_the_judge_is_down_exact_match_stands_in_and_is_counted(tmp_path, monkeypatch):
