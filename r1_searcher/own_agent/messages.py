@@ -135,10 +135,11 @@ def _refuse_what_does_not_train(body: Mapping[str, Any]) -> None:
 
 def _message(found: object, place: int) -> Message:
     where = f"messages[{place}]"
-    if not isinstance(found, dict) or found.get("role") not in ROLES:
+    role = found.get("role") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(role, str) or role not in ROLES:
         raise Refused("invalid_request", f"{where} must be an object with a role of {', '.join(ROLES)}")
     return Message(
-        role=ROLES[found["role"]],
+        role=ROLES[role],
         content=_content(found.get("content"), where),
         tool_calls=tuple(_call(call, where) for call in _list(found.get("tool_calls"), f"{where}.tool_calls")),
         tool_call_id=clean(found.get("tool_call_id") or "", where),

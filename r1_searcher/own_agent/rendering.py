@@ -18,7 +18,7 @@ from r1_searcher.episode.documents import PassageSanitizer
 from r1_searcher.episode.prompting import after_sampled_eos, prefilled
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.tokenization import Tokenizer
-from r1_searcher.own_agent.messages import Message, Refused
+from r1_searcher.own_agent.messages import Message, Refused, clean
 
 _MARKER = f"@@{secrets.token_hex(8)}@@"
 
@@ -73,9 +73,10 @@ def text_between(
 def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
     shown: list[Any] = [message.for_template() for message in messages]
     try:
-        return tokenizer.apply_chat_template(shown, [dict(tool) for tool in tools])
-    except (InputError, TypeError) as error:  # templates add what is not there to text
+        text = tokenizer.apply_chat_template(shown, [dict(tool) for tool in tools])
+    except (InputError, TypeError, RecursionError) as error:  # templates add what is not there to text
         raise Refused("template", f"the tokenizer's chat template does not take these messages: {error}") from error
+    return clean(text, "the conversation")  # tools, and calls whose JSON is read, may hold halves of surrogate pairs
 
 
 def _check_shown(messages: Sequence[Message], text: str) -> None:
