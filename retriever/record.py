@@ -109,6 +109,7 @@ class RecordingRetriever:
         await self._inner.close()
 
     def _write(self, key: RequestKey, turn: int, outcome: Outcome) -> None:
+        # Not by `JsonLines`: several processes append to this file, and halves of surrogate pairs keep their bytes.
         line = (json.dumps(_row(key, turn, outcome), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
         try:
             with self._path.open("ab", buffering=0) as file:

@@ -39,7 +39,7 @@ from data_prep.tiny.names import name_words, pool
 from data_prep.tiny.tokenizer import build_tokenizer
 from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
-from foundation.files import parse_json, sync_folder, sync_tree, write_json
+from foundation.files import read_json, sync_folder, sync_tree, write_json
 from foundation.owned_folder import beside, check_equal
 from r1_searcher.episode.tokenization import HFTokenizer
 from retriever.index.bm25 import Bm25Index
@@ -191,13 +191,13 @@ def is_finished(out: Path, dialect: Dialect, seed: int, difficulty: Dials = QUIC
     if not (out / METRICS).exists():
         return False
     try:
-        metrics = parse_json((out / METRICS).read_text(encoding="utf-8"))
+        metrics = read_json(out / METRICS)
         found = {
             "protocol": metrics.get("protocol", SHIPPED),
             "difficulty": metrics.get("difficulty", QUICKSTART.of_the_base),
             "seed": metrics.get("seed"),
         }
-    except (ValueError, AttributeError):
+    except InputError:
         found = {}
     wanted = {"protocol": dialect.name, "difficulty": difficulty.of_the_base, "seed": seed}
     check_equal(found, wanted, f"{out} holds another base model", "choose another --out, or add --overwrite")

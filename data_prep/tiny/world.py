@@ -34,6 +34,7 @@ from data_prep.tiny.names import POOL_SIZES, background_names, pool
 from foundation.cli import OneLineParser, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import text_sha256, write_whole
+from foundation.json_lines import line_of
 from foundation.owned_folder import held
 from r1_searcher.episode.question import QARow
 from retriever.passage import Passage
@@ -146,9 +147,9 @@ def write_files(files: WorldFiles, out: Path, settings: Mapping[str, Any], overw
     texts = {
         "corpus.jsonl": _passage_lines(files.corpus),
         "corpus_train.jsonl": _passage_lines(files.training_corpus),
-        "stage1.jsonl": _lines(row.to_json() for row in files.stage1),
-        "stage2.jsonl": _lines(row.to_json() for row in files.stage2),
-        "heldout.jsonl": _lines(row.to_json() for row in files.heldout),
+        "stage1.jsonl": _question_lines(files.stage1),
+        "stage2.jsonl": _question_lines(files.stage2),
+        "heldout.jsonl": _question_lines(files.heldout),
     }
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -182,11 +183,11 @@ def _write_texts(texts: Mapping[str, str], out: Path, overwrite: bool) -> None:
 
 
 def _passage_lines(passages: Iterable[Passage]) -> str:
-    return _lines(json.dumps({"id": p.id, "title": p.title, "text": p.text}) for p in passages)
+    return "".join(line_of({"id": p.id, "title": p.title, "text": p.text}) for p in passages)
 
 
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
+def _question_lines(rows: Iterable[QARow]) -> str:
+    return "".join(f"{row.to_json()}\n" for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

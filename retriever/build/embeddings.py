@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from foundation.files import draft, parse_json, write_json
+from foundation.errors import InputError
+from foundation.files import draft, read_json, write_json
 from foundation.owned_folder import held
 from retriever.index.encoder import Encoder, on_every_gpu, takes_long_calls
 from retriever.index.manifest import IndexMismatch, check_facts
@@ -47,9 +48,11 @@ class Embeddings:
             IndexMismatch: not such a folder, or an unfinished one.
         """
         try:
-            found = cls(folder, parse_json((folder / EMBEDDINGS_NAME).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError) as error:
-            raise IndexMismatch(f"{folder} holds no embeddings: cannot read {EMBEDDINGS_NAME} ({error})") from error
+            found = cls(folder, read_json(folder / EMBEDDINGS_NAME))
+        except InputError as error:
+            raise IndexMismatch(f"{folder} holds no embeddings: {error}") from error
+        except (ValueError, KeyError) as error:
+            raise IndexMismatch(f"{folder} holds no embeddings: cannot use {EMBEDDINGS_NAME} ({error})") from error
         missing = [number for number in range(found.shards) if not found.file(number).is_file()]
         if missing:
             raise IndexMismatch(f"{folder} is unfinished: {len(missing)} of {found.shards} shards are missing")
@@ -70,13 +73,14 @@ class Embeddings:
         Raises:
             IndexMismatch: the folder holds vectors of another corpus, encoder, shard size or dtype.
             FolderBusy: another process is at work in the folder.
+            InputError: what says of which these vectors are cannot be read.
         """
         corpus = {"count": len(passages), "corpus_sha256": content_hash(passages)}
         facts = {**corpus, **encoder.facts, "shard_size": shard_size, "dtype": dtype}
         found = cls(folder, facts)
         with held(folder):
             if (folder / EMBEDDINGS_NAME).is_file():
-                check_facts(folder, parse_json((folder / EMBEDDINGS_NAME).read_text(encoding="utf-8")), facts)
+                check_facts(folder, read_json(folder / EMBEDDINGS_NAME), facts)
             else:
                 write_json(folder / EMBEDDINGS_NAME, facts)
             missing = [number for number in range(found.shards) if not found.file(number).is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,25 @@ def test_vectors_serve_several_indexes(store, tmp_path):
     assert embeddings.shards == 4 and embeddings.sample(10).shape == (10, 1024)
     with pytest.raises(IndexMismatch, match="dim: there 1024, here 64"):
         Embeddings.encode(tmp_path / "vectors", many(2000), HashingEncoder(64), shard_size=512)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "embeddings.json (No such file"),
+        ("{", "embeddings.json is not JSON"),
+        ("[]", "embeddings.json must hold a JSON object, found list"),
+        ("{}", "cannot use embeddings.json ('count')"),
+    ],
+)
+def test_vectors_that_nothing_is_known_of_are_refused_by_the_name_of_the_file(store, tmp_path, capsys, content, said):
+    if content is not None:
+        (tmp_path / "embeddings.json").write_text(content)
+    with pytest.raises(IndexMismatch, match=re.escape(said)):
+        Embeddings.open(tmp_path)
+    command = ["--corpus", store, "--backend", "dense", "--encoder", "hashing", "--embeddings", tmp_path]
+    if content in ("{", "[]"):
+        assert build(*command, "--out", tmp_path / "i") == 2 and said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("shared", "calls"), [(True, [700, 700, 600]), (False, [512, 188, 512, 188, 512, 88])])
