@@ -1,6 +1,7 @@
 """Several vLLM engines as one: a process for each, every one with GPUs of its own.
 
-All turns of an episode go to the same engine, which still has their beginning in its prefix cache.
+All turns of an episode go to the same engine, which still has their beginning in its prefix cache. Episodes are told
+apart by their contexts (`contextvars`): each task has one, and a conversation with a user's own agent keeps one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import itertools
 import multiprocessing
 import os
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -93,7 +94,8 @@ class Fleet:
     def __init__(self, engines: Sequence[_EngineProcess]) -> None:
         self._engines = engines
         self._next: Iterator[_EngineProcess] = itertools.cycle(engines)
-        self._of_task: weakref.WeakKeyDictionary[Any, _EngineProcess] = weakref.WeakKeyDictionary()
+        # Of a fleet, not of the module: a service has one for each model, and an episode asks one of them.
+        self._of_episode: ContextVar[_EngineProcess] = ContextVar("engine")
 
     @classmethod
     async def start(cls, settings: EngineSettings, count: int, gpus: Sequence[str]) -> Fleet:
@@ -125,11 +127,11 @@ class Fleet:
         return policy_over(self.generate, decoding)
 
     async def generate(self, ids: list[int], params: Any, told: Outputs = lambda output: None) -> Any:
-        """One request, to the engine of the episode: that of the task that plays it."""
-        task = asyncio.current_task()
-        if task not in self._of_task:
-            self._of_task[task] = next(self._next)
-        return await self._of_task[task].generate(ids, params, told)
+        """One request, to the engine of the episode: that of the context in which all its turns are sampled."""
+        engine = self._of_episode.get(None)
+        if engine is None:
+            self._of_episode.set(engine := next(self._next))
+        return await engine.generate(ids, params, told)
 
     @property
     def unfinished(self) -> int:

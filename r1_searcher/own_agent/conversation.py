@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextvars import copy_context
 
 from foundation.files import parse_json
 from r1_searcher.episode.parsing import MAX_QUERY_CHARS
@@ -67,6 +68,8 @@ class Conversation:
         """The latest turn."""
         self._completion: Completion | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._context = copy_context()
+        """Of every turn, whichever request asks for it: what samples them (an engine of several) can tell episodes."""
         self._sampling: asyncio.Task[Completion] | None = None
         self._sampling_since = 0.0
         self._searches_begun = 0
@@ -149,7 +152,7 @@ class Conversation:
         self._watched = WatchedTurn(self._env.tokenizer, self._watch)
         turn = self._watched.play(self._policy, self._record.ids, stops=request.stops, max_tokens=tokens)
         self._sampling_since = time.perf_counter()
-        self._sampling = asyncio.ensure_future(turn)
+        self._sampling = asyncio.create_task(turn, context=self._context)
         try:
             return await self._sampling
         except asyncio.CancelledError:

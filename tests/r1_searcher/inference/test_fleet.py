@@ -8,8 +8,12 @@ from multiprocessing import Pipe
 from types import SimpleNamespace
 
 import pytest
+from support.episodes.own_agents import player_of
+from support.episodes.tool_agents import here, user
 
 from foundation.errors import InputError, RunAborted
+from r1_searcher.episode.policy import Completion, Finish
+from r1_searcher.episode.question import QARow
 from r1_searcher.host.device import Device
 from r1_searcher.inference import fleet
 from r1_searcher.inference.engine import EngineSettings
@@ -82,6 +86,41 @@ def test_an_episode_stays_with_its_engine_and_all_engines_play(engines):
     asked = [{ids[0] for ids in core.asked} for core in engines]
     assert sorted(len(core.asked) for core in engines) == [12, 12, 12]
     assert sorted(map(len, asked)) == [3, 3, 3] and set.union(*asked) == set(range(9))
+
+
+class Played:
+    """The fleet as the one policy of all episodes."""
+
+    def __init__(self, found, tokenizer):
+        self.found, self.tokenizer = found, tokenizer
+
+    async def generate(self, ids, *, stops, max_tokens):
+        await self.found.generate(list(ids), 2)
+        return Completion(tuple(self.tokenizer.encode("I see.")), Finish.LENGTH)
+
+
+def test_an_episode_of_an_agent_of_ones_own_stays_with_its_engine_too(engines):
+    """Its turns are asked for by requests, each of which is answered in a task of its own."""
+
+    async def chats(question, settings):
+        client, messages = settings.openai(), [user(question)]
+        for _ in range(4):
+            reply = await client.chat.completions.create(model="policy", messages=messages)
+            messages += [reply.choices[0].message.model_dump(exclude_none=True), user("Go on.")]
+
+    async def play():
+        found, player, environment = await fleet.Fleet.start(SETTINGS, 3, []), player_of(chats), here()
+        policy = Played(found, environment.tokenizer)
+        rows = [QARow(f"q{number}", f"Question {number}?", ()) for number in range(9)]
+        await asyncio.gather(*(player.play(environment, row, policy) for row in rows))
+        await player.close()
+        found.close()
+        return [[environment.tokenizer.decode(ids) for ids in core.asked] for core in engines]
+
+    asked = asyncio.run(play())
+    assert [len(texts) for texts in asked] == [12, 12, 12]
+    questions = [{text.split("Question ")[1][0] for text in texts} for texts in asked]
+    assert [len(found) for found in questions] == [3, 3, 3] and len(set.union(*questions)) == 9
 
 
 def test_whoever_stops_waiting_gives_the_place_back_and_the_others_are_told(engines):
