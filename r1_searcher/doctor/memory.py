@@ -56,6 +56,6 @@ def _on_gpus(subject: Subject, shape: ModelShape, machine: Cards) -> Finding:
         return warning(
             seen,
             f"contexts and buffers are estimates, keep {RESERVE:.0%} free: a lower --vllm.gpu_memory_utilization, "
-            "a shorter --data.max_len, or --ds.zero_stage 3",
+            "a shorter --max-length, or --ds.zero_stage 3",
         )
     return ok(seen)

@@ -3,7 +3,7 @@
 Patches for every machine stand elsewhere (`worker.py` lists them).
 
 The launcher sets `ENVIRONMENT_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
-(`worker.set_up`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the
+(`worker.prepare`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the
 launcher calls it for itself. Without the variable, or with CUDA present, it does nothing at all.
 
 Each patch names the line of the host that it answers; a test fails when that line is gone. A patch is applied

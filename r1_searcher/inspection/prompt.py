@@ -48,19 +48,19 @@ def check_length(subject: Subject) -> Finding:
     if isinstance(reach, int) and limits.max_length > reach:
         return failed(
             f"episodes may have {limits.max_length} tokens, the model has {reach} positions",
-            f"pass --max-length {reach} here and --data.max_len {reach} in training, or take another model",
+            f"pass --max-length {reach}, here and in training, or take another model",
         )
     if tokens + limits.answer_tokens > limits.max_length:
         return failed(
             f"the prompt of question {row.id!r} has {tokens} tokens, which leaves less than the {limits.answer_tokens} "
             f"kept for an answer of {limits.max_length}",
-            "raise --max-length (--data.max_len in training) or shorten the prompt",
+            "raise --max-length or shorten the prompt",
         )
     if tokens + limits.turn_tokens + limits.answer_tokens > limits.max_length:
         return warning(
             f"after the prompt ({tokens} tokens) and one turn ({limits.turn_tokens}) there is no room for documents "
             f"in {limits.max_length}",
-            "raise --max-length (--data.max_len in training) or lower --turn-tokens",
+            "raise --max-length or lower --turn-tokens",
         )
     return ok(f"the longest prompt has {tokens} of {limits.max_length} tokens")
 

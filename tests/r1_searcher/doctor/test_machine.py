@@ -82,7 +82,7 @@ def test_memory_is_planned_from_the_runs_flags(good):
     flags = (*flags, "--algo.advantage.estimator", "reinforce", "--algo.kl.init_coef", "0", "--data.max_len", "8192")
     large = replace(good, config=LARGE, model="org/large", flags=(*flags, "--actor.gradient_checkpointing_enable"))
     says(check_memory(large, Cards.parse("8x80")), Level.OK, "needs 6", "of 79.6")
-    says(check_memory(large, Cards.parse("8x59")), Level.WARNING, "keep 5% free")
+    says(check_memory(large, Cards.parse("8x59")), Level.WARNING, "keep 5% free", "--max-length")
     says(check_memory(large, Cards.parse("8x30")), Level.FAILED, "--ds.zero_stage 3", "--ds.adam_offload")
     says(check_memory(replace(large, flags=()), Cards.parse("8x80")), Level.WARNING, "--preset NAME", "--gpus 8x80")
     says(check_memory(good, 16.0 * GIB), Level.OK, "0.6 M parameters", "of RAM (actor")
