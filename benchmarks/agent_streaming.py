@@ -36,7 +36,7 @@ from r1_searcher.inference.agent import Agent, open_agent
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.engine import console_apart
 from r1_searcher.inference.policies import EngineModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.recipe.recipe import find_recipe
 
 CLIENT = """
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     questions = [row.question for row in read_rows(options.world / "heldout.jsonl")][: options.questions]
     model, recipe = EngineModel(options.model), find_recipe(options.recipe)
-    services = Services(f"corpus:{options.world / 'corpus.jsonl'}")
+    services = SearchSources(f"corpus:{options.world / 'corpus.jsonl'}")
 
     async def play(folder: Path) -> dict[str, Any]:
         with console_apart(folder / "engine.log") as console:

@@ -34,7 +34,7 @@ from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.inference.engine import console_apart
 from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import PlayedModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.launch import preflight
 from r1_searcher.own_agent.player import OwnAgentPlayer
 from retriever.interface import Retriever
@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Tim
         print(f"eval: {what}; the same command asks those questions again", file=sys.stderr)
 
 
-def _answer(session: Session, model: PlayedModel, services: Services, console: TextIO) -> None:
+def _answer(session: Session, model: PlayedModel, services: SearchSources, console: TextIO) -> None:
     """Start what gives the policy, and ask what is missing; progress goes to `console`."""
     recipe = session.contestant.recipe
     tokenizer = model.load_tokenizer()

@@ -74,34 +74,34 @@ def _run(options: argparse.Namespace) -> None:
         try:
             opened = open_agent(model, recipe, services, model.load_tokenizer(), console)
             agent = runner.run(stack.enter_async_context(opened))
-            _converse(options, Conversation(agent, decoding, out, console, runner, options.json), state)
+            _converse(options, Questioner(agent, decoding, out, console, runner, options.json), state)
         finally:
             runner.run(stack.aclose())
 
 
-def _converse(options: argparse.Namespace, conversation: Conversation, state: Path) -> None:
+def _converse(options: argparse.Namespace, questioner: Questioner, state: Path) -> None:
     """Ask the one question, or all that are written."""
     if options.question is not None:
-        failure = failure_of(conversation.ask(options.question))
+        failure = failure_of(questioner.ask(options.question))
         if failure:
             raise RunAborted(f"the search failed: {failure}; start the search service and ask again")
         return
-    typed = sys.stdin.isatty() and conversation.out.isatty()
-    for question in _typed(conversation.out, state / "ask_history") if typed else sys.stdin:
+    typed = sys.stdin.isatty() and questioner.out.isatty()
+    for question in _typed(questioner.out, state / "ask_history") if typed else sys.stdin:
         if not question.strip():
             continue
         try:
-            conversation.ask(question.strip())
+            questioner.ask(question.strip())
         except (InputError, RunAborted) as error:
-            print(f"ask: {error}", file=conversation.console)
+            print(f"ask: {error}", file=questioner.console)
         except KeyboardInterrupt:
             if not typed:
                 raise
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """Questions to one agent, each an episode of its own."""
+class Questioner:
+    """Puts questions to one agent, each an episode of its own."""
 
     agent: Agent
     decoding: Decoding

@@ -43,7 +43,7 @@ from r1_searcher.episode.rollout import Environment
 from r1_searcher.inference.engine import console_apart
 from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import PlayedModel
-from r1_searcher.inference.sources import NoRetriever, Services
+from r1_searcher.inference.sources import NoRetriever, SearchSources
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Surroundings:
 
     model: Callable[[argparse.Namespace], PlayedModel] = model_of
     """The model that the flags name."""
-    services: Callable[[argparse.Namespace, Contestant], Services] = services_of
+    services: Callable[[argparse.Namespace, Contestant], SearchSources] = services_of
     """The search services that the flags name, for the recipe with search."""
     console: Callable[[Path], AbstractContextManager[TextIO]] = console_apart
     """Sends what libraries print to a file; gives the console."""
@@ -145,7 +145,7 @@ def _play(
     return settings, log
 
 
-def _settings(job: Job, model: PlayedModel, services: Services) -> dict[str, Any]:
+def _settings(job: Job, model: PlayedModel, services: SearchSources) -> dict[str, Any]:
     """What the rollouts are of; equal settings continue them."""
     facts = {job.closed_book.name: None, job.search.name: services.facts()}
     played = {
@@ -168,7 +168,7 @@ def _searched(job: Job, log: RolloutLog) -> list[QARow]:
 
 
 async def _roll(
-    job: Job, model: PlayedModel, services: Services, log: RolloutLog, concurrency: int, console: TextIO
+    job: Job, model: PlayedModel, services: SearchSources, log: RolloutLog, concurrency: int, console: TextIO
 ) -> None:
     """Start what gives the policy, and play both phases with it."""
     tokenizer = model.load_tokenizer()

@@ -14,7 +14,7 @@ from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.inference import options as inference
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.options import add_concurrency_option, add_model_options
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.recipe.options import (
     add_recipe_options,
     add_search_options,
@@ -81,7 +81,7 @@ def rows_of(options: argparse.Namespace) -> list[QARow]:
     return rows
 
 
-def services_of(options: argparse.Namespace, contestant: Contestant) -> Services:
+def services_of(options: argparse.Namespace, contestant: Contestant) -> SearchSources:
     """The sources that the episodes use. Raises `InputError` where one that they need is missing."""
     return inference.services_of(options, contestant.recipe)
 

@@ -27,8 +27,8 @@ from r1_searcher.agent_service.api_error import ApiError
 from r1_searcher.agent_service.event_json import end_json, event_json
 from r1_searcher.agent_service.html_page import html_page
 from r1_searcher.agent_service.mcp_tool import PATH, McpTool
-from r1_searcher.agent_service.requests import Body, ChatRequest, EpisodeRequest, Rating, read
-from r1_searcher.agent_service.service import AgentService, Asked
+from r1_searcher.agent_service.requests import Body, CompletionRequest, EpisodeRequest, Rating, read
+from r1_searcher.agent_service.service import Admitted, AgentService
 from r1_searcher.episode.watching import Event
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class _Paths:
         return JSONResponse({"object": "list", "data": rows})
 
     async def chat(self, request: Request) -> Response | EventStream:
-        body = await self._body(request, ChatRequest)
+        body = await self._body(request, CompletionRequest)
         body.check()
         asked = self._service.ask(
             body.question, body.model, temperature=body.temperature, top_p=body.top_p, seed=body.seed
@@ -117,7 +117,7 @@ class _Paths:
             asked.place.leave()
         return _json(writer.completion(trajectory))
 
-    async def _stream_chat(self, asked: Asked, wants_usage: bool, tell: Tell) -> None:
+    async def _stream_chat(self, asked: Admitted, wants_usage: bool, tell: Tell) -> None:
         def piece(delta: Mapping[str, Any]) -> None:
             tell(event(completions.chunk(asked, delta)))
 
@@ -152,7 +152,7 @@ class _Paths:
 
         return EventStream(produce, asked.place.leave)
 
-    async def _stream_episode(self, asked: Asked, tell: Tell) -> None:
+    async def _stream_episode(self, asked: Admitted, tell: Tell) -> None:
         def watch(happened: Event) -> None:
             if (value := event_json(happened)) is not None:
                 tell(event(value))

@@ -30,7 +30,7 @@ from r1_searcher.inference.agent import open_agent
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.options import add_model_options, model_of, recipe_in, services_of
 from r1_searcher.inference.policies import EngineModel, PlayedModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.launch.playground import RUNS
 from r1_searcher.recipe.options import (
     add_recipe_options,
@@ -100,7 +100,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 async def _run(
     options: argparse.Namespace,
-    played: Mapping[str, tuple[PlayedModel, Recipe, Services]],
+    played: Mapping[str, tuple[PlayedModel, Recipe, SearchSources]],
     store: EpisodeStore,
     decoding: Decoding,
     token: str | None,
@@ -121,7 +121,7 @@ async def _run(
         await host(app, listener, signals, **ready, stop=service.stop, drain_s=limits.drain_s)
 
 
-def models_by_name(options: argparse.Namespace) -> dict[str, tuple[PlayedModel, Recipe, Services]]:
+def models_by_name(options: argparse.Namespace) -> dict[str, tuple[PlayedModel, Recipe, SearchSources]]:
     """The models by their names, each with its recipe and sources. Raises `InputError`."""
     named = dict(_named(text) for text in options.models)
     if len(named) < len(options.models):

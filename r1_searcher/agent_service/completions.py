@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from r1_searcher.agent_service.event_json import passage_json
-from r1_searcher.agent_service.service import Asked
+from r1_searcher.agent_service.service import Admitted
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.episode.watching import (
     ActionEnded,
@@ -26,7 +26,7 @@ class ChatWriter:
     answer's tag waits until it is sure that this is the answer: where it is not, it was a thought.
     """
 
-    def __init__(self, asked: Asked, told: Callable[[Mapping[str, Any]], None] = lambda piece: None) -> None:
+    def __init__(self, asked: Admitted, told: Callable[[Mapping[str, Any]], None] = lambda piece: None) -> None:
         self._asked = asked
         self._told = told
         self._tag = asked.agent.recipe.protocol.answer.open
@@ -89,13 +89,13 @@ class ChatWriter:
         return {**_head(self._asked, "chat.completion"), "choices": [choice], "usage": usage(trajectory)}
 
 
-def chunk(asked: Asked, delta: Mapping[str, Any], finish: str | None = None) -> dict[str, Any]:
+def chunk(asked: Admitted, delta: Mapping[str, Any], finish: str | None = None) -> dict[str, Any]:
     """A `chat.completion.chunk`."""
     choice = {"index": 0, "delta": dict(delta), "finish_reason": finish, "logprobs": None}
     return {**_head(asked, "chat.completion.chunk"), "choices": [choice]}
 
 
-def usage_chunk(asked: Asked, trajectory: Trajectory) -> dict[str, Any]:
+def usage_chunk(asked: Admitted, trajectory: Trajectory) -> dict[str, Any]:
     """The chunk without a choice that `stream_options.include_usage` asks for."""
     return {**_head(asked, "chat.completion.chunk"), "choices": [], "usage": usage(trajectory)}
 
@@ -117,7 +117,7 @@ def finish_reason(trajectory: Trajectory) -> str:
     return "length" if trajectory.stop_reason is StopReason.LENGTH else "stop"
 
 
-def _head(asked: Asked, kind: str) -> dict[str, Any]:
+def _head(asked: Admitted, kind: str) -> dict[str, Any]:
     return {"id": asked.name, "object": kind, "created": asked.created, "model": asked.model}
 
 

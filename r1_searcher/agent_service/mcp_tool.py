@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from r1_searcher.agent_service.api_error import ApiError
 from r1_searcher.agent_service.completions import ChatWriter
-from r1_searcher.agent_service.service import AgentService, Asked
+from r1_searcher.agent_service.service import Admitted, AgentService
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.episode.watching import Event, SearchStarted
 
@@ -30,7 +30,7 @@ INSTRUCTIONS = "ask gives one question to a model that searches by itself, and r
 
 
 @dataclass(frozen=True)
-class Source:
+class CitedPassage:
     """A passage that the model has read."""
 
     id: str
@@ -41,14 +41,14 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ToolAnswer:
     """What the tool returns."""
 
     answer: str
     """Empty where the model gave none."""
     stop_reason: str
     searches: int
-    sources: list[Source]
+    sources: list[CitedPassage]
     model: str
     id: str
     """Of the episode, which the service keeps at `/episodes/{id}`."""
@@ -80,14 +80,14 @@ class McpTool:
         question: Annotated[str, Field(max_length=MAX_QUESTION_CHARS, description="A question that stands alone.")],
         ctx: Context,
         model: Annotated[str | None, Field(description="Which of the service's models; default: the first.")] = None,
-    ) -> Answer:
+    ) -> ToolAnswer:
         """The tool. Raises `ToolError` with the code and message of the service's own error."""
         try:
             return await self._play(self._service.ask(question, model), ctx)
         except ApiError as error:
             raise ToolError(f"{error.code}: {error}") from error
 
-    async def _play(self, asked: Asked, ctx: Context) -> Answer:
+    async def _play(self, asked: Admitted, ctx: Context) -> ToolAnswer:
         writer = ChatWriter(asked)
         telling: list[asyncio.Task[None]] = []
 
@@ -104,7 +104,7 @@ class McpTool:
         return _answer(asked, trajectory, writer)
 
 
-def _answer(asked: Asked, trajectory: Trajectory, writer: ChatWriter) -> Answer:
-    sources = [Source(**source["passage"], query=source["query"]) for source in writer.annotations]
+def _answer(asked: Admitted, trajectory: Trajectory, writer: ChatWriter) -> ToolAnswer:
+    sources = [CitedPassage(**source["passage"], query=source["query"]) for source in writer.annotations]
     stop, searches = trajectory.stop_reason.value, len(trajectory.searches)
-    return Answer(trajectory.answer or "", stop, searches, sources, asked.model, asked.name)
+    return ToolAnswer(trajectory.answer or "", stop, searches, sources, asked.model, asked.name)

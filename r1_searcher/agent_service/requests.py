@@ -24,7 +24,7 @@ class Part(msgspec.Struct):
     text: str | None = None
 
 
-class Message(msgspec.Struct):
+class RequestMessage(msgspec.Struct):
     """What somebody said."""
 
     role: str
@@ -43,10 +43,10 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class ChatRequest(msgspec.Struct):
+class CompletionRequest(msgspec.Struct):
     """`POST /v1/chat/completions`. What is not named here has no effect."""
 
-    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[RequestMessage], msgspec.Meta(min_length=1)]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -99,7 +99,7 @@ class Rating(msgspec.Struct):
     comment: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
 
 
-Body = TypeVar("Body", ChatRequest, EpisodeRequest, Rating)
+Body = TypeVar("Body", CompletionRequest, EpisodeRequest, Rating)
 
 
 def read(body: bytes, kind: type[Body]) -> Body:

@@ -40,7 +40,7 @@ class ServiceLimits:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Admitted:
     """A request that can be played, with its place in the line."""
 
     name: str
@@ -92,7 +92,7 @@ class AgentService:
         top_p: float | None = None,
         seed: int | None = None,
         moved: Callable[[int], None] = lambda position: None,
-    ) -> Asked:
+    ) -> Admitted:
         """Check a request and give it a place; whoever has it must `play` it or leave its place.
 
         Args:
@@ -125,9 +125,9 @@ class AgentService:
         except Full as error:
             waiting = self.limits.waiting
             raise unavailable("overloaded", f"{waiting} requests wait already; try again later") from error
-        return Asked(secrets.token_urlsafe(12), name, agent, row, decoding, place)
+        return Admitted(secrets.token_urlsafe(12), name, agent, row, decoding, place)
 
-    async def play(self, asked: Asked, watch: Watch) -> Trajectory:
+    async def play(self, asked: Admitted, watch: Watch) -> Trajectory:
         """The episode. Cancelled, it gives everything back that it has taken.
 
         Raises:
@@ -156,7 +156,7 @@ class AgentService:
         await self._keep(asked, [*events, end_json(trajectory, asked.name, asked.model)])
         return trajectory
 
-    async def answer(self, asked: Asked, watch: Watch) -> Trajectory:
+    async def answer(self, asked: Admitted, watch: Watch) -> Trajectory:
         """The episode, for a client that wants an answer; `play` gives one that failed to those who watch it.
 
         Raises:
@@ -170,7 +170,7 @@ class AgentService:
             raise ApiError(500, "agent_failed", "the agent's own code failed, see the service's log")
         return trajectory
 
-    async def _play_in_time(self, asked: Asked, watch: Watch) -> Trajectory:
+    async def _play_in_time(self, asked: Admitted, watch: Watch) -> Trajectory:
         clock = asyncio.timeout(self.limits.episode_s)
         try:
             async with clock:
@@ -189,7 +189,7 @@ class AgentService:
         finally:
             self._clocks.discard(clock)
 
-    async def _keep(self, asked: Asked, events: list[dict[str, Any]]) -> None:
+    async def _keep(self, asked: Admitted, events: list[dict[str, Any]]) -> None:
         facts = {"id": asked.name, "question": asked.row.question, "model": asked.model, "created": asked.created}
         try:
             await asyncio.to_thread(self.store.add, asked.name, {**facts, "events": events})

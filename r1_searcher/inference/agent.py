@@ -16,7 +16,7 @@ from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.episode.watching import Watch
 from r1_searcher.inference.decoding import Decoding, PolicyFactory
 from r1_searcher.inference.policies import PlayedModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.own_agent.player import OwnAgentPlayer
 from r1_searcher.recipe.recipe import Recipe
 
@@ -60,7 +60,7 @@ class Agent:
 
 @asynccontextmanager
 async def open_agent(
-    model: PlayedModel, recipe: Recipe, services: Services, tokenizer: HFTokenizer, console: TextIO
+    model: PlayedModel, recipe: Recipe, services: SearchSources, tokenizer: HFTokenizer, console: TextIO
 ) -> AsyncIterator[Agent]:
     """A running agent; engine and connections end with it. Raises `InputError` where the model cannot run."""
     retriever, tools = services.open()

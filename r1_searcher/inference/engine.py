@@ -117,7 +117,7 @@ def load_core(settings: EngineSettings) -> Any:
 
 
 @dataclass(frozen=True)
-class Request:
+class TurnRequest:
     """One turn to be sampled."""
 
     name: str
@@ -126,7 +126,7 @@ class Request:
     """`vllm.SamplingParams`."""
 
 
-def step_core(core: Any, new: Sequence[Request], given_up: Sequence[str] = ()) -> list[Any]:
+def step_core(core: Any, new: Sequence[TurnRequest], given_up: Sequence[str] = ()) -> list[Any]:
     """Drop the requests that nobody waits for, add the new ones, and compute one token of every running one.
 
     Gives vLLM's outputs: the finished ones, and of requests that stream those in between.
@@ -200,7 +200,7 @@ class VllmEngine:
         self._engine = engine
         self._thread = thread
         self._names = (str(number) for number in count())
-        self._new: list[Request] = []
+        self._new: list[TurnRequest] = []
         self._given_up: list[str] = []
         self._replies = Replies()
         self._stepping: asyncio.Task[None] | None = None
@@ -221,7 +221,7 @@ class VllmEngine:
 
         Whoever stops waiting gives the request's place in the engine back.
         """
-        request = Request(next(self._names), ids, params)
+        request = TurnRequest(next(self._names), ids, params)
         self._new.append(request)
         if self._stepping is None or self._stepping.done():
             self._stepping = asyncio.create_task(self._step_while_busy())

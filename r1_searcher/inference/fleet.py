@@ -25,7 +25,7 @@ from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.engine import (
     EngineSettings,
     Replies,
-    Request,
+    TurnRequest,
     load_core,
     policy_over,
     prepare_environment,
@@ -52,7 +52,7 @@ class _EngineProcess:
 
     async def generate(self, ids: list[int], params: Any, told: Outputs) -> Any:
         """One request from its ids to its end; see `VllmEngine.generate`."""
-        request = Request(next(self._names), ids, params)
+        request = TurnRequest(next(self._names), ids, params)
         self._send(request)
         try:
             return await self._replies.wait(request.name, told)
@@ -80,7 +80,7 @@ class _EngineProcess:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
                 self._loop.call_soon_threadsafe(self._replies.fail, RunAborted(_ENDED))
 
-    def _send(self, message: Request | str) -> None:
+    def _send(self, message: TurnRequest | str) -> None:
         """A request, or the name of one that is given up. Raises `RunAborted` where the process has ended."""
         try:
             self.connection.send(message)
@@ -191,7 +191,7 @@ def serve_engine(connection: Connection, settings: EngineSettings, gpus: str) ->
     running: set[str] = set()
     try:
         while True:
-            told: list[Request | str] = []
+            told: list[TurnRequest | str] = []
             while connection.poll(0) or not running and not told:
                 told.append(connection.recv())
             new, given_up = _sorted_out(told)
@@ -204,8 +204,8 @@ def serve_engine(connection: Connection, settings: EngineSettings, gpus: str) ->
         return
 
 
-def _sorted_out(told: Sequence[Request | str]) -> tuple[list[Request], list[str]]:
+def _sorted_out(told: Sequence[TurnRequest | str]) -> tuple[list[TurnRequest], list[str]]:
     """(new requests, names of those that are given up); who is both at once never reaches the engine."""
     given_up = [message for message in told if isinstance(message, str)]
-    new = [message for message in told if isinstance(message, Request) and message.name not in given_up]
+    new = [message for message in told if isinstance(message, TurnRequest) and message.name not in given_up]
     return new, given_up

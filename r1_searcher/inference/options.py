@@ -11,7 +11,7 @@ from foundation.errors import InputError
 from foundation.retry import RetryPolicy
 from r1_searcher.host.device import Device
 from r1_searcher.inference.policies import EngineModel, PlayedModel, ServedModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.recipe.options import changed_recipe, check_agent
 from r1_searcher.recipe.recipe import Recipe, find_recipe
 from r1_searcher.run.trained_with import TrainedWith
@@ -110,13 +110,13 @@ def recipe_in(folder: str | Path | None) -> Recipe | None:
     return None if trained is None else trained.recipe
 
 
-def services_of(options: argparse.Namespace, recipe: Recipe) -> Services:
+def services_of(options: argparse.Namespace, recipe: Recipe) -> SearchSources:
     """The sources that the episodes use. Raises `InputError` where one that they need is missing."""
     if recipe.limits.max_searches == 0:
-        return Services(search=None)
+        return SearchSources(search=None)
     if options.search is None:
         raise InputError(f"the recipe {recipe.name} searches; give --search")
     reads_pages = recipe.protocol.reads_pages
     if reads_pages and options.browse is None:
         raise InputError(f"the protocol {recipe.protocol.name} reads pages; give --browse, e.g. --browse pages:")
-    return Services(options.search, options.browse if reads_pages else None)
+    return SearchSources(options.search, options.browse if reads_pages else None)

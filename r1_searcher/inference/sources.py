@@ -26,7 +26,7 @@ class NoRetriever:
 
 
 @dataclasses.dataclass(frozen=True)
-class Services:
+class SearchSources:
     """The sources of the episodes, as `retriever.sources.open_retriever` reads them; None: no source."""
 
     search: str | None

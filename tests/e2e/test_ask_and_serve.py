@@ -35,7 +35,7 @@ from r1_searcher.inference.agent import open_agent
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.engine import console_apart
 from r1_searcher.inference.policies import EngineModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.recipe.recipe import find_recipe
 
 model, world, log = sys.argv[1:]
@@ -45,7 +45,7 @@ def facts(trajectory):
 
 async def play(console):
     played = EngineModel(model)
-    opened = open_agent(played, find_recipe("tiny.stage2"), Services(f"corpus:{world}/corpus.jsonl"),
+    opened = open_agent(played, find_recipe("tiny.stage2"), SearchSources(f"corpus:{world}/corpus.jsonl"),
                         played.load_tokenizer(), console)
     found = {"same": 0, "differ": [], "pieces": 0, "texts": True}
     async with opened as agent:

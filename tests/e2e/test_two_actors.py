@@ -35,14 +35,14 @@ FLAGS = (
 
 GENERATE = """
 import json, sys
-from r1_searcher.inference.engine import EngineSettings, Request, load_core, prepare_environment, step_core
+from r1_searcher.inference.engine import EngineSettings, TurnRequest, load_core, prepare_environment, step_core
 
 folder, prompt = sys.argv[1], json.loads(sys.argv[2])
 core = load_core(EngineSettings(folder, 512, prepare_environment(model=folder)))
 from vllm import SamplingParams
 
 sampling = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True, logprobs=0)
-outputs = step_core(core, [Request("0", prompt, sampling)])
+outputs = step_core(core, [TurnRequest("0", prompt, sampling)])
 while not any(output.finished for output in outputs):
     outputs = step_core(core, [])
 (answer,) = outputs[-1].outputs

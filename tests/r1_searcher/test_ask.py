@@ -19,7 +19,7 @@ from support.episodes.fakes import FakeRetriever, say, tag_tokenizer
 from support.processes.commands import status_of
 
 from r1_searcher import ask
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from retriever.errors import RetrieverUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ class FakeModel:
         yield self.policies_
 
 
-class FakeServices(Services):
+class FakeSources(SearchSources):
     """A search that needs no service."""
 
     result = FOUND
@@ -63,7 +63,7 @@ def policies(monkeypatch, tmp_path) -> FakePolicies:
     found = FakePolicies()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(ask, "model_of", lambda options: FakeModel(found))
-    monkeypatch.setattr(ask, "services_of", lambda options, recipe: FakeServices("fake"))
+    monkeypatch.setattr(ask, "services_of", lambda options, recipe: FakeSources("fake"))
     return found
 
 
@@ -89,7 +89,7 @@ def test_json_is_the_trajectory(policies, capfd, monkeypatch):
 
 
 def test_a_failed_search_is_one_line(policies, capfd, monkeypatch):
-    monkeypatch.setattr(FakeServices, "result", RetrieverUnavailable("nobody listens"))
+    monkeypatch.setattr(FakeSources, "result", RetrieverUnavailable("nobody listens"))
     assert ask.main([*OPTIONS, "Where?"]) == 3
     captured = capfd.readouterr()
     assert "nobody listens" in captured.err and captured.err.count("\n") == 1
@@ -136,7 +136,7 @@ class TestTerminal:
         "spec = u.spec_from_file_location('child', {here!r}); child = u.module_from_spec(spec); "
         "spec.loader.exec_module(child); ask = child.ask; found = child.FakePolicies(pause_s=0.05); "
         "ask.model_of = lambda options: child.FakeModel(found); "
-        "ask.services_of = lambda options, recipe: child.FakeServices('fake'); "
+        "ask.services_of = lambda options, recipe: child.FakeSources('fake'); "
         "sys.exit(ask.main({options!r}))"
     )
 

@@ -26,7 +26,7 @@ from r1_searcher.episode.question import QARow, read_rows
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.options import concurrency_of, model_of
 from r1_searcher.inference.policies import ServedModel
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from retriever.errors import RetrieverUnavailable
 
 TOKENIZER = tag_tokenizer()
@@ -96,7 +96,7 @@ class ScriptedTurns:
 
 
 @dataclass(frozen=True)
-class FakeServices(Services):
+class FakeSources(SearchSources):
     """Searches that a script answers."""
 
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
@@ -129,7 +129,7 @@ class World:
         model = model or ScriptedModel(self.skills)
         surroundings = Surroundings(
             model=lambda options: model,
-            services=lambda options, contestant: FakeServices("fake", retriever=self.retriever),
+            services=lambda options, contestant: FakeSources("fake", retriever=self.retriever),
             console=lambda file: contextlib.nullcontext(io.StringIO()),
         )
 

@@ -12,7 +12,7 @@ from eval.play.contestant import BASELINES, Contestant, find_contestant
 from foundation.errors import InputError
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.trajectory import SpanKind, StopReason
-from r1_searcher.inference.sources import NoRetriever, Services
+from r1_searcher.inference.sources import NoRetriever, SearchSources
 from r1_searcher.recipe.recipe import RECIPES
 from retriever.passage import SearchRequest
 
@@ -52,7 +52,7 @@ def test_closed_book_answers_nothing_that_is_searched_for(tmp_path):
     assert (trajectory.stop_reason, trajectory.n_searches) == (StopReason.SEARCH_LIMIT, 0)
     assert run.retriever.requests == [] and not BASELINES["tiny.closed_book"].searches
     assert asyncio.run(NoRetriever().search(SearchRequest("q", 1))) == ()
-    assert Services(None).facts() is None and isinstance(Services(None).open()[0], NoRetriever)
+    assert SearchSources(None).facts() is None and isinstance(SearchSources(None).open()[0], NoRetriever)
 
 
 def test_rag_searches_for_the_question_once_and_shows_what_was_found(tmp_path):

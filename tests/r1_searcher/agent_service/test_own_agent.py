@@ -14,7 +14,7 @@ from support.episodes.own_agents import InMemory
 
 from r1_searcher.agent_service.app import create_app
 from r1_searcher.inference.agent import open_agent
-from r1_searcher.inference.sources import Services
+from r1_searcher.inference.sources import SearchSources
 from r1_searcher.own_agent.player import FAILURES_IN_A_ROW
 from r1_searcher.recipe.recipe import find_recipe
 
@@ -36,7 +36,7 @@ def asked(service_of, agent, use):
 
     async def run():
         recipe = replace(find_recipe("own_agent"), agent=InMemory("test.py:agent", function=agent))
-        opened = open_agent(Model(), recipe, Services(None), tag_tokenizer(), sys.stderr)
+        opened = open_agent(Model(), recipe, SearchSources(None), tag_tokenizer(), sys.stderr)
         async with opened as ready:
             with service_of(ready) as service:
                 return await use(create_app(service), service)
