@@ -28,8 +28,8 @@ class HttpRetriever:
     """A remote `Retriever`: `retriever.server`, or a published system's server through `wire`.
 
     At most `limits.max_connections` searches are under way per event loop; more of them wait their turn, and the
-    deadline of a search starts when its turn comes, so that a long queue in front of a healthy service fails
-    nobody. A search that fails at one address is sent to the next at once, and waits only when none is left.
+    deadline of a search starts when its turn comes, so that no search fails only because many wait for a healthy
+    service. A search that fails at one address is sent to the next at once, and waits only when none is left.
     Usable from several event loops; call `close` (or use `async with`) in each.
     """
 
