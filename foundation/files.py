@@ -185,6 +185,11 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def text_number(text: str) -> int:
+    """A number of 64 bits by which a text is known, the same in every process; other than Python's own `hash`."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file of any size. Raises OSError."""
     with path.open("rb") as file:

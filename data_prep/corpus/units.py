@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from foundation.files import draft, write_json
+from foundation.files import draft, text_number, write_json
 from foundation.text_lines import bounded_lines_of, is_one_piece, next_line
 from retriever.index.formats import FORMATS, BadLine, Cutting, HeaderLine, read_line
 from retriever.index.store import Shard, write_shard
@@ -148,7 +147,7 @@ class _Reading:
                 except BadLine as error:
                     self._note(piece.file, line or b"", str(error))
                     continue
-                self.ids.extend(_hash(passage.id) for passage in found)
+                self.ids.extend(text_number(passage.id) for passage in found)
                 self.untitled += sum(not passage.title for passage in found)
                 yield from found
 
@@ -173,7 +172,3 @@ def lines_of(piece: Piece) -> Iterator[bytes | None]:
             next_line(file, MAX_LINE_BYTES)
         while file.tell() < piece.stop and (line := next_line(file, MAX_LINE_BYTES)) != b"":
             yield None if line is None else line.removeprefix(codecs.BOM_UTF8)
-
-
-def _hash(identifier: str) -> int:
-    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.files import text_number
 from retriever.index.sentence_encoder import EncoderSpec, SentenceTransformerEncoder
 from retriever.index.words import whole_words
 
@@ -81,7 +81,7 @@ class HashingEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
             for word, count in Counter(whole_words(text)).items():
-                code = _hash(word)
+                code = _word_number(word)
                 sign = 1.0 if code & 1 else -1.0
                 vectors[row, (code >> 1) % self.dim] += sign * (1.0 + np.log(count))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -89,9 +89,7 @@ class HashingEncoder:
         return vectors
 
 
-@lru_cache(maxsize=1 << 18)
-def _hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+_word_number = lru_cache(maxsize=1 << 18)(text_number)
 
 
 ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(

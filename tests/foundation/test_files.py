@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from foundation.errors import InputError, RunAborted
-from foundation.files import draft, drafts_in, file_sha256, read_json, text_sha256, write_json, write_whole
+from foundation.files import draft, drafts_in, file_sha256, read_json, text_number, text_sha256, write_json, write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -96,3 +96,7 @@ def test_a_text_and_its_file_have_one_hash(tmp_path):
     assert text_sha256("Zürich\n") == file_sha256(tmp_path / "text")
     assert text_sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert text_sha256("\ud800") != text_sha256("\ud801")
+
+
+def test_the_number_of_a_text_is_that_of_saved_indexes():
+    assert text_number("Curaçao") == 0xB31C565E3B0F67BF
