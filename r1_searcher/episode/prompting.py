@@ -21,7 +21,7 @@ def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
     protocols go through the tokenizer's own template, which brings its own, and then the prefill. A question is data,
     too: a special token in it is broken as in a passage, every other question keeps its bytes.
     """
-    question = _sanitizer(frozenset(tokenizer.special_texts)).without_tags(row.question)
+    question = sanitizer_of(frozenset(tokenizer.special_texts)).without_tags(row.question)
     if protocol.ends_with_question_mark and not question.rstrip().endswith("?"):
         question = f"{question.rstrip()}?"
     user = protocol.prompt.replace("{question}", question)
@@ -32,7 +32,8 @@ def render_prompt(protocol: Protocol, row: QARow, tokenizer: Tokenizer) -> str:
 
 
 @lru_cache(maxsize=32)
-def _sanitizer(forbidden: frozenset[str]) -> PassageSanitizer:
+def sanitizer_of(forbidden: frozenset[str]) -> PassageSanitizer:
+    """What breaks these strings; made once for all prompts and messages of a tokenizer."""
     return PassageSanitizer(forbidden)
 
 

@@ -10,12 +10,10 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from foundation.errors import InputError
-from r1_searcher.episode.documents import PassageSanitizer
-from r1_searcher.episode.prompting import after_sampled_eos, prefilled
+from r1_searcher.episode.prompting import after_sampled_eos, prefilled, sanitizer_of
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.own_agent.messages import Message, Refused, clean
@@ -97,15 +95,10 @@ def _harmless(protocol: Protocol, tokenizer: Tokenizer, messages: Sequence[Messa
     What the agent itself says, as system or in the assistant's place, keeps its bytes.
     """
     special = frozenset(tokenizer.special_texts)
-    breaks = {"user": _sanitizer(special), "tool": _sanitizer(special | frozenset(protocol.tags))}
+    breaks = {"user": sanitizer_of(special), "tool": sanitizer_of(special | frozenset(protocol.tags))}
     return [
         replace(message, content=breaks[message.role].without_tags(message.content))
         if message.role in breaks
         else message
         for message in messages
     ]
-
-
-@lru_cache(maxsize=32)
-def _sanitizer(forbidden: frozenset[str]) -> PassageSanitizer:
-    return PassageSanitizer(forbidden)
