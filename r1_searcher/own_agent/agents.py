@@ -24,7 +24,7 @@ from typing import Any
 from foundation.errors import InputError
 from foundation.files import parse_json
 from foundation.user_code import load_file
-from r1_searcher.own_agent.endpoint import ClientSettings
+from r1_searcher.own_agent.chat_server import ClientSettings
 
 logger = logging.getLogger(__name__)
 

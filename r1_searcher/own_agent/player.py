@@ -14,8 +14,8 @@ from r1_searcher.episode.searching import Reply
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.episode.watching import Watch
 from r1_searcher.own_agent.agents import AgentFailed, OwnAgent
+from r1_searcher.own_agent.chat_server import ChatServer
 from r1_searcher.own_agent.conversation import Conversation
-from r1_searcher.own_agent.endpoint import Endpoint
 from retriever.errors import RetrieverError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class OwnAgentPlayer:
         self._runner = agent.runner(slots)
         self._slots = asyncio.Semaphore(slots)
         self._most_failures = most_failures
-        self._endpoint = Endpoint()
+        self._server = ChatServer()
         self._starting: asyncio.Task[None] | None = None
         self._failures = 0
 
@@ -75,15 +75,15 @@ class OwnAgentPlayer:
         """End the agent, and stop listening."""
         await self._runner.close()
         if self._starting is not None:
-            await self._endpoint.stop()
+            await self._server.stop()
 
     async def _listen(self) -> None:
         if self._starting is None:
-            self._starting = asyncio.create_task(self._endpoint.start())
+            self._starting = asyncio.create_task(self._server.start())
         await self._starting
 
     async def _converse(self, conversation: Conversation) -> Trajectory:
-        with self._endpoint.open(conversation) as settings:
+        with self._server.open(conversation) as settings:
             agent = asyncio.ensure_future(self._runner.run(conversation.row.question, settings))
             try:
                 await self._wait(conversation, {agent, conversation.ended})

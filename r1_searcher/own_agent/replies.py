@@ -1,4 +1,4 @@
-"""The JSON of an OpenAI-compatible endpoint: completions, the events of a stream, errors."""
+"""The JSON of an OpenAI-compatible server: completions, the events of a stream, errors."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MOST_QUERIES = 3
 
 
 async def search_agent(question: str, settings: Any) -> str | None:
-    """The answer, or None where the model gives none. `settings`: `r1_searcher.own_agent.endpoint.ClientSettings`."""
+    """The answer, or None where there is none. `settings`: `r1_searcher.own_agent.chat_server.ClientSettings`."""
     client = settings.openai()
     messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
     while True:

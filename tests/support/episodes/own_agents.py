@@ -1,4 +1,4 @@
-"""A user's agent and what it talks to: scripted policies behind the real conversation, endpoint and player."""
+"""A user's agent and what it talks to: scripted policies behind the real conversation, server and player."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from r1_searcher.episode.rollout import Environment
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.own_agent.agents import FunctionRunner, OwnAgent
+from r1_searcher.own_agent.chat_server import ClientSettings
 from r1_searcher.own_agent.conversation import Conversation
-from r1_searcher.own_agent.endpoint import ClientSettings
 from r1_searcher.own_agent.messages import ChatRequest
 from r1_searcher.own_agent.player import OwnAgentPlayer
 from r1_searcher.recipe.protocols import OWN_AGENT

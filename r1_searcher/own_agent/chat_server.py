@@ -1,4 +1,4 @@
-"""The endpoint that agents talk to: HTTP on the loopback address, in the event loop of the episodes.
+"""The server that agents talk to: HTTP on the loopback address, in the event loop of the episodes.
 
 A conversation has an address of its own (`/c/ID/v1`) and a key of its own, which only its agent is given. The only file
 of the package that knows the web server, aiohttp.
@@ -55,7 +55,7 @@ class ClientSettings:
         return [hit.passage for hit in await self._conversation.search(query, top_k)]
 
 
-class Endpoint:
+class ChatServer:
     """Serves the conversations that are open."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ async def _body(request: Any) -> Any:
 
 
 def _connections() -> Any:
-    """The library's connections, past any proxy: the endpoint is on this machine."""
+    """The library's connections, past any proxy: the server is on this machine."""
     import openai
     from httpx2 import AsyncHTTPTransport, Limits
 
