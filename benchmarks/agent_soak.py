@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass
-class Server:
+class SoakedServer:
     """A process that says when it is ready, and can be killed and started again."""
 
     command: Sequence[str]
@@ -92,7 +92,9 @@ class Server:
             self.process.wait()
 
 
-async def soak(service: Server, retriever: Server, questions: Sequence[str], seconds: float, askers: int) -> Outcome:
+async def soak(
+    service: SoakedServer, retriever: SoakedServer, questions: Sequence[str], seconds: float, askers: int
+) -> Outcome:
     """Abuse the service for so long."""
     outcome = Outcome()
     await retriever.start()
@@ -169,7 +171,7 @@ def _typed(error: Mapping[str, Any], status: int) -> str:
     return code if code in TYPED else f"lost: status {status}, {error}"
 
 
-async def _die_and_return(retriever: Server) -> None:
+async def _die_and_return(retriever: SoakedServer) -> None:
     while True:
         await asyncio.sleep(RETRIEVER_LIVES_S)
         retriever.stop(signal.SIGKILL)
@@ -177,7 +179,7 @@ async def _die_and_return(retriever: Server) -> None:
         await retriever.start()
 
 
-async def _weigh(service: Server, outcome: Outcome) -> None:
+async def _weigh(service: SoakedServer, outcome: Outcome) -> None:
     assert service.process is not None
     while True:
         status = Path(f"/proc/{service.process.pid}/status").read_text()
@@ -215,12 +217,12 @@ def _run(options: argparse.Namespace) -> int:
             port = str(taken.getsockname()[1])
         parent = ("--exit-with-parent", str(os.getpid()))
         corpus = ("--corpus", str(options.world / "corpus.jsonl"), "--port", port)
-        retriever = Server((sys.executable, "-m", "retriever.server", *corpus, *parent), folder, "retriever")
+        retriever = SoakedServer((sys.executable, "-m", "retriever.server", *corpus, *parent), folder, "retriever")
         command = [sys.executable, "-m", "r1_searcher.serve", "--agent", "--model", options.model]
         command += ["--search", f"http://127.0.0.1:{port}", "--store", str(folder / "store"), *parent]
         command += ["--at-once", str(options.at_once), "--waiting", str(options.waiting)]
         command += ["--recipe", options.recipe] if options.recipe else []
-        service = Server(command, folder, "service")
+        service = SoakedServer(command, folder, "service")
         for server in (retriever, service):
             stack.callback(server.end)
         questions = [row.question for row in read_rows(options.world / "heldout.jsonl")]

@@ -59,14 +59,14 @@ for line in sys.stdin:
 
 
 @dataclass(frozen=True)
-class Timing:
+class StreamTiming:
     """Medians over the questions, in milliseconds."""
 
     first_ms: float
     between_ms: float
 
     @classmethod
-    def of(cls, turns: Sequence[Sequence[float]]) -> Timing:
+    def of(cls, turns: Sequence[Sequence[float]]) -> StreamTiming:
         """`turns`: seconds from the request to each token of a turn."""
         turns = [times for times in turns if len(times) > 1]
         first = statistics.median(times[0] for times in turns)
@@ -102,7 +102,7 @@ async def measure(agent: Agent, questions: Sequence[str], folder: Path, rounds: 
         server.should_exit = True
         await serving
         store.close()
-    engine, http = Timing.of(alone), Timing.of(served)
+    engine, http = StreamTiming.of(alone), StreamTiming.of(served)
     more = {
         "first": round(http.first_ms / engine.first_ms - 1, 4),
         "between": round(http.between_ms / engine.between_ms - 1, 4),

@@ -26,7 +26,7 @@ PARTS = 5
 
 
 @dataclass(frozen=True)
-class Run:
+class AsyncRun:
     """One finished run."""
 
     way: str
@@ -42,7 +42,7 @@ class Run:
     """Signs of a collapse that the guard saw, with their steps."""
 
     @classmethod
-    def read(cls, folder: Path) -> Run:
+    def read(cls, folder: Path) -> AsyncRun:
         """The run in `WAY_seedN`."""
         way, _, seed = folder.name.rpartition("_seed")
         steps = read_metrics(RunFolder(folder / "run").metrics_file)
@@ -63,7 +63,7 @@ def _warnings(file: Path) -> list[str]:
     return [f"{row['sign']} (step {row['step']})" for row in rows]
 
 
-def markdown(runs: Sequence[Run]) -> str:
+def markdown(runs: Sequence[AsyncRun]) -> str:
     """The section."""
     shares = [f"F1 in {100 * n // PARTS}-{100 * (n + 1) // PARTS} %" for n in range(PARTS)]
     heads = [
@@ -87,7 +87,7 @@ def markdown(runs: Sequence[Run]) -> str:
     return f"{_INTRODUCTION}\n{markdown_table(heads, lines)}"
 
 
-def _figures(run: Run) -> list[float]:
+def _figures(run: AsyncRun) -> list[float]:
     size = len(run.f1) / PARTS
     parts = [statistics.mean(run.f1[round(n * size) : round((n + 1) * size)]) for n in range(PARTS)]
     return [run.step_seconds, *parts, run.scores["greedy"]["f1"], run.scores["sampled"]["f1"], run.off_policy]
@@ -110,7 +110,7 @@ makes this section.
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     options = section_parser("benchmarks.async_report", __doc__).parse_args(argv)
-    return run_command("benchmarks.async_report", lambda: section_from_runs("async", Run.read, markdown, options))
+    return run_command("benchmarks.async_report", lambda: section_from_runs("async", AsyncRun.read, markdown, options))
 
 
 if __name__ == "__main__":

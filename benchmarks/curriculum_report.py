@@ -29,7 +29,7 @@ PARTS = 5
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchesOfStep:
     """The searches of one training step."""
 
     number: int
@@ -44,7 +44,7 @@ class CurriculumRun:
     name: str
     noise: Noise
     total_steps: int
-    steps: tuple[Step, ...]
+    steps: tuple[SearchesOfStep, ...]
 
     @classmethod
     def read(cls, folder: Path) -> CurriculumRun:
@@ -66,7 +66,7 @@ class CurriculumRun:
                 if search.passage_ids and record.step is not None:
                     searches[record.step] += 1
                     noisy[record.step] += search.passage_ids[0].startswith(NOISY_PASSAGE)
-        steps = tuple(Step(number, searches[number], noisy[number]) for number in sorted(searches))
+        steps = tuple(SearchesOfStep(number, searches[number], noisy[number]) for number in sorted(searches))
         return cls(
             "/".join(folder.parts[-2:]), Noise(*map(float, noise.split(":"))) if noise else Noise(),
             int(run["total_steps"]), steps,

@@ -28,7 +28,7 @@ CURVES = {"answer/f1": "answer F1", "format/rate": "format rate", "retrieval/rat
 
 
 @dataclass(frozen=True)
-class Quickstart:
+class QuickstartSeed:
     """One seed of one arm."""
 
     arm: str
@@ -40,14 +40,14 @@ class Quickstart:
     stage1_steps: int
 
 
-def read_quickstart(folder: Path, arm: str) -> Quickstart:
+def read_quickstart(folder: Path, arm: str) -> QuickstartSeed:
     """A finished quickstart's folder."""
     stages = [read_metrics(RunFolder(folder / run).metrics_file) for run in ("stage1_run", "stage2_run")]
     scores = {model: Scores.read(folder / model / SCORES_FILE) for model in MODELS}
-    return Quickstart(arm, int(folder.name.removeprefix(arm)), scores, [*stages[0], *stages[1]], len(stages[0]))
+    return QuickstartSeed(arm, int(folder.name.removeprefix(arm)), scores, [*stages[0], *stages[1]], len(stages[0]))
 
 
-def markdown(runs: Sequence[Quickstart], picture: str) -> str:
+def markdown(runs: Sequence[QuickstartSeed], picture: str) -> str:
     """The section of `docs/results/quickstart.md`."""
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     compared = ", with and without the document mask" if len({run.arm for run in runs}) > 1 else ""
@@ -63,7 +63,7 @@ def markdown(runs: Sequence[Quickstart], picture: str) -> str:
     return "\n".join(parts)
 
 
-def _table(runs: Sequence[Quickstart]) -> str:
+def _table(runs: Sequence[QuickstartSeed]) -> str:
     heads = ["model", "decoding", "seed", "retrieval", "format", "EM", "F1", "F1 one hop", "F1 two hops", "searches"]
     lines: list[list[str]] = []
     for model in MODELS:
@@ -87,7 +87,7 @@ def _line(model: str, decoding: str, seed: str, figures: Sequence[float]) -> lis
     return [model, decoding, seed, *(f"{value:.2f}" for value in figures)]
 
 
-def _weights_line(runs: Sequence[Quickstart]) -> str:
+def _weights_line(runs: Sequence[QuickstartSeed]) -> str:
     found = [abs(line["vllm_kl"]) for run in runs for line in run.metrics if line.get("vllm_kl") is not None]
     if not found:
         return ""
@@ -98,7 +98,7 @@ def _weights_line(runs: Sequence[Quickstart]) -> str:
     )
 
 
-def draw(runs: Sequence[Quickstart], path: Path) -> None:
+def draw(runs: Sequence[QuickstartSeed], path: Path) -> None:
     """Training curves of both arms, one panel per metric: a thin line per seed, the mean in bold."""
     import matplotlib
 

@@ -40,7 +40,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Finding:
+class PublishedFinding:
     """A published claim."""
 
     name: str
@@ -88,7 +88,7 @@ _WEB = HeldOut(corpus="web_like")
 _NOISY = HeldOut(corpus="noisy")
 
 _ROWS = (
-    Finding(
+    PublishedFinding(
         "stages",
         "Are two stages better than stage 2 alone?",
         f"{R1_SEARCHER}, two-stage RL",
@@ -100,7 +100,7 @@ _ROWS = (
             _f1("greedy", "two_stages", "stage2", 1, GREEDY_F1),
         ),
     ),
-    Finding(
+    PublishedFinding(
         "mask",
         "Does it help to mask the documents out of the loss?",
         f"{SEARCH_R1}, table 4; {ZEROSEARCH}",
@@ -112,7 +112,7 @@ _ROWS = (
         ),
         curves=("answer/f1", "format/rate"),
     ),
-    Finding(
+    PublishedFinding(
         "answer_reward",
         "Which answer reward is best: F1, EM or cover-EM?",
         f"{R1_SEARCHER}, table 5",
@@ -123,7 +123,7 @@ _ROWS = (
             _f1("words of an answer, cover-EM - F1", "cover_em_reward", "two_stages", 1, HeldOut("answer_words")),
         ),
     ),
-    Finding(
+    PublishedFinding(
         "algorithm",
         "Which algorithm is best: Reinforce++, GRPO, PPO or RLOO?",
         f"{SEARCH_R1}, PPO and GRPO; {R1_SEARCHER}, GRPO and Reinforce++",
@@ -139,7 +139,7 @@ _ROWS = (
         curves=("answer/f1", "retrieval/searches", "tokens/action"),
         missing="out of domain: the tiny world has one domain",
     ),
-    Finding(
+    PublishedFinding(
         "rl_or_sft",
         "Is RL better than SFT on the same questions?",
         f"{R1_SEARCHER}, RL or SFT",
@@ -148,7 +148,7 @@ _ROWS = (
         (_f1("searches", "searching_stage2", "sft", 1, SEARCHES),),
         missing="the paper's SFT data come from a stronger model; these are the RL run's own good episodes",
     ),
-    Finding(
+    PublishedFinding(
         "top_k",
         "How many passages should a search show?",
         f"{SEARCH_R1}, number of retrieved passages",
@@ -156,7 +156,7 @@ _ROWS = (
         _f1("top 3 - top 1", "top_k_3", "top_k_1", 1),
         (_f1("top 3 - top 5", "top_k_3", "top_k_5", 1),),
     ),
-    Finding(
+    PublishedFinding(
         "group_size",
         "How large should a group be at equal episodes?",
         f"{SEARCH_R1}, group size of GRPO",
@@ -169,7 +169,7 @@ _ROWS = (
             _f1("F1 early in training, 16 - 4", "group_16", "group_4", 1, _F1_EARLY),
         ),
     ),
-    Finding(
+    PublishedFinding(
         "training_data",
         "Should training questions be hard, and from several sources?",
         f"{R1_SEARCHER}, difficulty and diversity of the training data",
@@ -181,7 +181,7 @@ _ROWS = (
             _f1("chains and comparisons - chains only", "two_stages", "one_source", 1),
         ),
     ),
-    Finding(
+    PublishedFinding(
         "length",
         "Do episodes first become shorter, then longer?",
         f"{SEARCH_R1}, study of response length",
@@ -205,7 +205,7 @@ _ROWS = (
         ),
         curves=("tokens/action", "retrieval/searches"),
     ),
-    Finding(
+    PublishedFinding(
         "other_retrievers",
         "Does what was learnt with one retriever hold with another?",
         f"{R1_SEARCHER}, online search",
@@ -217,7 +217,7 @@ _ROWS = (
         ),
         missing="a dense index: the invented names mean nothing to an encoder",
     ),
-    Finding(
+    PublishedFinding(
         "curriculum",
         "Should the noise of a simulated engine rise?",
         f"{ZEROSEARCH}, curriculum",
@@ -229,7 +229,7 @@ _ROWS = (
         ),
         missing="the harder world: its simulator is taught the quickstart's questions, so these arms play there",
     ),
-    Finding(
+    PublishedFinding(
         "reward_parts",
         "Do format and retrieval rewards help?",
         EMPIRICAL,
@@ -238,7 +238,7 @@ _ROWS = (
         (_f1("with a retrieval reward - without", "retrieval_reward", "two_stages", 0),),
         curves=("answer/f1", "format/rate", "retrieval/searches"),
     ),
-    Finding(
+    PublishedFinding(
         "useless_retriever",
         "Do models stop searching when the retriever is useless?",
         REEXAMINED,
@@ -259,7 +259,7 @@ _ROWS = (
         ),
         curves=("retrieval/searches", "answer/f1"),
     ),
-    Finding(
+    PublishedFinding(
         "budget",
         "Does it help to tell the search budget?",
         REEXAMINED,
@@ -270,16 +270,16 @@ _ROWS = (
     ),
 )
 
-FINDINGS: dict[str, Finding] = {finding.name: finding for finding in _ROWS}
+FINDINGS: dict[str, PublishedFinding] = {finding.name: finding for finding in _ROWS}
 
 
-def find_findings(names: Sequence[str]) -> list[Finding]:
+def find_findings(names: Sequence[str]) -> list[PublishedFinding]:
     """The findings of these names; `all` means every one. Raises `InputError` naming the known ones."""
     if unknown := [name for name in names if name not in FINDINGS and name != "all"]:
         raise InputError(f"there is no finding {unknown[0]!r}; known: {', '.join(FINDINGS)}, or all")
     return list(_ROWS) if "all" in names else [FINDINGS[name] for name in dict.fromkeys(names)]
 
 
-def arms_of(findings: Sequence[Finding]) -> list[Arm]:
+def arms_of(findings: Sequence[PublishedFinding]) -> list[Arm]:
     """Every arm of some findings, each once."""
     return list({arm.name: arm for finding in findings for arm in finding.arms}.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.findings.catalogue import Finding
+from benchmarks.findings.catalogue import PublishedFinding
 from benchmarks.findings.rows import Row
 
 TITLES = {
@@ -21,7 +21,7 @@ WINDOW = 5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def draw(finding: Finding, rows: Mapping[str, Mapping[int, Row]], file: Path) -> None:
+def draw(finding: PublishedFinding, rows: Mapping[str, Mapping[int, Row]], file: Path) -> None:
     """Draw the curves of the arms that have some; a panel per metric."""
     import matplotlib
 

@@ -7,11 +7,11 @@ from itertools import product
 from pathlib import Path
 
 from benchmarks.findings.arms import Arm
-from benchmarks.findings.catalogue import FINDINGS, Contrast, Finding, arms_of
+from benchmarks.findings.catalogue import FINDINGS, Contrast, PublishedFinding, arms_of
 from benchmarks.findings.measures import where
 from benchmarks.findings.picture import draw
 from benchmarks.findings.rows import Row, Rows
-from benchmarks.findings.verdict import PLANNED, Paired, Verdict
+from benchmarks.findings.verdict import PLANNED, Paired, Standing
 from benchmarks.results.page import markdown_table
 from foundation.errors import InputError
 from foundation.files import write_whole
@@ -80,7 +80,7 @@ def _figures(paired: Paired) -> tuple[str, ...]:
     low_high, smallest = paired.interval, paired.smallest
     interval = "" if low_high is None else f"{low_high[0]:+.3f} to {low_high[1]:+.3f}"
     verdict = paired.verdict.value
-    bold = f"**{verdict}**" if paired.verdict in (Verdict.AGREES, Verdict.OPPOSITE) else verdict
+    bold = f"**{verdict}**" if paired.verdict in (Standing.AGREES, Standing.OPPOSITE) else verdict
     power = "" if smallest is None else f"{smallest:.3f}"
     return f"{paired.mean:+.3f}", interval, str(len(paired.seeds)), bold, power
 
@@ -96,7 +96,7 @@ def not_yet(found: Mapping[str, Paired | None]) -> str:
     return "\n".join(lines or ["None."]) + "\n"
 
 
-def section(finding: Finding, rows: RowsByArm, picture: str) -> str:
+def section(finding: PublishedFinding, rows: RowsByArm, picture: str) -> str:
     """Question, picture, figures, comparisons, and the paragraph where there is one."""
     arms = [arm for arm in finding.arms if rows[arm.name]]
     paragraph = PARAGRAPHS / f"{finding.name}.md"
@@ -145,7 +145,7 @@ def _mean(blocks: Sequence[Mapping[str, float]], key: str) -> float:
     return sum(block[key] for block in blocks) / len(blocks)
 
 
-def _comparisons(finding: Finding, rows: RowsByArm) -> str:
+def _comparisons(finding: PublishedFinding, rows: RowsByArm) -> str:
     heads = ("comparison", "measured", "claimed", "here", "95 % interval", "seeds", "verdict", "power")
     lines = []
     for contrast in (finding.primary, *finding.others):

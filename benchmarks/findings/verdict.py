@@ -24,7 +24,7 @@ PLANNED = 5
 """Seeds of a finding."""
 
 
-class Verdict(str, Enum):
+class Standing(str, Enum):
     """What the interval says of a claim."""
 
     AGREES = "agrees"
@@ -87,14 +87,14 @@ class Paired:
         return self.mean - half, self.mean + half
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Standing:
         """What the interval says of the claim; one that holds 0 says that no difference was seen."""
         if self.interval is None:
-            return Verdict.ONE_SEED
+            return Standing.ONE_SEED
         low, high = self.interval
         if low <= 0 <= high:
-            return Verdict.NO_DIFFERENCE
-        return Verdict.AGREES if self.contrast.claimed * self.mean > 0 else Verdict.OPPOSITE
+            return Standing.NO_DIFFERENCE
+        return Standing.AGREES if self.contrast.claimed * self.mean > 0 else Standing.OPPOSITE
 
     @property
     def smallest(self) -> float | None:

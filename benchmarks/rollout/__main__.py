@@ -36,14 +36,14 @@ from benchmarks.rollout.report import Pass, print_report, save_chart, summarize
 from benchmarks.rollout.scripted_engine import (
     SIZES,
     Engine,
-    ScriptedPolicy,
     ScriptedRetriever,
     ScriptReader,
+    TimedTurns,
     make_model,
     turn_params,
 )
 from benchmarks.rollout.stopwatch import Stopwatch
-from benchmarks.rollout.workload import Script, draw_scripts
+from benchmarks.rollout.workload import EpisodeScript, draw_scripts
 from foundation.cli import OneLineParser, run_command
 from foundation.files import write_json
 from r1_searcher.episode.documents import Found
@@ -88,7 +88,7 @@ class Bench:
     """The engine and the work."""
 
     engine: Engine
-    scripts: Sequence[Script]
+    scripts: Sequence[EpisodeScript]
     environment: Environment
     scale: float
     concurrency: int
@@ -99,7 +99,7 @@ class Bench:
         """(a)."""
         prepared = [self._prepared(script) for script in self.scripts]
 
-        async def episode(script: Script, ids: list[int], blocks: list[list[int]]) -> None:
+        async def episode(script: EpisodeScript, ids: list[int], blocks: list[list[int]]) -> None:
             known = 0
             for turn, block in zip(script.turns, [*blocks, []], strict=True):
                 final = await self.engine.generate(ids, turn_params(turn.tokens), known)
@@ -124,7 +124,7 @@ class Bench:
 
             async def episode(place: int) -> None:
                 script = self.scripts[place]
-                policy = ScriptedPolicy(self.engine, script, reader, env.protocol, theirs)
+                policy = TimedTurns(self.engine, script, reader, env.protocol, theirs)
                 trajectory = await run_episode(played, script.row, policy)
                 result = score(reward, trajectory, env.protocol)
                 episode_metrics(trajectory, result)
@@ -182,7 +182,7 @@ class Bench:
 
         await asyncio.gather(*(one(place) for place in (range(len(self.scripts)) if places is None else places)))
 
-    def _prepared(self, script: Script) -> tuple[list[int], list[list[int]]]:
+    def _prepared(self, script: EpisodeScript) -> tuple[list[int], list[list[int]]]:
         """Prompt ids, and the ids of each document block."""
         env = self.environment
         prompt = env.tokenizer.encode(render_prompt(env.protocol, script.row, env.tokenizer))

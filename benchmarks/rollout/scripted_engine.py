@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rollout.stopwatch import Stopwatch
-from benchmarks.rollout.workload import Script
+from benchmarks.rollout.workload import EpisodeScript
 from r1_searcher.episode.engine_policy import EnginePolicy
 from r1_searcher.episode.policy import Completion, Finish
 from r1_searcher.episode.protocol import Protocol
@@ -160,11 +160,11 @@ class ScriptReader(HFTokenizer):
         return self.next_text
 
 
-class ScriptedPolicy:
+class TimedTurns:
     """One episode's turns on the engine, through the policy that training uses."""
 
     def __init__(
-        self, engine: Engine, script: Script, reader: ScriptReader, protocol: Protocol, watch: Stopwatch
+        self, engine: Engine, script: EpisodeScript, reader: ScriptReader, protocol: Protocol, watch: Stopwatch
     ) -> None:
         """`watch` gets the time that the engine's own coroutines take."""
         self._engine, self._script, self._reader, self._protocol = engine, script, reader, protocol
@@ -200,7 +200,7 @@ class ScriptedPolicy:
 class ScriptedRetriever:
     """Answers an episode's n-th search with its n-th hits, after a latency."""
 
-    def __init__(self, scripts: Sequence[Script], latency: Any) -> None:
+    def __init__(self, scripts: Sequence[EpisodeScript], latency: Any) -> None:
         self._hits = {script.row.id: script.hits for script in scripts}
         self._latency = latency
         self.waited = 0.0

@@ -32,7 +32,7 @@ TOP_K = 3
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScriptedTurn:
     """One action and, where it searches, what comes back."""
 
     tokens: int
@@ -42,16 +42,16 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Script:
+class EpisodeScript:
     """One episode."""
 
     row: QARow
-    turns: tuple[Turn, ...]
+    turns: tuple[ScriptedTurn, ...]
     hits: tuple[Hits, ...]
     """The passages that each search finds."""
 
 
-def draw_scripts(count: int, *, scale: float, seed: int = 0) -> list[Script]:
+def draw_scripts(count: int, *, scale: float, seed: int = 0) -> list[EpisodeScript]:
     """`count` episodes drawn from the published ones, every length multiplied by `scale`."""
     random = Random(f"workload {seed}")
     words = [word for position in name_words() for word in position]
@@ -62,12 +62,12 @@ def draw_scripts(count: int, *, scale: float, seed: int = 0) -> list[Script]:
         turns, hits = [], []
         for action, documents in lengths:
             shown = None if documents is None else _tokens(documents, scale)
-            turns.append(Turn(_tokens(action, scale), shown))
+            turns.append(ScriptedTurn(_tokens(action, scale), shown))
             if shown is not None:
                 hits.append(_hits(shown, words, random))
         question = " ".join(random.choices(words, k=_tokens(PROMPT_TOKENS * CHARACTERS_PER_TOKEN, scale)))
         row = QARow(f"episode {number}", question, ("nothing",))
-        scripts.append(Script(row, tuple(turns), tuple(hits)))
+        scripts.append(EpisodeScript(row, tuple(turns), tuple(hits)))
     return scripts
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.curriculum_report import CurriculumRun, Step, main, plot, table
+from benchmarks.curriculum_report import CurriculumRun, SearchesOfStep, main, plot, table
 from r1_searcher.recipe.recipe import find_recipe
 from retriever.simulated.engine import Noise
 
@@ -52,7 +52,7 @@ def test_searches_are_counted_by_step_and_failed_ones_left_out(run_folder):
 
 
 def test_the_formula_is_that_of_the_run(run_folder):
-    run = CurriculumRun("x", Noise(0.0, 0.5), 100, (Step(50, 1000, 167),))
+    run = CurriculumRun("x", Noise(0.0, 0.5), 100, (SearchesOfStep(50, 1000, 167),))
     assert run.expected(50) == pytest.approx(1 / 6)
     assert "| x | 41-60 | 1000 | 0.167 | 0.167 | +0.0 |" in table([run])
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import recorded_curves
 from benchmarks.recipes_report import RecipeRun, markdown
 from benchmarks.results.page import markdown_table
-from benchmarks.seeds_report import MODELS, Quickstart
+from benchmarks.seeds_report import MODELS, QuickstartSeed
 from benchmarks.seeds_report import markdown as seeds_markdown
 from eval.results.scores import Scores
 from foundation.errors import InputError
@@ -79,6 +79,8 @@ def test_the_quickstarts_page_names_its_seeds(tmp_path):
     block = {**BLOCK, "by_hops": {hops: {"f1": 0.4} for hops in ("1", "2")}}
     file.write_text(json.dumps({"greedy": block, "sampled": block, "provenance": {}}))
     scores = dict.fromkeys(MODELS, Scores.read(file))
-    page = seeds_markdown([Quickstart("mask", seed, scores, [{"vllm_kl": 0.001}], 1) for seed in (5, 3)], "mask.png")
+    page = seeds_markdown(
+        [QuickstartSeed("mask", seed, scores, [{"vllm_kl": 0.001}], 1) for seed in (5, 3)], "mask.png"
+    )
     assert page.splitlines()[2].startswith("The quickstart with seeds 3, 5, on two CPU cores")
     assert "| stage2 | sampled | 3 | 0.50 | 1.00 | 0.25 | 0.40 | 0.40 | 0.40 | 1.50 |" in page

@@ -10,7 +10,7 @@ from benchmarks.findings.arms import find_arm
 from benchmarks.findings.catalogue import FINDINGS, SEEDS, Contrast, Side
 from benchmarks.findings.measures import Curve, HeldOut
 from benchmarks.findings.rows import Rows
-from benchmarks.findings.verdict import Paired, Verdict, smallest_shown
+from benchmarks.findings.verdict import Paired, Standing, smallest_shown
 from foundation.errors import InputError
 
 
@@ -22,15 +22,15 @@ def paired(differences: list[float], claimed: int = 1) -> Paired:
 @pytest.mark.parametrize(
     ("differences", "claimed", "verdict"),
     [
-        ([0.1, 0.11, 0.09, 0.1, 0.1], 1, Verdict.AGREES),
-        ([0.1, 0.11, 0.09, 0.1, 0.1], -1, Verdict.OPPOSITE),
-        ([0.1, 0.11, 0.09, 0.1, 0.1], 0, Verdict.OPPOSITE),
-        ([-0.1, -0.11, -0.09], 1, Verdict.OPPOSITE),
-        ([0.1, -0.1, 0.05, -0.04], 1, Verdict.NO_DIFFERENCE),
-        ([0.1], 1, Verdict.ONE_SEED),
+        ([0.1, 0.11, 0.09, 0.1, 0.1], 1, Standing.AGREES),
+        ([0.1, 0.11, 0.09, 0.1, 0.1], -1, Standing.OPPOSITE),
+        ([0.1, 0.11, 0.09, 0.1, 0.1], 0, Standing.OPPOSITE),
+        ([-0.1, -0.11, -0.09], 1, Standing.OPPOSITE),
+        ([0.1, -0.1, 0.05, -0.04], 1, Standing.NO_DIFFERENCE),
+        ([0.1], 1, Standing.ONE_SEED),
     ],
 )
-def test_the_verdict_is_the_intervals(differences: list[float], claimed: int, verdict: Verdict) -> None:
+def test_the_verdict_is_the_intervals(differences: list[float], claimed: int, verdict: Standing) -> None:
     assert paired(differences, claimed).verdict is verdict
 
 
@@ -44,7 +44,7 @@ def test_the_interval_is_students() -> None:
 def test_power_is_what_simulated_seeds_show() -> None:
     smallest = smallest_shown(0.1, 5)
     random = np.random.default_rng(0)
-    shown = [paired(list(random.normal(smallest, 0.1, 5))).verdict is Verdict.AGREES for _ in range(4000)]
+    shown = [paired(list(random.normal(smallest, 0.1, 5))).verdict is Standing.AGREES for _ in range(4000)]
     assert np.mean(shown) == pytest.approx(0.8, abs=0.02)
     assert paired([0.1]).smallest is None and smallest_shown(0.0, 5) == 0
 
