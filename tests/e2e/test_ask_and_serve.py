@@ -33,7 +33,7 @@ from r1_searcher.episode.question import read_rows
 from r1_searcher.episode.watching import ActionEnded, ActionGrew
 from r1_searcher.inference.agent import open_agent
 from r1_searcher.inference.decoding import Decoding
-from r1_searcher.inference.engine import console_apart
+from r1_searcher.inference import engine
 from r1_searcher.inference.policies import EngineModel
 from r1_searcher.inference.sources import SearchSources
 from r1_searcher.recipe.recipe import find_recipe
@@ -66,12 +66,14 @@ async def play(console):
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         found["answer"] = (await agent.ask(row, Decoding())).answer
-        core = agent.policies._engine
-        scheduler = core.engine_core.engine_core.scheduler
+        scheduler = loaded[0].engine_core.engine_core.scheduler
         found["left"] = [agent.policies.unfinished, scheduler.get_num_unfinished_requests()]
     return found
 
-with console_apart(Path(log)) as console:
+loaded = []
+load_core = engine.load_core
+engine.load_core = lambda settings: loaded.append(load_core(settings)) or loaded[0]
+with engine.console_apart(Path(log)) as console:
     print(json.dumps(asyncio.run(play(console))), file=console)
 """
 

@@ -249,8 +249,15 @@ def test_its_reward_is_served(plugin, signals, capsys):
 
 
 def test_its_reward_is_a_file_for_the_trainer(plugin):
-    code = "import r1_searcher.reward_func as file; print(file._reward.name, file._protocol.name)"
+    code = "import json, sys; from r1_searcher.reward_func import reward_func; "
+    code += "json.dump(reward_func(*json.load(sys.stdin)), sys.stdout)"
     names = {"R1_SEARCHER_REWARD": "haiku_search.f1", "R1_SEARCHER_PROTOCOL": "haiku_search"}
     environment = {**os.environ, **names, "R1_SEARCHER_PLUGINS": str(plugin), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout == "haiku_search.f1 haiku_search\n", done.stderr
+    completion = "[hm] where? [/hm] [ask] tower [/ask]\n[found]\n1. It is in Paris.\n[/found]\n[is] Paris [/is]"
+    asked = [["Where?\n" + completion], ["Where?\n"], ['{"question": "Where?", "answers": ["Paris"]}']]
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, input=json.dumps(asked), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["rewards"] == pytest.approx(1.3)
+    assert set(found["extra_logs"]) == {"reward/answer", "reward/retrieval", "reward/brevity", "rule/one_answer"}
