@@ -21,7 +21,7 @@ from typing import TextIO
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError, RunAborted
 from foundation.json_lines import line_of
-from r1_searcher.episode.trajectory import Trajectory
+from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.inference.agent import Agent, open_agent
 from r1_searcher.inference.decoding import Decoding
@@ -80,23 +80,39 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _converse(options: argparse.Namespace, questioner: Questioner, state: Path) -> None:
-    """Ask the one question, or all that are written."""
+    """Ask the one question, or all that are written. Raises `RunAborted` where one failed that nobody typed."""
     if options.question is not None:
-        failure = failure_of(questioner.ask(options.question))
+        failure = _failure(questioner.ask(options.question))
         if failure:
-            raise RunAborted(f"the search failed: {failure}; start the search service and ask again")
+            raise RunAborted(failure)
         return
     typed = sys.stdin.isatty() and questioner.out.isatty()
+    asked = failed = 0
     for question in _typed(questioner.out, state / "ask_history") if typed else sys.stdin:
         if not question.strip():
             continue
+        asked += 1
         try:
-            questioner.ask(question.strip())
+            failure = _failure(questioner.ask(question.strip()))
         except (InputError, RunAborted) as error:
-            print(f"ask: {error}", file=questioner.console)
+            failure = str(error)
         except KeyboardInterrupt:
             if not typed:
                 raise
+            continue
+        if failure:
+            failed += 1
+            print(f"ask: {failure}", file=questioner.console)
+    if failed and not typed:
+        raise RunAborted(f"{failed} of {asked} questions failed, see above")
+
+
+def _failure(trajectory: Trajectory) -> str:
+    """What, other than the model, ended an episode; empty where nothing did."""
+    if trajectory.stop_reason is StopReason.AGENT_ERROR:
+        return "the agent's own code failed; ask.log says how"
+    failure = failure_of(trajectory)
+    return f"the search failed: {failure}; start the search service and ask again" if failure else ""
 
 
 @dataclass(frozen=True)

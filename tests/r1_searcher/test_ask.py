@@ -96,13 +96,23 @@ def test_a_failed_search_is_one_line(policies, capfd, monkeypatch):
     assert "No answer: the search failed" in captured.out
 
 
-def test_what_cannot_be_asked_is_one_line_and_the_conversation_goes_on(policies, capfd, monkeypatch):
+def test_of_questions_that_nobody_types_each_failure_is_a_line_and_the_status_says_that_there_was_one(
+    policies, capfd, monkeypatch
+):
     assert ask.main([*OPTIONS, " "]) == 2
     assert "empty" in capfd.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO("x" * 9000 + "\nWho?\n"))
-    assert ask.main(OPTIONS) == 0
+    assert ask.main(OPTIONS) == 3
     captured = capfd.readouterr()
-    assert "tokens" in captured.err and "Answer: Paris" in captured.out
+    first, last = captured.err.splitlines()
+    assert "tokens" in first and "1 of 2 questions failed" in last and "Answer: Paris" in captured.out
+
+    monkeypatch.setattr(FakeSources, "result", RetrieverUnavailable("nobody listens"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("Where?\nWho?\n"))
+    assert ask.main([*OPTIONS, "--json"]) == 3
+    captured = capfd.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert ["nobody listens" in line for line in captured.err.splitlines()] == [True, True, False]
 
 
 @pytest.mark.parametrize(
