@@ -3,9 +3,9 @@
 An episode whose search failed past the client's retries is thrown away, logged, counted, and played again once the
 service answers. Nothing of it is trained on. The service is all that episodes ask: what searches, and what reads
 pages where the protocol browses. A question that fails `ATTEMPTS` times while others succeed is
-handed on with an all-zero action mask. Whole steps of failed episodes cannot happen: a service that stays down for
-`outage_seconds`, or that calls itself healthy but fails every episode, ends the run instead. (In a step whose
-every mask is zero the host would divide by the zero number of action tokens, and NaN would reach the weights.)
+handed on with an all-zero action mask. A service that stays down for `outage_seconds`, or that calls itself healthy but
+fails every episode of several questions, ends the run instead of steps that teach nothing. (Where a step has one
+question only, it may still be such a step: `r1_searcher.host.patches.empty_masks`.)
 """
 
 from __future__ import annotations

@@ -107,6 +107,27 @@ def test_a_mean_over_no_tokens_is_zero_and_others_are_the_hosts(monkeypatch):
         assert torch.equal(host.masked_mean(values, None, dim=dim), utils.masked_mean(values, None, dim=dim))
 
 
+@pytest.mark.parametrize("token_level", [True, False])
+def test_a_loss_over_no_tokens_is_zero_and_others_are_the_hosts(monkeypatch, token_level):
+    monkeypatch.setenv("R1_SEARCHER_CPU", "1")
+    cpu.install()
+    aggregate = pytest.importorskip("openrlhf.models.loss").aggregate_loss
+    import torch
+
+    host = SimpleNamespace(aggregate_loss=aggregate)
+    empty_masks.PATCHES[1].apply(host)
+    losses, mask = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    for count in (torch.tensor(0.0), 0.0):
+        predicted = losses.clone().requires_grad_(True)
+        empty = host.aggregate_loss(predicted, 0 * mask, token_level, batch_num_tokens=count, global_batch_size=count)
+        empty.backward()
+        assert empty.item() == 0.0 and predicted.grad.abs().sum() == 0.0
+    # Counts below 1: the host divides them by the micro-batches of an update.
+    for count in (None, 1 / 3, torch.tensor(0.25), 7.0):
+        counts = {"batch_num_tokens": count, "global_batch_size": count}
+        assert torch.equal(*(each(losses, mask, token_level, **counts) for each in (host.aggregate_loss, aggregate)))
+
+
 @pytest.mark.parametrize("tokens", [[0.0], [0.0, 0.0], [0.0, 12.0]])
 def test_a_micro_batch_without_trained_tokens_does_not_end_the_training(tokens):
     """The statistics of `ppo_train`: each value weighs as many tokens as its micro-batch has."""
@@ -115,7 +136,8 @@ def test_a_micro_batch_without_trained_tokens_does_not_end_the_training(tokens):
         def training_step(self, tokens):
             return {"metrics": {"policy_loss": 3.0 if tokens else 0.0}, "num_action_tokens": tokens}
 
-    empty_masks.PATCHES[1].apply(SimpleNamespace(ActorPPOTrainer=ActorPPOTrainer))
+    *_, of_actor = empty_masks.PATCHES
+    of_actor.apply(SimpleNamespace(ActorPPOTrainer=ActorPPOTrainer))
     steps = [ActorPPOTrainer().training_step(count) for count in tokens]
     total = sum(step["num_action_tokens"] for step in steps)
     mean = sum(step["metrics"]["policy_loss"] * step["num_action_tokens"] for step in steps) / total

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from types import SimpleNamespace
 
 import pytest
 from support.episodes.fakes import ask, passages, play, say
+from support.processes.one_rank import printed_lines
 
 from r1_searcher.episode.trajectory import SpanKind
 from retriever.errors import RetrieverTimeout
 
 MAX_LENGTH = 2048
+BY_TOKENS = ("--train.dynamic_batch_enable", "--train.max_tokens_per_gpu", "16", "--rollout.max_tokens_per_gpu", "16")
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +167,27 @@ def test_a_failed_episode_in_a_batch_gets_no_gradient(host, token_level):
 
 
 def test_a_micro_batch_of_a_failed_episode_alone_is_finite_with_the_hosts_global_count(host):
-    """The host divides by the tokens of the whole step: so no step may consist of failures only."""
+    """The host divides by the tokens of the whole step; one of failures only is left to `empty_masks`."""
     made = experience(host, failed())
     logits = host.torch.randn(1, made.sequences.size(1), 300)
     loss, gradient = loss_of(host, logits, made.sequences, made.action_mask, batch_num_tokens=100.0)
     assert loss == 0 and gradient.abs().sum() == 0
     nan, _ = loss_of(host, logits, made.sequences, made.action_mask)
-    assert host.torch.isnan(nan), "the host no longer needs the retrieval guard's care"
+    assert host.torch.isnan(nan), "the host no longer needs the patch of its loss"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [(), BY_TOKENS], ids=["by samples", "by tokens"])
+def test_an_update_of_failed_episodes_alone_leaves_the_weights_as_they_are(batches):
+    """In ZeRO-3, where DeepSpeed takes a NaN for a gradient; 1 and 2 leave such an update out by themselves."""
+    flags = ("--algo.advantage.estimator", "reinforce_baseline", "--algo.kl.init_coef", "0", "--ds.zero_stage", "3")
+    lines = printed_lines("empty_update.py", "4,2,4", *flags, *batches, "--actor.adam.lr", "0.01", beginning="ROLLOUT ")
+    first, taught, later = map(json.loads, lines)
+    assert all(math.isfinite(value) for update in (first, taught, later) for value in update.values())
+    assert first["moved"] == first["policy_loss"] == first["actor_grad_norm"] == 0
+    assert taught["moved"] > 0 and taught["actor_grad_norm"] > 0
+    # What Adam remembers of earlier gradients is no part of the update: a last step at the learning rate's size.
+    assert later["actor_grad_norm"] == 0 and later["moved"] <= taught["moved"]
 
 
 def test_aggregation_ignores_masked_values(host):

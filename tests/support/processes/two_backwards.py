@@ -3,17 +3,12 @@
 As OpenRLHF does with micro-batches by tokens: DeepSpeed is told that a step is one backward call.
 """
 
-import os
 import sys
 
-stage, port = sys.argv[1:]
-os.environ.update(
-    DS_ACCELERATOR="cpu", RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port
-)
+import deepspeed
+import torch
 
-import deepspeed  # noqa: E402
-import torch  # noqa: E402
-
+(stage,) = sys.argv[1:]
 torch.manual_seed(0)
 deepspeed.init_distributed(dist_backend="gloo")
 model = torch.nn.Linear(8, 8)
