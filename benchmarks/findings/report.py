@@ -41,7 +41,7 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
     for finding in shown:
         draw(finding, rows, pictures / f"{finding.name}.png")
     sections = [section(finding, rows, f"{pictures.name}/{finding.name}.png") for finding in shown]
-    write_whole(page, "\n".join([introduction(rows, others), table(found), _NOT_YET, not_yet(found), *sections]))
+    write_whole(page, "\n".join([introduction(rows, others), table(found, rows), _NOT_YET, not_yet(found), *sections]))
 
 
 def introduction(rows: RowsByArm, others: int) -> str:
@@ -55,8 +55,8 @@ def introduction(rows: RowsByArm, others: int) -> str:
     )
 
 
-def table(found: Mapping[str, Paired | None]) -> str:
-    """The table on top: a line per finding with a result."""
+def table(found: Mapping[str, Paired | None], rows: RowsByArm) -> str:
+    """The table on top: a line per finding with a result, and what its other comparisons say against it."""
     heads = ("finding", "claim", "published", "measured", "here", "95 % interval", "seeds", "verdict", "power")
     lines = []
     for name, paired in found.items():
@@ -67,7 +67,12 @@ def table(found: Mapping[str, Paired | None]) -> str:
                 finding.question,
                 f"{finding.published} ({finding.source})",
             )
-            lines.append((*claim, f"{paired.contrast.name}: {_measured(paired.contrast)}", *_figures(paired)))
+            *figures, verdict, power = _figures(paired)
+            others = [Paired.of(contrast, rows) for contrast in finding.others]
+            contrary = [each.contrast.name for each in others if each and each.verdict is Standing.OPPOSITE]
+            if contrary and paired.verdict is Standing.AGREES:
+                verdict += f"; **opposite** by {', '.join(contrary)}"
+            lines.append((*claim, f"{paired.contrast.name}: {_measured(paired.contrast)}", *figures, verdict, power))
     return markdown_table(heads, lines) + "\n"
 
 
@@ -80,7 +85,7 @@ def _figures(paired: Paired) -> tuple[str, ...]:
     low_high, smallest = paired.interval, paired.smallest
     interval = "" if low_high is None else f"{low_high[0]:+.3f} to {low_high[1]:+.3f}"
     verdict = paired.verdict.value
-    bold = f"**{verdict}**" if paired.verdict in (Standing.AGREES, Standing.OPPOSITE) else verdict
+    bold = f"**{verdict}**" if paired.verdict in _SHOWN else verdict
     power = "" if smallest is None else f"{smallest:.3f}"
     return f"{paired.mean:+.3f}", interval, str(len(paired.seeds)), bold, power
 
@@ -166,6 +171,7 @@ def _runs(arms: Sequence[Arm], rows: RowsByArm) -> str:
     return f"<details><summary>{len(named)} runs</summary>\n\n{', '.join(named)}\n\n</details>\n"
 
 
+_SHOWN = (Standing.AGREES, Standing.OPPOSITE, Standing.DIFFERS)
 _INTRODUCTION = """\
 # What the papers found, found again
 

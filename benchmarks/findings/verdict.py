@@ -29,6 +29,8 @@ class Standing(str, Enum):
 
     AGREES = "agrees"
     OPPOSITE = "opposite"
+    DIFFERS = "differs"
+    """Where the claim is that there is no difference."""
     NO_DIFFERENCE = "no difference seen at this size"
     ONE_SEED = "one seed: no interval"
 
@@ -94,6 +96,8 @@ class Paired:
         low, high = self.interval
         if low <= 0 <= high:
             return Standing.NO_DIFFERENCE
+        if not self.contrast.claimed:
+            return Standing.DIFFERS
         return Standing.AGREES if self.contrast.claimed * self.mean > 0 else Standing.OPPOSITE
 
     @property

@@ -24,7 +24,7 @@ def paired(differences: list[float], claimed: int = 1) -> Paired:
     [
         ([0.1, 0.11, 0.09, 0.1, 0.1], 1, Standing.AGREES),
         ([0.1, 0.11, 0.09, 0.1, 0.1], -1, Standing.OPPOSITE),
-        ([0.1, 0.11, 0.09, 0.1, 0.1], 0, Standing.OPPOSITE),
+        ([0.1, 0.11, 0.09, 0.1, 0.1], 0, Standing.DIFFERS),
         ([-0.1, -0.11, -0.09], 1, Standing.OPPOSITE),
         ([0.1, -0.1, 0.05, -0.04], 1, Standing.NO_DIFFERENCE),
         ([0.1], 1, Standing.ONE_SEED),
