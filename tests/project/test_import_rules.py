@@ -144,6 +144,16 @@ def test_a_room_says_what_is_in_it(folder):
     assert any(place.is_file() for place in places), f"{folder}: {first[1]} does not exist"
 
 
+def test_the_table_of_the_docs_is_this_one():
+    def shown(room: str) -> str:
+        return f"`{room.removesuffix('.top')}` (top)" if room.endswith(".top") else f"`{room.replace('.', '/')}`"
+
+    section = PAGE.read_text(encoding="utf-8").split("\n## Rooms\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    table = {room: ", ".join(map(shown, below)) or "nothing of ours" for room, below in BELOW.items()}
+    assert {row[0]: row[-1] for row in rows[2:]} == {shown(room): below for room, below in table.items()}
+
+
 def test_the_picture_shows_the_code():
     page = PAGE.read_text(encoding="utf-8")
     assert page == drawn(page, picture(CODE)), "the imports between rooms changed: run `python docs/draw_rooms.py`"
