@@ -1,4 +1,4 @@
-"""A model's own Python code runs only where the user trusts it."""
+"""A model brings code of its own only where the user trusts it, and its tokenizer the ids at which turns end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import InputError
-from r1_searcher.host.model_folder import check_brings_no_code, load_tokenizer
+from r1_searcher.host.model_folder import check_brings_no_code, load_tokenizer, wrapped
 
 CODE = """
 from pathlib import Path
@@ -72,3 +72,38 @@ def test_no_command_loads_a_model_with_its_code_by_itself():
     folders = ("foundation", "retriever", "r1_searcher", "eval", "data_prep")
     files = [file for folder in folders for file in (root / folder).rglob("*.py")]
     assert not [file for file in files if "trust_remote_code=True" in file.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        (None, {7}),
+        ('{"eos_token_id": [7, 9]}', {7, 9}),
+        ('{"eos_token_id": 3}', {3, 7}),
+        ('{"eos_token_id": null}', {7}),
+        ("no JSON", {7}),
+    ],
+)
+def test_the_engine_also_ends_turns_at_the_ids_of_the_generation_settings(tmp_path, settings, ends):
+    """Qwen2.5-Instruct's tokenizer names <|im_end|>; vLLM stops at <|endoftext|>, too."""
+
+    class Hf:
+        eos_token_id = 7
+        name_or_path = str(tmp_path)
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": []}
+
+    if settings is not None:
+        (tmp_path / "generation_config.json").write_text(settings)
+    assert wrapped(Hf()).eos_ids == ends
+
+
+def test_a_tokenizer_without_a_folder_has_its_own_ends():
+    class Hf:
+        eos_token_id = 7
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": []}
+
+    assert wrapped(Hf()).eos_ids == {7}
