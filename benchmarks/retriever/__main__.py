@@ -22,10 +22,9 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial, reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -35,17 +34,15 @@ from tqdm import tqdm
 if not __package__:  # run as a file: its folder would hide the package `retriever` behind this very module
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from benchmarks.retriever.encoder_alone import build, encoder_limit
 from benchmarks.retriever.http_load import Load
 from benchmarks.retriever.loaded_server import Target, Work, served
 from foundation.cli import OneLineParser, run_command
 from foundation.files import write_json
 from foundation.json_lines import read_strict
 from retriever.index.corpus import read_corpus
-from retriever.index.dense import DenseIndex
-from retriever.index.encoder import ENCODERS, HASHING, Encoder, load_encoder
 from retriever.wire.formats import FORMATS
 
-_LARGE_BATCH = 1024
 _BATCH_SIZES = (16, 32, 64)
 """Of the library: on two processors MiniLM is slower outside them."""
 _CACHED_QUERIES = 1000
@@ -59,52 +56,6 @@ _ONE_CALLER_TURNS = 8
 
 Result = dict[str, Any]
 """The content of the JSON file."""
-
-
-def build(corpus: Path, encoder: str, encoder_path: str | None, folder: Path) -> None:
-    """An exact index of the corpus, saved."""
-    DenseIndex.build(read_corpus(corpus), _loaded(encoder, encoder_path)).save(folder)
-
-
-@cache
-def _loaded(encoder: str, encoder_path: str | None) -> Encoder:
-    return load_encoder(encoder, encoder_path)
-
-
-Encode = Callable[[Sequence[str]], object]
-
-
-@cache
-def _library(encoder: str, encoder_path: str | None, batch_size: int) -> Encode:
-    """What the library makes of the queries when it is left alone; of the hashing encoder, which is not its, ours."""
-    ours = _loaded(encoder, encoder_path)
-    if encoder == HASHING:
-        return ours.encode_queries
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(encoder_path or ENCODERS[encoder].model)
-    model.max_seq_length = ours.facts["max_length"]
-    how = {"prompt": ours.facts["query_prefix"], "normalize_embeddings": ours.facts["normalize"]}
-    return partial(model.encode, batch_size=batch_size, show_progress_bar=False, **how)
-
-
-def encoder_limit(
-    queries: Sequence[str], encoder: str, encoder_path: str | None, batch_size: int | None, seconds: float
-) -> Work:
-    """Large batches, with nobody else at work: the library's with a batch size, or our own encoder's without.
-
-    Loads the model in this process at the first call.
-    """
-    own = _loaded(encoder, encoder_path).encode_queries
-    encode = own if batch_size is None else _library(encoder, encoder_path, batch_size)
-    encode(queries[:64])
-    done, spent, started = 0, time.process_time(), time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        start = done % max(1, len(queries) - _LARGE_BATCH)
-        batch = queries[start : start + _LARGE_BATCH]
-        encode(batch)
-        done += len(batch)
-    return Work(done, time.perf_counter() - started, time.process_time() - spent)
 
 
 Limits = Mapping[str, Callable[[float], Work]]
