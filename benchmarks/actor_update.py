@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> None:
     if len(rows) < options.size:
         raise InputError(f"{options.data} has {len(rows)} rows; expected at least {options.size} (--size)")
     if detect()[0] is Device.CPU:
-        os.environ |= {cpu.ENVIRONMENT_VARIABLE: "1", bf16_products.VARIABLE: bf16_products.choose()}
+        os.environ |= {cpu.CPU_VARIABLE: "1", bf16_products.VARIABLE: bf16_products.choose()}
         cpu.install()
     host_patch.install(action_logits.PATCHES)
     found = measure(options.model, rows, options.size)

@@ -24,7 +24,7 @@ from foundation.http import probe
 from foundation.process import bind, url_of
 from foundation.web_server import add_address_options, add_lifetime_options, announced, begin_lifetime
 from r1_searcher.host.device import Device, detect, worker_environment
-from r1_searcher.launch.processes import Session
+from r1_searcher.launch.processes import ProcessSession
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, server_flags: Sequence[str]) -> int:
 def run_server(command: Sequence[str], device: Device, url: str, ready_file: Path | None) -> int:
     """Run a server in a session of its own until it ends or a signal comes; its URL is announced once it answers."""
     process = subprocess.Popen(command, env=os.environ | worker_environment(device), start_new_session=True)
-    session = Session.led_by(process.pid)
+    session = ProcessSession.led_by(process.pid)
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:

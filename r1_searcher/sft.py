@@ -29,9 +29,9 @@ from r1_searcher.host.device import Device, detect, threads_for, worker_environm
 from r1_searcher.host.flags import SECRET_FLAGS, SFT_MODULE, merge_flags, parse_flags
 from r1_searcher.host.model_folder import check_brings_no_code
 from r1_searcher.inspection.saving import refuse_unsavable
-from r1_searcher.launch.processes import Session
+from r1_searcher.launch.processes import ProcessSession
 from r1_searcher.launch.services import left_by_sigterm
-from r1_searcher.launch.sft_rows import Rows, read_rows
+from r1_searcher.launch.sft_rows import SFTFile, read_rows
 from r1_searcher.recipe.options import add_trust_option
 from r1_searcher.run.checkpoints import ModelCheckpoints, settle_models
 
@@ -121,7 +121,7 @@ def host_command(options: argparse.Namespace, host_flags: Sequence[str], device:
     return [sys.executable, *launch, "-m", "r1_searcher.host.sft_driver", *flags]
 
 
-def _check_batches(data: Path, rows: Rows, parsed: Mapping[str, Any], devices: int) -> None:
+def _check_batches(data: Path, rows: SFTFile, parsed: Mapping[str, Any], devices: int) -> None:
     """The devices' micro-batches must divide a batch, and the rows must fill one."""
     batch, micro, longest = parsed["train.batch_size"], parsed["train.micro_batch_size"], parsed["data.max_len"]
     if batch % (micro * devices):
@@ -152,7 +152,7 @@ def run_training(command: Sequence[str], out: Path, device: Device, threads: int
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-        session = Session.led_by(process.pid)
+        session = ProcessSession.led_by(process.pid)
         try:
             status = process.wait()
         finally:

@@ -19,7 +19,7 @@ from r1_searcher.episode.policy import Policy
 from r1_searcher.episode.prompting import documents_frame, render_prompt
 from r1_searcher.episode.protocol import Protocol, Tool
 from r1_searcher.episode.question import QARow
-from r1_searcher.episode.searching import Reply, ask
+from r1_searcher.episode.searching import SearchReply, ask
 from r1_searcher.episode.tokenization import Tokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory, TrajectoryRecorder
 from r1_searcher.episode.watching import (
@@ -185,7 +185,7 @@ class _Episode:
         room = self.budget - limits.answer_tokens
         return room if limits.document_tokens is None else min(room, limits.document_tokens)
 
-    async def _ask_all(self, action: Search) -> Sequence[Reply]:
+    async def _ask_all(self, action: Search) -> Sequence[SearchReply]:
         retriever, row = self.env.retriever_of(action.tool), self.record.row
         asked = [ask(retriever, query, self.env.limits.top_k, row, self.progress) for query in action.queries]
         return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)

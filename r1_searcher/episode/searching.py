@@ -15,7 +15,7 @@ from retriever.passage import Hits, Passage, SearchRequest
 
 
 @dataclass(frozen=True)
-class Reply:
+class SearchReply:
     """The outcome of one query."""
 
     query: str
@@ -47,12 +47,12 @@ class Reply:
         return Searched(self.query, tuple(shown), self.seconds, self.failure, tool)
 
 
-async def ask(retriever: Retriever, query: str, top_k: int, row: QARow, progress: float) -> Reply:
+async def ask(retriever: Retriever, query: str, top_k: int, row: QARow, progress: float) -> SearchReply:
     """Ask for `query`'s passages, with the row and the run's progress as context; a failing service is a reply, too."""
     request = SearchRequest(query=query, top_k=top_k, context={"row": row, "progress": progress})
     started = time.perf_counter()
     try:
         hits = tuple(await retriever.search(request))
     except RetrieverError as error:
-        return Reply(query, (), time.perf_counter() - started, f"{type(error).__name__}: {error}")
-    return Reply(query, hits, time.perf_counter() - started)
+        return SearchReply(query, (), time.perf_counter() - started, f"{type(error).__name__}: {error}")
+    return SearchReply(query, hits, time.perf_counter() - started)

@@ -2,7 +2,7 @@
 
 Patches for every machine stand elsewhere (`worker.py` lists them).
 
-The launcher sets `ENVIRONMENT_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
+The launcher sets `CPU_VARIABLE` where there is no CUDA. Ray runs `install` in every worker
 (`worker.prepare`), vLLM in its engine and worker processes (entry point `vllm.general_plugins`), the
 launcher calls it for itself. Without the variable, or with CUDA present, it does nothing at all.
 
@@ -27,13 +27,13 @@ from r1_searcher.host import bf16_products
 from r1_searcher.host.patches import host_patch
 from r1_searcher.host.patches.host_patch import HostPatch
 
-ENVIRONMENT_VARIABLE = "R1_SEARCHER_CPU"
+CPU_VARIABLE = "R1_SEARCHER_CPU"
 """`1` in every process of a run on a machine without CUDA."""
 
 
 def install() -> None:
     """Patch this process, if it belongs to a run without CUDA. Calling it again changes nothing."""
-    if os.environ.get(ENVIRONMENT_VARIABLE) != "1" or getattr(install, "done", False) or cuda_is_here():
+    if os.environ.get(CPU_VARIABLE) != "1" or getattr(install, "done", False) or cuda_is_here():
         return
     install.done = True  # type: ignore[attr-defined]
     if importlib.util.find_spec("flash_attn") is None:

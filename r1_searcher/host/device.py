@@ -8,7 +8,7 @@ from enum import Enum
 
 from foundation.workers import cores
 from r1_searcher.host import bf16_products
-from r1_searcher.host.cpu import ENVIRONMENT_VARIABLE
+from r1_searcher.host.cpu import CPU_VARIABLE
 from r1_searcher.memory.fit import Cards
 from r1_searcher.run.weights import count_parameters
 
@@ -102,7 +102,7 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
     else:
         products = bf16_products.choose()
         wanted |= {
-            ENVIRONMENT_VARIABLE: "1",
+            CPU_VARIABLE: "1",
             "DS_ACCELERATOR": "cpu",
             # Several busy-waiting thread pools on few cores: with the defaults the tiny world's engine gives 140
             # instead of 3,700 tokens/s. A model of 135 M parameters on two cores takes 6 to 10 s with two threads for

@@ -21,7 +21,7 @@ from r1_searcher.host import cluster, cpu, extension_builds, progress_actor, wor
 from r1_searcher.host.device import Device, threads_for, worker_environment
 from r1_searcher.host.flags import TRAINER_MODULE, parse_flags
 from r1_searcher.run.reward_batch import PLUGINS_VARIABLE, PROTOCOL_VARIABLE, REWARD_VARIABLE
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RunConfig
+from r1_searcher.run.run_config import RUN_VARIABLE, RunConfig
 from r1_searcher.run.run_folder import RunFolder
 
 OWN_RAY = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_metrics_collection": "0"}
@@ -46,7 +46,7 @@ def _run(arguments: Sequence[str]) -> None:
     run = RunConfig.read(config)
     recipe = run.recipe
     environment = worker_environment(Device(device), _threads(flags)) | {
-        ENVIRONMENT_VARIABLE: config,
+        RUN_VARIABLE: config,
         KEYS_VARIABLE: str(RunFolder(Path(run.run_dir)).keys_file),
         REWARD_VARIABLE: recipe.reward.name,  # for r1_searcher.reward_func, where the rewards come from it
         PROTOCOL_VARIABLE: recipe.protocol.name,

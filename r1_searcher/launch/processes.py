@@ -30,7 +30,7 @@ GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Session:
+class ProcessSession:
     """A session of processes, by its leader."""
 
     sid: int
@@ -40,17 +40,17 @@ class Session:
     """Its processes when it was last looked at: number -> when it started, as `foundation.process.started_at`."""
 
     @classmethod
-    def led_by(cls, pid: int) -> Session:
+    def led_by(cls, pid: int) -> ProcessSession:
         """The session of a process that was started as its leader."""
         start = started_at(pid)
         return cls(pid, Machine.here(), {} if start is None else {pid: start})
 
-    def looked_at(self) -> Session:
+    def looked_at(self) -> ProcessSession:
         """The session with its present processes."""
         found = {process.pid: started_at(process.pid) for process in self.processes()}
         return replace(self, seen={pid: start for pid, start in found.items() if start is not None})
 
-    def noted(self, path: Path) -> Session:
+    def noted(self, path: Path) -> ProcessSession:
         """The session as it is now, written for a later attempt where it is news."""
         now = self.looked_at()
         if now != self or not path.is_file():
@@ -58,7 +58,7 @@ class Session:
         return now
 
     @classmethod
-    def read(cls, path: Path) -> Session | None:
+    def read(cls, path: Path) -> ProcessSession | None:
         """The session that was noted, or None. Raises `InputError` for a file that says something else."""
         if not path.is_file():
             return None
@@ -98,7 +98,7 @@ def end_killed_attempt(session_file: Path) -> None:
     Raises:
         InputError: the file cannot be understood.
     """
-    session = Session.read(session_file)
+    session = ProcessSession.read(session_file)
     if session is None:
         return
     if session.is_known_to_live:

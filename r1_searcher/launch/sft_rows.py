@@ -36,8 +36,8 @@ ABOUT_TEXT = frozenset(
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a file."""
+class SFTFile:
+    """A file of rows, as fine-tuning has to know it."""
 
     count: int
     flags: tuple[str, ...]
@@ -58,7 +58,7 @@ class Rows:
         return sum(length <= max_length for length in self.lengths)
 
 
-def read_rows(data: Path, model: str, *, trust_remote_code: bool = False) -> Rows:
+def read_rows(data: Path, model: str, *, trust_remote_code: bool = False) -> SFTFile:
     """The rows as they are; episodes are read whole and checked against the model's tokenizer.
 
     Raises:
@@ -74,10 +74,10 @@ def read_rows(data: Path, model: str, *, trust_remote_code: bool = False) -> Row
     keys = frozenset(first) if isinstance(first, dict) else frozenset()
     if keys >= EPISODE:
         lengths = _episode_lengths(data, model, trust_remote_code)
-        return Rows(len(lines), ("--data.max_len", str(max(lengths))), lengths)
+        return SFTFile(len(lines), ("--data.max_len", str(max(lengths))), lengths)
     for wanted, flags in TEXT_FORMS.items():
         if wanted <= keys:
-            return Rows(len(lines), flags)
+            return SFTFile(len(lines), flags)
     raise InputError(
         f"{data}: the first row has the keys {sorted(keys)}; expected 'messages', 'input' and 'output', "
         "or 'ids', 'targets' and 'text'"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from foundation.cli import ABORTED, BAD_INPUT, GUARDED
 from r1_searcher.host.device import Device
-from r1_searcher.launch.processes import Session
+from r1_searcher.launch.processes import ProcessSession
 from r1_searcher.run.checkpoints import rotate_saved_models
 from r1_searcher.run.metrics_log import MetricsLog
 from r1_searcher.run.run_folder import RunFolder
@@ -135,7 +135,7 @@ class _Driver:
             raise
         if self.stopped_by is not None:
             self.process.terminate()
-        self.session = Session.led_by(self.process.pid)
+        self.session = ProcessSession.led_by(self.process.pid)
         return self
 
     def __exit__(self, *_: object) -> None:

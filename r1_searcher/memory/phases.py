@@ -42,7 +42,7 @@ LOGITS_ENTROPY = 4 + 4
 """With an entropy coefficient: the probabilities kept for its gradient, and that gradient."""
 
 
-class Phase(str, Enum):
+class StepPhase(str, Enum):
     """Of a step, in their order."""
 
     GENERATION = "generation"
@@ -56,7 +56,7 @@ class Phase(str, Enum):
 class PhaseMemory:
     """Bytes on one GPU in one phase."""
 
-    phase: Phase
+    phase: StepPhase
     parts: Mapping[str, float]
 
     @property
@@ -98,23 +98,23 @@ class Model:
         phases = tuple(PhaseMemory(phase, self._parts(group, phase)) for phase in self._phases(group))
         return GpuPlan(group, phases, self._cache_bytes / self._cache_per_token if Role.ENGINE in group.roles else 0.0)
 
-    def _phases(self, group: Group) -> list[Phase]:
+    def _phases(self, group: Group) -> list[StepPhase]:
         if group.roles == {Role.ENGINE}:
-            return [Phase.GENERATION]
-        absent = {Phase.GENERATION} if Role.ENGINE not in group.roles else set()
+            return [StepPhase.GENERATION]
+        absent = {StepPhase.GENERATION} if Role.ENGINE not in group.roles else set()
         if Role.CRITIC not in group.roles:
-            absent.add(Phase.CRITIC_UPDATE)
+            absent.add(StepPhase.CRITIC_UPDATE)
         if Role.ACTOR not in group.roles:
-            absent.add(Phase.UPDATE)
+            absent.add(StepPhase.UPDATE)
         if not group.roles & {Role.ACTOR, Role.CRITIC}:
-            absent.add(Phase.SAVE)
-        return [phase for phase in Phase if phase not in absent]
+            absent.add(StepPhase.SAVE)
+        return [phase for phase in StepPhase if phase not in absent]
 
-    def _parts(self, group: Group, phase: Phase) -> dict[str, float]:
+    def _parts(self, group: Group, phase: StepPhase) -> dict[str, float]:
         """By the name that the table shows; what is 0 is left out."""
         roles, n = group.roles, group.gpus
         trained = {Role.ACTOR: self.shape.parameters, Role.CRITIC: self.critic.critic_parameters}
-        working = {Phase.UPDATE: {Role.ACTOR}, Phase.CRITIC_UPDATE: {Role.CRITIC}}.get(phase, set())
+        working = {StepPhase.UPDATE: {Role.ACTOR}, StepPhase.CRITIC_UPDATE: {Role.CRITIC}}.get(phase, set())
         if working and not self.layout.flags["ds.enable_sleep"]:
             working = {Role.ACTOR, Role.CRITIC}  # both train at the same time, and their states stay
         states = roles & (working if self.layout.flags["ds.enable_sleep"] else set(trained))
@@ -174,16 +174,16 @@ class Model:
         count = 2 if self.layout.flags["ds.overlap_comm"] else 1
         return 2 * count * min(BUCKET, parameters)
 
-    def _gathered(self, phase: Phase) -> float:
+    def _gathered(self, phase: StepPhase) -> float:
         """Whole layers that ZeRO-3 puts together where they are used."""
-        if self.layout.zero_stage < 3 or phase is Phase.GENERATION:
+        if self.layout.zero_stage < 3 or phase is StepPhase.GENERATION:
             return 0.0
-        if phase is Phase.SAVE:
+        if phase is StepPhase.SAVE:
             return 2 * max(self.shape.embedding_parameters, self.shape.layer_parameters)
         return 2 * min(LIVE, self.shape.parameters)
 
-    def _activations(self, roles: frozenset[Role], working: set[Role], phase: Phase) -> float:
-        if phase is Phase.LOG_PROBS:
+    def _activations(self, roles: frozenset[Role], working: set[Role], phase: StepPhase) -> float:
+        if phase is StepPhase.LOG_PROBS:
             return self.layout.tokens_forward * layer_bytes(self.shape) / 2
         tokens = self.layout.tokens_trained
         shapes = {Role.ACTOR: self.shape, Role.CRITIC: self.critic}
@@ -196,8 +196,8 @@ class Model:
             return 2 * shape.layers * shape.hidden + layer_bytes(shape) + backward
         return shape.layers * layer_bytes(shape) + backward
 
-    def _logits(self, roles: frozenset[Role], working: set[Role], phase: Phase) -> float:
-        if phase is Phase.LOG_PROBS and roles & {Role.ACTOR, Role.REFERENCE}:
+    def _logits(self, roles: frozenset[Role], working: set[Role], phase: StepPhase) -> float:
+        if phase is StepPhase.LOG_PROBS and roles & {Role.ACTOR, Role.REFERENCE}:
             return self.layout.tokens_forward * self.shape.vocabulary * LOGITS_FORWARD
         if Role.ACTOR in roles & working:
             return logits_bytes(self.layout.tokens_trained, self.shape.vocabulary, entropy=self._has_entropy)
@@ -208,12 +208,12 @@ class Model:
         """A coefficient of 0 logs the entropy, and the host's graph keeps what a gradient of it would need."""
         return self.layout.flags["actor.entropy_coef"] is not None
 
-    def _engine(self, phase: Phase) -> float:
+    def _engine(self, phase: StepPhase) -> float:
         graphs = 0 if self.layout.flags["vllm.enforce_eager"] else GRAPH_BYTES
         share = float(self.layout.flags["vllm.gpu_memory_utilization"]) * self.card_bytes
-        if phase is Phase.GENERATION or not self.layout.engines_sleep:
+        if phase is StepPhase.GENERATION or not self.layout.engines_sleep:
             return share + graphs
-        if phase is Phase.SAVE:  # its weights have been woken up to receive the new ones
+        if phase is StepPhase.SAVE:  # its weights have been woken up to receive the new ones
             return graphs + 2 * self.shape.parameters / self.layout.tensor_parallel
         return graphs
 

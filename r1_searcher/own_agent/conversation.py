@@ -18,7 +18,7 @@ from r1_searcher.episode.policy import Completion, Finish, Policy
 from r1_searcher.episode.prompting import render_prompt
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
-from r1_searcher.episode.searching import Reply, ask
+from r1_searcher.episode.searching import SearchReply, ask
 from r1_searcher.episode.trajectory import SearchRecord, SpanKind, StopReason, Trajectory, TrajectoryRecorder
 from r1_searcher.episode.watching import (
     DocumentsGiven,
@@ -218,7 +218,7 @@ class Conversation:
             self._found.append(reply.seen(reply.passages, tool))
         return reply.hits
 
-    def fail_search(self, reply: Reply, tool: str = "") -> None:
+    def fail_search(self, reply: SearchReply, tool: str = "") -> None:
         """Note a search that an outside service has failed; the episode ends by it."""
         self._record.searches.append(reply.record((), tool))
         self._tell(DocumentsGiven((*self._found, reply.seen((), tool)), ""))

@@ -10,7 +10,7 @@ from foundation.errors import OutsideFailure, RunAborted, visible
 from r1_searcher.episode.policy import Policy
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment
-from r1_searcher.episode.searching import Reply
+from r1_searcher.episode.searching import SearchReply
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.episode.watching import Watch
 from r1_searcher.own_agent.agents import AgentFailed, OwnAgent
@@ -113,7 +113,7 @@ class OwnAgentPlayer:
         if error is None:
             return _answered(conversation, agent.result())
         if isinstance(error, RetrieverError | OutsideFailure) or (isinstance(error, AgentFailed) and error.outside):
-            conversation.fail_search(Reply("", failure=_words_of(error)))
+            conversation.fail_search(SearchReply("", failure=_words_of(error)))
             return conversation.of_failed_search()
         return conversation.give_up(_words_of(error))
 

@@ -20,7 +20,7 @@ from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.run.episode_log import RunAttempt
 from retriever.sources import follows_progress
 
-ENVIRONMENT_VARIABLE = "R1_SEARCHER_RUN"
+RUN_VARIABLE = "R1_SEARCHER_RUN"
 """Names the file of the run's configuration to processes that the host starts without arguments of ours."""
 
 _ONE_PLUGIN = "plugin"
@@ -185,7 +185,7 @@ class RunConfig:
     @classmethod
     def of_this_process(cls) -> RunConfig:
         """The run that this process belongs to. Raises `InputError` outside a run."""
-        path = os.environ.get(ENVIRONMENT_VARIABLE)
+        path = os.environ.get(RUN_VARIABLE)
         if not path:
-            raise InputError(f"{ENVIRONMENT_VARIABLE} is not set; start training with python -m r1_searcher.train")
+            raise InputError(f"{RUN_VARIABLE} is not set; start training with python -m r1_searcher.train")
         return cls.read(path)

@@ -29,7 +29,7 @@ from foundation.json_lines import JsonLines, write_json_lines
 from foundation.owned_folder import OwnedFolder
 from foundation.process import Machine
 from r1_searcher.episode.question import QARow
-from r1_searcher.launch.processes import Session
+from r1_searcher.launch.processes import ProcessSession
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Batches, Progress, read_steps
 from r1_searcher.reward.judge import Case, Verdict, VerdictCache
@@ -65,7 +65,7 @@ def identity(folder: Path, n: int) -> None:
 
 
 def session(folder: Path, n: int) -> None:
-    write_json(folder / "session.json", asdict(Session(1, Machine.here(), {n: n})))
+    write_json(folder / "session.json", asdict(ProcessSession(1, Machine.here(), {n: n})))
 
 
 def progress(folder: Path, n: int) -> None:
@@ -229,7 +229,7 @@ STATES = {
     "configuration of a run": State(
         "run.json", run_config, lambda at: RunConfig.read(at / "run.json").retriever.source
     ),
-    "session of a run": State("session.json", session, lambda at: Session.read(at / "session.json").seen),
+    "session of a run": State("session.json", session, lambda at: ProcessSession.read(at / "session.json").seen),
     "steps of a run": State("progress.jsonl", progress, lambda at: len(read_steps(at / "progress.jsonl")), GROWS),
     "metrics of a run": State("metrics.jsonl", metrics, lambda at: len(read_metrics(at / "metrics.jsonl")), GROWS),
     "signals of a run": State("signals.jsonl", signals, row_count("signals.jsonl"), GROWS),

@@ -13,7 +13,7 @@ from r1_searcher.host.command import build_command
 from r1_searcher.host.device import Device
 from r1_searcher.host.patches import empty_masks, engine_slots, tokenizer_by_name
 from r1_searcher.recipe.recipe import find_recipe
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
+from r1_searcher.run.run_config import RUN_VARIABLE, RetrieverConfig, RunConfig
 
 RECIPE = find_recipe("tiny.stage1")
 
@@ -78,7 +78,7 @@ def test_vllm_gives_the_hosts_engines_those_slots(tmp_path, monkeypatch):
     from vllm.usage.usage_lib import UsageContext
 
     RunConfig(str(tmp_path), RECIPE, RetrieverConfig("http://127.0.0.1:1"), engine_slots=512).write(tmp_path / "r.json")
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "r.json"))
+    monkeypatch.setenv(RUN_VARIABLE, str(tmp_path / "r.json"))
     host = SimpleNamespace(EngineArgs=type("EngineArgs", (arg_utils.EngineArgs,), {}))
     (patch,) = engine_slots.PATCHES
     before = arg_utils.EngineArgs.get_batch_defaults(1)

@@ -16,7 +16,7 @@ from r1_searcher.host import cpu
 from r1_searcher.host.patches import host_patch, whole_rollouts
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.recipe.schedule import Batches, Progress, read_steps
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
+from r1_searcher.run.run_config import RUN_VARIABLE, RetrieverConfig, RunConfig
 
 SAMPLES = 2
 PASSES = 3
@@ -129,12 +129,12 @@ def write_config(game: Game, total_steps: int, first_step: int = 0) -> None:
         total_steps=total_steps,
         optimizer_steps=2 * total_steps,
     ).write(folder / "run.json")
-    os.environ[ENVIRONMENT_VARIABLE] = str(folder / "run.json")
+    os.environ[RUN_VARIABLE] = str(folder / "run.json")
 
 
 @pytest.fixture(autouse=True)
 def _leave_the_environment(monkeypatch):
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "")
+    monkeypatch.setenv(RUN_VARIABLE, "")
 
 
 @pytest.mark.parametrize("filtered", [0.0, 0.3, 0.8])

@@ -16,7 +16,7 @@ from support.processes.e2e_stack import wait_until
 
 from eval.run import main
 from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
-from r1_searcher.launch.processes import Session
+from r1_searcher.launch.processes import ProcessSession
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "data_prep" / "tiny" / "model"
@@ -39,7 +39,7 @@ def server_url(tmp_path_factory) -> Iterator[str]:
     command += ["--ready-file", ready, "--exit-with-parent", os.getpid()]
     with log.open("wb") as output:
         server = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, start_new_session=True)
-    session = Session.led_by(server.pid)
+    session = ProcessSession.led_by(server.pid)
     try:
         wait_until(lambda: ready.exists() or server.poll() is not None, 600, "the server")
         assert server.poll() is None, log.read_text()[-3000:]

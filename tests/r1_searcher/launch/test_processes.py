@@ -15,7 +15,7 @@ import pytest
 
 from foundation.errors import InputError
 from foundation.process import Machine, started_at
-from r1_searcher.launch.processes import Session, end_killed_attempt
+from r1_searcher.launch.processes import ProcessSession, end_killed_attempt
 
 LEADER = """
 import subprocess, sys, time
@@ -67,7 +67,7 @@ def all_live(pids) -> bool:
 def test_what_a_killed_attempt_left_is_ended(job, tmp_path, caplog):
     leader, children = job()
     file = tmp_path / "session.json"
-    assert Session.led_by(leader.pid).noted(file) == Session.read(file)
+    assert ProcessSession.led_by(leader.pid).noted(file) == ProcessSession.read(file)
     end(leader)
     end_killed_attempt(file)
     assert all_gone(children) and "ended 2 processes" in caplog.text and not file.exists()
@@ -77,16 +77,19 @@ def test_what_a_killed_attempt_left_is_ended(job, tmp_path, caplog):
 def test_a_session_is_noted_again_when_its_processes_change(job, tmp_path):
     leader, children = job()
     file = tmp_path / "session.json"
-    session = Session.led_by(leader.pid).noted(file)
+    session = ProcessSession.led_by(leader.pid).noted(file)
     before = file.stat().st_mtime_ns
     assert session.noted(file) == session and file.stat().st_mtime_ns == before
     os.kill(children[0], signal.SIGKILL)
     while started_at(children[0]) is not None:
         time.sleep(0.01)
-    assert children[0] not in session.noted(file).seen and Session.read(file).seen.keys() == {leader.pid, children[1]}
+    assert children[0] not in session.noted(file).seen and ProcessSession.read(file).seen.keys() == {
+        leader.pid,
+        children[1],
+    }
 
 
-def spoilt(session: Session, case: str) -> Session:
+def spoilt(session: ProcessSession, case: str) -> ProcessSession:
     here = session.machine
     return {
         "another host": replace(session, machine=replace(here, host="elsewhere")),
@@ -110,7 +113,7 @@ def test_a_strangers_processes_are_left_alone(case, job, tmp_path, caplog):
     """Leader gone, children at work: with only the number to go by they were ended."""
     leader, children = job()
     file = tmp_path / "session.json"
-    file.write_text(json.dumps(asdict(spoilt(Session.led_by(leader.pid).looked_at(), case))))
+    file.write_text(json.dumps(asdict(spoilt(ProcessSession.led_by(leader.pid).looked_at(), case))))
     end(leader)
     end_killed_attempt(file)
     assert all_live(children) and "ended" not in caplog.text.replace("be ended from here", "")

@@ -17,7 +17,7 @@ from r1_searcher.host.device import Device
 from r1_searcher.memory.cpu import plan_cpu
 from r1_searcher.memory.fit import Cards, Fit, advice, fit
 from r1_searcher.memory.layout import Layout, Role
-from r1_searcher.memory.phases import GIB, Phase, PhaseMemory, logits_bytes
+from r1_searcher.memory.phases import GIB, PhaseMemory, StepPhase, logits_bytes
 from r1_searcher.memory.shape import KNOWN, ModelShape, find_shape
 from r1_searcher.memory.storage import disk_space, host_memory
 from r1_searcher.recipe.presets import find_preset, shipped_presets
@@ -44,11 +44,11 @@ def planned(*flags: str, shape: ModelShape = QWEN7B, cards: Cards = CARDS) -> Fi
     return fit(shape, layout(*flags), cards)
 
 
-def phase_of(found: Fit, phase: Phase, group: int = 0) -> PhaseMemory:
+def phase_of(found: Fit, phase: StepPhase, group: int = 0) -> PhaseMemory:
     return next(each for each in found.plans[group].phases if each.phase is phase)
 
 
-def gib(found: Fit, phase: Phase, *parts: str) -> float:
+def gib(found: Fit, phase: StepPhase, *parts: str) -> float:
     """The named parts of the first group's phase, all of them where none is named."""
     sizes = phase_of(found, phase).parts
     return sum(sizes.get(part, 0.0) for part in parts or sizes) / GIB
@@ -66,7 +66,7 @@ MODELS = ("weights", "reference", "critic", "engine")
     ],
 )
 def test_a_colocated_7b_when_its_engine_wakes_up(flags, by_hand):
-    assert gib(planned(*flags), Phase.GENERATION, *MODELS) == pytest.approx(by_hand, rel=0.03)
+    assert gib(planned(*flags), StepPhase.GENERATION, *MODELS) == pytest.approx(by_hand, rel=0.03)
 
 
 @pytest.mark.parametrize(("entropy", "by_hand"), [(False, 46), (True, 84)])
@@ -74,16 +74,16 @@ def test_logits_of_a_sequence_of_32768_tokens(entropy, by_hand):
     assert logits_bytes(32_768, QWEN7B.vocabulary, entropy=entropy) / GIB == pytest.approx(by_hand, rel=0.03)
     given = ("--actor.entropy_coef", "0.001") if entropy else ()
     found = planned(*COLOCATED, "--data.max_len", "32768", "--algo.advantage.estimator", "group_norm", *given)
-    assert gib(found, Phase.UPDATE, "logits") == pytest.approx(by_hand, rel=0.03)
+    assert gib(found, StepPhase.UPDATE, "logits") == pytest.approx(by_hand, rel=0.03)
 
 
 def test_states_of_an_update_by_hand():
     """ZeRO-2 on eight GPUs: 12 bytes of optimizer and 2 of gradients per parameter are sharded, weights are not."""
     update = planned(*GRPO)
-    assert gib(update, Phase.UPDATE, "weights", "reference") == pytest.approx(28.4, rel=0.01)
-    assert gib(update, Phase.UPDATE, "optimizer") == pytest.approx(10.6, rel=0.01)
-    assert gib(update, Phase.UPDATE, "gradients") == pytest.approx(1.8, rel=0.02)
-    assert gib(planned(*GRPO, "--ds.grad_accum_dtype", "fp32"), Phase.UPDATE, "gradients") == pytest.approx(
+    assert gib(update, StepPhase.UPDATE, "weights", "reference") == pytest.approx(28.4, rel=0.01)
+    assert gib(update, StepPhase.UPDATE, "optimizer") == pytest.approx(10.6, rel=0.01)
+    assert gib(update, StepPhase.UPDATE, "gradients") == pytest.approx(1.8, rel=0.02)
+    assert gib(planned(*GRPO, "--ds.grad_accum_dtype", "fp32"), StepPhase.UPDATE, "gradients") == pytest.approx(
         3.55, rel=0.01
     )
 
@@ -130,21 +130,25 @@ def test_keys_and_values_of_one_token():
 
 
 CHANGES = [
-    (("--ds.zero_stage", "3"), Phase.UPDATE, {"weights", "reference", "gathered"}),
-    (("--ds.zero_stage", "1"), Phase.UPDATE, {"gradients"}),
-    (("--ds.overlap_comm",), Phase.UPDATE, {"buckets"}),
-    (("--ds.adam_offload",), Phase.UPDATE, {"optimizer"}),
-    (("--train.enable_ema",), Phase.UPDATE, {"average"}),
-    (("--ds.ring_attn_size", "2"), Phase.UPDATE, {"logits", "activations"}),
-    (("--ds.tensor_parallel_size", "2"), Phase.UPDATE, {"weights", "reference"}),
-    (("--actor.entropy_coef", "0.001"), Phase.UPDATE, {"logits"}),
-    (("--train.micro_batch_size", "2"), Phase.UPDATE, {"logits", "activations"}),
-    (("--rollout.micro_batch_size", "2"), Phase.LOG_PROBS, {"logits", "activations"}),
-    (("--train.dynamic_batch_enable", "--train.max_tokens_per_gpu", "9000"), Phase.UPDATE, {"logits", "activations"}),
-    (("--vllm.gpu_memory_utilization", "0.5"), Phase.GENERATION, {"engine"}),
-    (("--vllm.tensor_parallel_size", "2", "--vllm.num_engines", "4"), Phase.SAVE, {"engine"}),
-    (("--algo.kl.init_coef", "0"), Phase.LOG_PROBS, {"reference", "contexts"}),
-    (("--algo.advantage.estimator", "gae"), Phase.GENERATION, {"critic", "contexts"}),
+    (("--ds.zero_stage", "3"), StepPhase.UPDATE, {"weights", "reference", "gathered"}),
+    (("--ds.zero_stage", "1"), StepPhase.UPDATE, {"gradients"}),
+    (("--ds.overlap_comm",), StepPhase.UPDATE, {"buckets"}),
+    (("--ds.adam_offload",), StepPhase.UPDATE, {"optimizer"}),
+    (("--train.enable_ema",), StepPhase.UPDATE, {"average"}),
+    (("--ds.ring_attn_size", "2"), StepPhase.UPDATE, {"logits", "activations"}),
+    (("--ds.tensor_parallel_size", "2"), StepPhase.UPDATE, {"weights", "reference"}),
+    (("--actor.entropy_coef", "0.001"), StepPhase.UPDATE, {"logits"}),
+    (("--train.micro_batch_size", "2"), StepPhase.UPDATE, {"logits", "activations"}),
+    (("--rollout.micro_batch_size", "2"), StepPhase.LOG_PROBS, {"logits", "activations"}),
+    (
+        ("--train.dynamic_batch_enable", "--train.max_tokens_per_gpu", "9000"),
+        StepPhase.UPDATE,
+        {"logits", "activations"},
+    ),
+    (("--vllm.gpu_memory_utilization", "0.5"), StepPhase.GENERATION, {"engine"}),
+    (("--vllm.tensor_parallel_size", "2", "--vllm.num_engines", "4"), StepPhase.SAVE, {"engine"}),
+    (("--algo.kl.init_coef", "0"), StepPhase.LOG_PROBS, {"reference", "contexts"}),
+    (("--algo.advantage.estimator", "gae"), StepPhase.GENERATION, {"critic", "contexts"}),
 ]
 
 
@@ -157,15 +161,15 @@ def test_every_placement_flag_changes_the_part_that_it_is_about(flags, phase, pa
 
 def test_states_leave_the_gpu_only_where_they_sleep():
     awake = tuple(word for word in GRPO if word not in ("--ds.enable_sleep", "--vllm.enable_sleep"))
-    assert gib(planned(*GRPO), Phase.GENERATION, "optimizer", "gradients") == 0
-    assert gib(planned(*awake), Phase.GENERATION, "optimizer", "gradients") == pytest.approx(12.4, rel=0.01)
-    assert gib(planned(*GRPO), Phase.UPDATE, "engine") == 0
-    assert gib(planned(*awake), Phase.UPDATE, "engine") == pytest.approx(47.8, rel=0.01)
+    assert gib(planned(*GRPO), StepPhase.GENERATION, "optimizer", "gradients") == 0
+    assert gib(planned(*awake), StepPhase.GENERATION, "optimizer", "gradients") == pytest.approx(12.4, rel=0.01)
+    assert gib(planned(*GRPO), StepPhase.UPDATE, "engine") == 0
+    assert gib(planned(*awake), StepPhase.UPDATE, "engine") == pytest.approx(47.8, rel=0.01)
     graphs = tuple(word for word in GRPO if word != "--vllm.enforce_eager")
-    assert gib(planned(*graphs), Phase.UPDATE, "engine") > 0, "a sleeping engine keeps its CUDA graphs"
+    assert gib(planned(*graphs), StepPhase.UPDATE, "engine") > 0, "a sleeping engine keeps its CUDA graphs"
     offloaded = (*GRPO, "--ref.offload")
-    assert gib(planned(*offloaded), Phase.UPDATE, "reference") > 14, "DeepSpeed offloads parameters in stage 3 only"
-    assert gib(planned(*offloaded, "--ds.zero_stage", "3"), Phase.UPDATE, "reference") == 0
+    assert gib(planned(*offloaded), StepPhase.UPDATE, "reference") > 14, "DeepSpeed offloads parameters in stage 3 only"
+    assert gib(planned(*offloaded, "--ds.zero_stage", "3"), StepPhase.UPDATE, "reference") == 0
 
 
 def test_roles_lie_where_openrlhf_puts_them():
@@ -246,8 +250,8 @@ def test_a_measured_run_without_a_gpu():
 
 def test_a_large_model_at_a_short_length_peaks_in_the_optimizer_step():
     found = planned(*GRPO, "--data.max_len", "1024", shape=KNOWN["Qwen/Qwen2.5-14B"])
-    assert gib(found, Phase.UPDATE, "logits") == 0
-    assert gib(found, Phase.UPDATE, "gradient copies") == pytest.approx(6 * 14.77 / 8 / 1.0737, rel=0.01)
+    assert gib(found, StepPhase.UPDATE, "logits") == 0
+    assert gib(found, StepPhase.UPDATE, "gradient copies") == pytest.approx(6 * 14.77 / 8 / 1.0737, rel=0.01)
 
 
 def test_an_engine_whose_cache_holds_no_episode_is_found():

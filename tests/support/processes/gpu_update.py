@@ -14,7 +14,7 @@ from r1_searcher.host.command import build_command
 from r1_searcher.host.device import Device
 from r1_searcher.memory.fit import Cards, fit
 from r1_searcher.memory.layout import Layout
-from r1_searcher.memory.phases import Phase
+from r1_searcher.memory.phases import StepPhase
 from r1_searcher.memory.shape import find_shape
 from r1_searcher.recipe.recipe import find_recipe
 
@@ -24,7 +24,7 @@ flags = (*flags, "--actor.entropy_coef", "0.001", "--actor.gradient_checkpointin
 flags = (*flags, "--data.max_len", str(tokens))
 command = build_command(find_recipe("search_r1"), Path("/run"), flags, Device.CUDA)
 planned = fit(find_shape(folder), Layout(vars(command.flags)), Cards.parse("1x80")).plans[0]
-update = next(phase for phase in planned.phases if phase.phase is Phase.UPDATE)
+update = next(phase for phase in planned.phases if phase.phase is StepPhase.UPDATE)
 expected = sum(update.parts[name] for name in ("weights", "optimizer", "gradients", "activations", "logits"))
 
 actor = Actor(folder, attn_implementation="flash_attention_2", param_dtype="bf16", packing_samples=True)

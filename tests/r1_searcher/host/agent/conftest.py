@@ -11,7 +11,7 @@ from support.episodes.executions import RECIPE
 
 from r1_searcher.recipe.recipe import Recipe
 from r1_searcher.recipe.schedule import Batches, Progress
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, RetrieverConfig, RunConfig
+from r1_searcher.run.run_config import RUN_VARIABLE, RetrieverConfig, RunConfig
 from retriever.passage import Hits, Passage
 
 PASSAGES = [
@@ -87,7 +87,7 @@ def make_executor(openrlhf, service, tmp_path, monkeypatch):
             **changes,
         )
         config.write(tmp_path / "run.json")
-        monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "run.json"))
+        monkeypatch.setenv(RUN_VARIABLE, str(tmp_path / "run.json"))
         made.append(AgentExecutor())
         made[-1].progress = progress_here(config)
         return made[-1]

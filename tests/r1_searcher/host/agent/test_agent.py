@@ -16,7 +16,7 @@ from r1_searcher.own_agent.agents import OwnAgent
 from r1_searcher.recipe.recipe import find_recipe
 from r1_searcher.reward.rewards import compose, find_reward
 from r1_searcher.run.episode_log import RunAttempt
-from r1_searcher.run.run_config import ENVIRONMENT_VARIABLE, QuestionFilter, RunConfig
+from r1_searcher.run.run_config import RUN_VARIABLE, QuestionFilter, RunConfig
 
 READ_BY_THE_HOST = {
     "prompt",
@@ -44,7 +44,7 @@ def test_outside_a_run_it_says_so(openrlhf, monkeypatch):
     from foundation.errors import InputError
     from r1_searcher.host.agent import AgentExecutor
 
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
     with pytest.raises(InputError, match="R1_SEARCHER_RUN is not set"):
         AgentExecutor()
 
