@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.results.numbers import short
 from benchmarks.results.page import markdown_table, replace_section
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
@@ -30,8 +31,6 @@ TIMES = {"fault": "before", "healthy": "after"}
 CURVES = {"reward": "mean reward of a step", "policy_loss": "policy loss"}
 LOSS = 0.5
 """Share of its best held-out F1 that a run has lost when it counts as collapsed."""
-DIGITS = 4
-"""Significant digits of a recorded number."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,7 @@ def record(run: Path, file: Path) -> None:
     steps = with_signals(read_metrics(folder.metrics_file), folder.signals_file)
     if not steps:
         raise InputError(f"{run} holds no steps; give the folder of a run (--run-dir)")
-    write_json_lines(file, ({key: _short(step[key]) for key in sorted(wanted & step.keys())} for step in steps))
-
-
-def _short(value: float | None) -> float | None:
-    return value if value is None or isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+    write_json_lines(file, ({key: short(step[key]) for key in sorted(wanted & step.keys())} for step in steps))
 
 
 def records_in(folder: Path) -> list[Record]:

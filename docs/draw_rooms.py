@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from benchmarks.results.page import between_marks
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/architecture.md"
 BEGIN, END = "<!-- rooms:begin -->", "<!-- rooms:end -->"
@@ -163,9 +165,7 @@ def _identity(room: str) -> str:
 
 def drawn(page: str, picture: str) -> str:
     """The page with this picture between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{picture}\n{END}{after}"
+    return between_marks(page, BEGIN, END, picture)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.results.page import between_marks
 from r1_searcher.host.command import build_command, with_length_of
 from r1_searcher.host.device import Device
 from r1_searcher.memory.fit import Cards, fit
@@ -157,9 +158,7 @@ def _cell(system: System, setting: Setting) -> str:
 
 def drawn(page: str, table: str) -> str:
     """The page with this table between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return between_marks(page, BEGIN, END, table)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.findings.arms import Arm
+from benchmarks.results.numbers import short
 from eval.results.folder import EvaluationFolder
 from eval.results.predictions import by_decoding, read_predictions
 from eval.results.scores import Scores
@@ -22,8 +23,6 @@ from r1_searcher.run.run_folder import RunFolder
 RESULTS = Path(__file__).parent / "results"
 CURVES = ("answer/f1", "answer/em", "format/rate", "retrieval/rate", "retrieval/searches", "tokens/action", "reward")
 SCORES = ("n", "retrieval_rate", "format_rate", "em", "cover_em", "f1", "searches_per_question")
-DIGITS = 4
-"""Significant digits of a number."""
 
 Row = Mapping[str, Any]
 
@@ -31,7 +30,7 @@ Row = Mapping[str, Any]
 def curves_of(run: Path) -> dict[str, list[float | None]]:
     """The curves of a training run, by step; empty where there was none."""
     steps = metrics_so_far(RunFolder(run).metrics_file)
-    return {name: [_short(step.get(name)) for step in steps] for name in CURVES if steps and name in steps[-1]}
+    return {name: [short(step.get(name)) for step in steps] for name in CURVES if steps and name in steps[-1]}
 
 
 def scores_of(evaluation: Path) -> dict[str, dict[str, Any]]:
@@ -42,17 +41,13 @@ def scores_of(evaluation: Path) -> dict[str, dict[str, Any]]:
     for decoding, block in Scores.read(folder.scores_file).blocks.items():
         answered = [record for record in records[decoding] if not record.failed]
         found[decoding] = {
-            **{name: _short(block[name]) for name in SCORES},
-            "answer_words": _short(fmean(len((record.answer or "").split()) for record in answered)),
-            "action_tokens": _short(fmean(record.metrics["tokens/action"] for record in answered)),
-            "f1_by_hops": {hops: _short(group["f1"]) for hops, group in block["by_hops"].items()},
-            "f1_by_kind": {kind: _short(group["f1"]) for kind, group in block["by_dataset"].items()},
+            **{name: short(block[name]) for name in SCORES},
+            "answer_words": short(fmean(len((record.answer or "").split()) for record in answered)),
+            "action_tokens": short(fmean(record.metrics["tokens/action"] for record in answered)),
+            "f1_by_hops": {hops: short(group["f1"]) for hops, group in block["by_hops"].items()},
+            "f1_by_kind": {kind: short(group["f1"]) for kind, group in block["by_dataset"].items()},
         }
     return found
-
-
-def _short(value: float | None) -> float | None:
-    return value if value is None or isinstance(value, int) else float(f"{value:.{DIGITS}g}")
 
 
 class Rows:

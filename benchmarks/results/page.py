@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +16,17 @@ Run = TypeVar("Run")
 def replace_section(page: Path, name: str, text: str) -> None:
     """Put `text` in place of the section of this name; a new section goes to the end of the page."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    section = f"{begin}\n{text.strip()}\n{end}"
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Results\n"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    after, found = pattern.subn(lambda _: section, before)
-    page.write_text(after if found else f"{before.rstrip()}\n\n{section}\n", encoding="utf-8")
+    if begin not in before:
+        before = f"{before.rstrip()}\n\n{begin}\n{end}\n"
+    page.write_text(between_marks(before, begin, end, text.strip()), encoding="utf-8")
+
+
+def between_marks(page: str, begin: str, end: str, text: str) -> str:
+    """The page with this text between its two marks. Raises ValueError where it does not have them."""
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
