@@ -14,7 +14,10 @@ Those of the search service are `retriever.errors`, leaf by leaf. A bug is none 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+Row = TypeVar("Row")
 
 
 class R1SearcherError(Exception):
@@ -76,6 +79,13 @@ class Rejected(OutsideFailure):
     """The service refused the request as wrong."""
 
     kind = "rejected"
+
+
+def found_in(table: Mapping[str, Row], kind: str, name: str) -> Row:
+    """The row of this name. Raises `InputError` naming the known ones of its kind."""
+    if name not in table:
+        raise InputError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
+    return table[name]
 
 
 def visible(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from foundation.errors import InputError
+from foundation.errors import found_in
 from r1_searcher.episode.protocol import Protocol, Tags, Tool, prompt_text
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.reward import rules_deep_researcher, rules_r1_searcher, rules_research, rules_search_r1
@@ -204,6 +204,4 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ROWS}
 
 def find_protocol(name: str) -> Protocol:
     """The protocol of this name. Raises `InputError` naming the known ones."""
-    if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    return found_in(PROTOCOLS, "protocol", name)

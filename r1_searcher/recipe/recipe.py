@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from foundation.errors import InputError
+from foundation.errors import InputError, found_in
 from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.own_agent.agents import OwnAgent
@@ -197,6 +197,4 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}
 
 def find_recipe(name: str) -> Recipe:
     """The recipe of this name. Raises `InputError` naming the known ones."""
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return found_in(RECIPES, "recipe", name)

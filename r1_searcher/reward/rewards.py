@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from foundation.errors import InputError
+from foundation.errors import InputError, found_in
 from r1_searcher.episode.protocol import Protocol, Rule
 from r1_searcher.episode.trajectory import Trajectory
 from r1_searcher.reward import rules_r1_searcher_code as published
@@ -146,11 +146,7 @@ def find_reward(name: str) -> Reward:
     Raises:
         InputError: naming the known ones.
     """
-    if "=" in name:
-        return compose(name)
-    if name not in REWARDS:
-        raise InputError(f"unknown reward {name!r}; known: {', '.join(REWARDS)}")
-    return REWARDS[name]
+    return compose(name) if "=" in name else found_in(REWARDS, "reward", name)
 
 
 _ROWS = (
