@@ -96,25 +96,41 @@ class Recipe:
 
         Raises:
             InputError: its protocol or a reward is not known here.
+            TypeError: a value is missing or of another type; the message names it.
         """
-        published = find_protocol(mapping["protocol"])
-        system_prompt = mapping.get("system_prompt", "")
-        protocol = dataclasses.replace(
-            published,
-            prompt=mapping.get("prompt") or published.prompt,
-            system_prompt=published.system_prompt if system_prompt == "" else system_prompt or "",
-        )
-        then_reward, switch = mapping.get("then_reward"), mapping.get("switch")
+        try:
+            written = msgspec.convert(mapping, _Written)
+        except msgspec.ValidationError as error:
+            raise TypeError(str(error)) from error
+        published = find_protocol(written.protocol)
+        system_prompt = published.system_prompt if written.system_prompt == "" else written.system_prompt or ""
         return cls(
-            name=mapping["name"],
-            protocol=protocol,
-            reward=find_reward(mapping["reward"]),
-            limits=msgspec.convert(mapping["limits"], Limits),
-            train_on_documents=mapping.get("train_on_documents", False),
-            then_reward=find_reward(then_reward) if then_reward else None,
-            switch=Switch.parse(switch) if switch else None,
-            agent=msgspec.convert(mapping.get("agent"), OwnAgent | None),
+            name=written.name,
+            protocol=dataclasses.replace(
+                published, prompt=written.prompt or published.prompt, system_prompt=system_prompt
+            ),
+            reward=find_reward(written.reward),
+            limits=written.limits,
+            train_on_documents=written.train_on_documents,
+            then_reward=find_reward(written.then_reward) if written.then_reward else None,
+            switch=Switch.parse(written.switch) if written.switch else None,
+            agent=written.agent,
         )
+
+
+class _Written(msgspec.Struct):
+    """What `Recipe.to_mapping` gives, with what the files of earlier versions leave out."""
+
+    name: str
+    protocol: str
+    reward: str
+    limits: Limits
+    train_on_documents: bool = False
+    then_reward: str | None = None
+    switch: str | None = None
+    prompt: str | None = None
+    system_prompt: str | None = ""
+    agent: OwnAgent | None = None
 
 
 def _text_of(file: Path) -> str:

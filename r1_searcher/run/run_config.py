@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -57,7 +57,8 @@ class RetrieverConfig:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RetrieverConfig:
         """The configuration from its JSON object; earlier versions called the source `url`."""
-        return msgspec.convert({"source" if name == "url" else name: value for name, value in mapping.items()}, cls)
+        written = msgspec.convert(mapping, dict[str, Any])
+        return msgspec.convert({"source" if name == "url" else name: value for name, value in written.items()}, cls)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,14 @@ def depends_on_progress(recipe: Recipe, source: str | None) -> bool:
         ValueError: the search source has an unknown scheme.
     """
     return recipe.switch is not None or (source is not None and follows_progress(source))
+
+
+def _of_type(name: str, value: object, kinds: Mapping[str, Any]) -> Any:
+    """The value as what the field of this name holds. Raises `TypeError` naming it, where it is something else."""
+    try:
+        return msgspec.convert(value, kinds.get(name, Any))
+    except msgspec.ValidationError as error:
+        raise TypeError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -166,21 +175,23 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunConfig:
-        """The configuration from its JSON object. Loads its plugins, whose rows the recipe may name."""
+        """The configuration from its JSON object. Loads its plugins, whose rows the recipe may name.
+
+        Raises:
+            KeyError: there is no recipe, or no retriever.
+            TypeError, ValueError: a value is of another type, or of no field; the message names it.
+        """
         plugins = plugins_of(mapping)
         for plugin in plugins:
             load_plugin(plugin)
-        return cls(
-            **{
-                **{name: value for name, value in mapping.items() if name not in (_ONE_PLUGIN, *_NO_LONGER)},
-                "plugins": plugins,
-                "earlier_attempts": tuple(mapping.get("earlier_attempts", ())),
-                "recipe": Recipe.from_mapping(mapping["recipe"]),
-                "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
-                "question_filter": msgspec.convert(mapping.get("question_filter"), QuestionFilter | None),
-                "judge": msgspec.convert(mapping.get("judge"), JudgeConfig | None),
-            }
-        )
+        built = {
+            "recipe": Recipe.from_mapping(mapping["recipe"]),
+            "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
+        }
+        kinds = get_type_hints(cls)
+        given = {name: value for name, value in mapping.items() if name not in (*built, _ONE_PLUGIN, *_NO_LONGER)}
+        plain = {name: _of_type(name, value, kinds) for name, value in {**given, "plugins": plugins}.items()}
+        return cls(**plain, **built)
 
     @classmethod
     def of_this_process(cls) -> RunConfig:

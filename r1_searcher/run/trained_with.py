@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from foundation.errors import InputError
 from foundation.files import read_json, write_json
@@ -41,12 +44,19 @@ class TrainedWith:
         file = Path(folder).expanduser() / FILE_NAME
         if not file.is_file():
             return None
-        found = read_json(file)
         try:
-            plugins, base, step = tuple(found["plugins"]), str(found["base_model"]), int(found["step"])
-            mapping = dict(found["recipe"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} does not say what the model was trained with: {error!r}") from error
-        for plugin in plugins:
-            load_plugin(plugin)
-        return cls(Recipe.from_mapping(mapping), plugins, base, step)
+            found = msgspec.convert(read_json(file), _Written)
+            for plugin in found.plugins:
+                load_plugin(plugin)
+            return cls(Recipe.from_mapping(found.recipe), found.plugins, found.base_model, found.step)
+        except (TypeError, msgspec.ValidationError) as error:
+            raise InputError(f"{file} does not say what the model was trained with: {error}") from error
+
+
+class _Written(msgspec.Struct):
+    """The file, without a look into the recipe."""
+
+    recipe: dict[str, Any]
+    plugins: tuple[str, ...]
+    base_model: str
+    step: int

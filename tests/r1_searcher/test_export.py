@@ -128,3 +128,16 @@ def test_a_file_that_says_something_else_is_refused(tmp_path, text):
     (tmp_path / FILE_NAME).write_text(text)
     with pytest.raises(InputError, match=FILE_NAME):
         TrainedWith.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step": "7"}, {"base_model": {}}, {"plugins": "ab"}, {"recipe": {"name": "x"}}], ids=str
+)
+def test_a_value_of_another_type_is_refused(tmp_path, changes):
+    TrainedWith(SHORT, (), "org/base", 7).write(tmp_path)
+    written = json.loads((tmp_path / FILE_NAME).read_text())
+    (tmp_path / FILE_NAME).write_text(json.dumps(written | changes))
+    with pytest.raises(
+        InputError, match=f"{FILE_NAME} does not say what the model was trained with: .*xpected|missing"
+    ):
+        TrainedWith.read(tmp_path)
