@@ -19,10 +19,13 @@ from support.services.fake_endpoint import choice, serve
 from werkzeug.serving import make_server
 
 from data_prep.good_trajectories import main as good_trajectories
+from data_prep.select.__main__ import main as select
 from eval.report.__main__ import main as report
 from eval.rescore import main as rescore
 from eval.run import main as evaluate
+from eval.score import main as score_predictions
 from r1_searcher.doctor.__main__ import main as examine
+from r1_searcher.episode.question import read_rows
 from r1_searcher.episode.tokenization import HFTokenizer
 from r1_searcher.episode.trajectory import SpanKind, StopReason
 from r1_searcher.recipe.plugins import load_plugin
@@ -31,6 +34,7 @@ from r1_searcher.recipe.recipe import RECIPES
 from r1_searcher.reward.rewards import REWARDS, score
 from r1_searcher.reward_server import main as serve_rewards
 from r1_searcher.run.run_config import RetrieverConfig, RunConfig
+from r1_searcher.sft import main as fine_tune
 from r1_searcher.train import main as train
 from retriever.index.bm25 import Bm25Index
 from retriever.passage import Passage
@@ -217,6 +221,26 @@ def test_it_is_exported_for_fine_tuning(evaluation, tmp_path):
     assert run(good_trajectories, evaluation, "--model", MODEL, "--min-reward", 1, "--out", out) == 0
     (row,) = [json.loads(line) for line in out.open()]
     assert row["text"].count("[/is]") == 2 and len(row["targets"]) == 2
+    batch = ("--train.batch_size", 1, "--train.micro_batch_size", 1)
+    assert run(fine_tune, "--model", MODEL, "--data", out, "--out", tmp_path / "tuned", "--dry-run", *batch) == 0
+
+
+def test_its_evaluation_is_scored(evaluation, plugin, tmp_path):
+    plugin.unlink()
+    out = tmp_path / "scores.json"
+    assert run(score_predictions, evaluation, "--json", out) == 0
+    assert json.loads(out.read_text())["greedy"]["f1"] == 1.0
+
+
+def test_questions_are_selected_with_it(plugin, data, search, endpoint, tmp_path, capsys):
+    model = ("--model", "m", "--endpoint", endpoint, "--tokenizer", MODEL)
+    rollouts = ("--recipe", "haiku_search", "--closed-book-k", 0, "--stage1", "*:easy=all", "--stage2")
+    common = ("--data", data, "--search", search, "--out", tmp_path / "selection", *model, *rollouts)
+    assert run(select, *common) == 2
+    assert "unknown recipe 'haiku_search'" in capsys.readouterr().err
+    assert run(select, *common, "--plugin", plugin) == 0
+    (row,) = read_rows(tmp_path / "selection" / "stage1.jsonl")
+    assert row.question == "Where is the tower?"
 
 
 def test_it_is_reported_with_its_own_plugin(evaluation, plugin, tmp_path, capsys):
