@@ -184,7 +184,7 @@ class RunConfig:
         plugins = plugins_of(mapping)
         for plugin in plugins:
             load_plugin(plugin)
-        built = {
+        built: dict[str, Any] = {
             "recipe": Recipe.from_mapping(mapping["recipe"]),
             "retriever": RetrieverConfig.from_mapping(mapping["retriever"]),
         }
