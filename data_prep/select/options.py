@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ from eval.play.contestant import find_contestant
 from foundation.cli import OneLineParser, above_zero, natural, positive
 from foundation.errors import InputError
 from foundation.files import file_sha256
+from r1_searcher.episode.limits import Limits
 from r1_searcher.episode.question import QARow, check_ids, read_rows
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.options import add_concurrency_option, add_model_options
-from r1_searcher.recipe.options import add_search_options, add_trust_option, check_agent
+from r1_searcher.recipe.options import (
+    add_limit_options,
+    add_search_options,
+    add_trust_option,
+    changed_limits,
+    check_agent,
+)
 from r1_searcher.recipe.plugins import add_plugin_option
 
 NOT_RECORDED = ("out", "from_manifest", "search", "browse", "plugins", "endpoint", "key_variable", "concurrency",
@@ -27,6 +34,7 @@ NOT_RECORDED = ("out", "from_manifest", "search", "browse", "plugins", "endpoint
                 "trust_remote_code")  # fmt: skip
 """Flags that no set depends on, such as addresses: a rebuild takes them from its own command line, and nowhere else."""
 _MODELS = ("model", "tokenizer")
+_LIMITS = {limit.name for limit in fields(Limits)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def parse(argv: Sequence[str] | None, description: str | None) -> tuple[argparse
 
 def _recorded_values(parser: argparse.ArgumentParser, path: Path, written: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest's flags, each checked as if it stood on the command line. Raises `InputError`."""
-    known = set(recorded(parser.parse_args([])))
+    known = {*recorded(parser.parse_args([])), *_LIMITS}
     foreign = sorted(set(written) - known)
     if foreign:
         raise InputError(f"{path} sets {', '.join(map(repr, foreign))}, which no manifest records; is it one of ours?")
@@ -103,8 +111,9 @@ def _checked(action: argparse.Action, value: Any) -> Any:
 
 
 def recorded(options: argparse.Namespace) -> dict[str, Any]:
-    """The flags that a manifest keeps; the files are kept with their hashes."""
-    return {name: value for name, value in vars(options).items() if name not in (*NOT_RECORDED, "data")}
+    """The flags that a manifest keeps, limits where they are given; the files are kept with their hashes."""
+    left_out = {*NOT_RECORDED, "data", *(name for name in _LIMITS if getattr(options, name) is None)}
+    return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
 def job_of(options: argparse.Namespace) -> Job:
@@ -113,12 +122,13 @@ def job_of(options: argparse.Namespace) -> Job:
     bounds.check_samples(options.k)
     closed_book, search = find_contestant(options.closed_book), find_contestant(options.recipe)
     check_agent(search.recipe)
+    limited = replace(search.recipe, limits=changed_limits(search.recipe.limits, options))
     if closed_book.searches:
         raise InputError(f"--closed-book {options.closed_book} searches; name a recipe that does not")
     return Job(
         rows=_rows(options.data),
         closed_book=RolloutPlan("closed_book", closed_book, options.closed_book_k),
-        search=RolloutPlan("search", search, options.k),
+        search=RolloutPlan("search", replace(search, recipe=limited), options.k),
         decoding=Decoding(options.temperature, options.top_p, options.seed),
         criterion=Criterion(options.metric, options.right_from),
         bounds=bounds,
@@ -189,6 +199,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
             metavar="QUOTA",
             help="quotas instead of the plan's, e.g. hotpotqa:medium=200 '*:hard=all'",
         )
+    add_limit_options(parser)
     add_concurrency_option(parser)
     add_trust_option(parser)
     add_model_options(parser)

@@ -31,10 +31,21 @@ def add_recipe_options(parser: argparse.ArgumentParser, names: Iterable[str], *,
         default=OwnAgent.seconds,
         help=f"longest time of its own in an episode, in s, without the model's (default: {OwnAgent.seconds:g})",
     )
+    add_limit_options(parser)
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Give a command a flag for each limit of an episode."""
     group = parser.add_argument_group("limits of an episode, instead of the recipe's")
     for limit in fields(Limits):
         flag, meaning = limit.name.replace("_", "-"), limit.name.replace("_", " ")
         group.add_argument(f"--{flag}", type=int, metavar="N", help=meaning)
+
+
+def changed_limits(limits: Limits, options: argparse.Namespace) -> Limits:
+    """The limits with those that the user gave. Raises `InputError` where they cannot work."""
+    changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
+    return replace(limits, **{name: value for name, value in changes.items() if value is not None})
 
 
 def changed_recipe(recipe: Recipe, options: argparse.Namespace) -> Recipe:
@@ -43,12 +54,10 @@ def changed_recipe(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     Raises:
         InputError: a prompt file or an agent cannot be used, or the limits cannot work.
     """
-    changes = {limit.name: getattr(options, limit.name) for limit in fields(Limits)}
-    limits = replace(recipe.limits, **{name: value for name, value in changes.items() if value is not None})
     agent = _agent(options) or recipe.agent
     if agent is not None and (options.prompt_file or options.system_prompt_file):
         raise InputError("an agent writes its own prompts; leave out --prompt-file and --system-prompt-file")
-    changed = replace(recipe, limits=limits, agent=agent)
+    changed = replace(recipe, limits=changed_limits(recipe.limits, options), agent=agent)
     return changed.with_prompts(options.prompt_file, options.system_prompt_file)
 
 

@@ -16,7 +16,7 @@ from support.episodes.fakes import FakeRetriever, ScriptedPolicy, ask, passages,
 from support.processes.commands import status_of
 
 from data_prep.select.__main__ import Surroundings, select
-from data_prep.select.options import parse, recorded
+from data_prep.select.options import job_of, parse, recorded
 from foundation.chat.endpoint import EndpointConfig
 from foundation.cli import run_command
 from foundation.errors import InputError
@@ -362,6 +362,17 @@ def test_the_model_may_be_behind_an_endpoint(command):
     for words, said in ((there, "--endpoint needs --tokenizer"), ([*served, "--engines", "2"], "has its own")):
         with pytest.raises(InputError, match=said):
             model_of(parse(words, None)[0])
+
+
+def test_limits_are_those_of_every_command_and_recorded_where_given(command):
+    there = [*command, "--out", "out"]
+    plain, _ = parse(there, None)
+    assert "turn_tokens" not in recorded(plain)
+    options, _ = parse([*there, "--max-searches", "2", "--turn-tokens", "32"], None)
+    assert recorded(options) == recorded(plain) | {"max_searches": 2, "turn_tokens": 32}
+    limits, before = job_of(options).search.contestant.recipe.limits, job_of(plain).search.contestant.recipe.limits
+    assert (limits.max_searches, limits.turn_tokens) == (2, 32) != (before.max_searches, before.turn_tokens)
+    assert limits.max_length == before.max_length
 
 
 def test_ids_must_be_unique_over_all_files(world, command, capsys):
