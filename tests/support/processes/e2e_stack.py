@@ -154,11 +154,11 @@ class Training:
 
     def attempts(self) -> dict[int, list[dict]]:
         """First step of an attempt -> its episodes, in the order in which they ended."""
-        from r1_searcher.run.episode_log import read_episode_lines
+        from r1_searcher.run.episode_log import RunAttempt, read_episode_lines
 
         found: dict[int, list[dict]] = {}
         for path in sorted((self.run_dir / "trajectories").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
-            found.setdefault(int(path.name.split("-")[0]), []).extend(read_episode_lines(path))
+            found.setdefault(RunAttempt.of(path).first_step, []).extend(read_episode_lines(path))
         return found
 
 
