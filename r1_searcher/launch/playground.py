@@ -85,7 +85,7 @@ def _start_bm25(services: Services, name: str, corpus: Path) -> str:
 def start_simulator(services: Services, simulator: Simulator, seed: int) -> str:
     """The tiny simulated search engine, built where it is missing; returns it as a source for searches.
 
-    It is built from a base model, real searches of scripted episodes, the data that come of them, and a supervised
+    It is built from a base model, real searches of scripted episodes, the data made from them, and a supervised
     fine-tuning with OpenRLHF.
     """
     folder = RUNS / "tiny_simulator"

@@ -1,4 +1,4 @@
-"""The checks before Ray starts, one by one; `test_bad_input` runs them behind the command line."""
+"""The checks before Ray starts, one by one; `test_bad_input` asks them through the command line."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_other_answers_stay_other_answers(found, gold):
     [
         ("北京市", "北京", 0.8),  # google-research/xtreme #28, DRCDKnowledgeTeam/DRCD #6
         ("東京タワー", "東京", 4 / 7),
-        ("서울은", "서울", 0.8),  # a particle behind a name
+        ("서울은", "서울", 0.8),  # a particle after a name
         ("iPhone 15を買う", "iPhone 15", 4 / 7),
         ("กรุงเทพ", "กรุงเทพ", 1.0),
     ],
