@@ -8,35 +8,9 @@ from typing import Any
 
 import pytest
 from support.runs.reports import Embedded
+from support.runs.run_folders import RUN_OF_AN_EARLIER_VERSION
 
 from eval.report.__main__ import main
-
-RUN: dict[str, Any] = {
-    "run_dir": "/runs/1",
-    "recipe": {
-        "name": "tiny.auto",
-        "protocol": "r1_searcher.tiny",
-        "reward": "r1_searcher.stage1",
-        "limits": {
-            "max_searches": 4,
-            "turn_tokens": 48,
-            "max_length": 384,
-            "top_k": 2,
-            "answer_tokens": 32,
-            "document_tokens": None,
-        },
-        "train_on_documents": False,
-        "then_reward": "r1_searcher.stage2",
-        "switch": "held:3",
-        "prompt": "Mine : {question}\n",
-        "system_prompt": "",
-    },
-    "retriever": {"url": "http://h:1", "browse": "", "read_timeout": 30.0, "attempts": 4, "deadline": 60.0},
-    "reward_url": "",
-    "judge": None,
-    "plugin": "",
-}
-"""`run.json` before recipes held their protocol and rewards themselves, and a search source was a `url`."""
 
 DOCUMENTS = "\n\n<|begin_of_documents|>\n(1) in Paris\n<|end_of_documents|>\n\n"
 EPISODE: dict[str, Any] = {
@@ -82,8 +56,11 @@ def run(tmp_path) -> Path:
     """A training of that version after its first step."""
     folder = tmp_path / "run"
     (folder / "trajectories").mkdir(parents=True)
-    write(folder / "run.json", RUN)
-    write(folder / "identity.json", {"recipe": RUN["recipe"], "flags": {"--actor.model_name_or_path": "org/base"}})
+    write(folder / "run.json", RUN_OF_AN_EARLIER_VERSION)
+    write(
+        folder / "identity.json",
+        {"recipe": RUN_OF_AN_EARLIER_VERSION["recipe"], "flags": {"--actor.model_name_or_path": "org/base"}},
+    )
     write(folder / "metrics.jsonl", {"step": 1, "time": 1.0, "reward": 1.0, "answer/f1": 1.0})
     write(folder / "trajectories" / "000000-host-1.jsonl", EPISODE)
     return folder
@@ -112,8 +89,8 @@ def test_a_run_of_an_earlier_version_is_shown_like_one_of_today(run, capsys):
 
 def test_one_whose_plugin_is_gone_is_refused_in_a_line_that_names_it(run, capsys):
     """That version's runs named one plugin, as `plugin`."""
-    recipe = {**RUN["recipe"], "protocol": "mine"}
-    write(run / "run.json", {**RUN, "recipe": recipe, "plugin": "/gone/mine.py"})
+    recipe = {**RUN_OF_AN_EARLIER_VERSION["recipe"], "protocol": "mine"}
+    write(run / "run.json", {**RUN_OF_AN_EARLIER_VERSION, "recipe": recipe, "plugin": "/gone/mine.py"})
     assert main([str(run)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "/gone/mine.py" in error and "--plugin" in error

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.runs.run_folders import RUN_OF_AN_EARLIER_VERSION
 
 from foundation.errors import InputError
 from r1_searcher.episode.question import QARow
@@ -212,37 +213,10 @@ def test_docstring_and_docs_list_every_path(tmp_path):
         assert listed == named
 
 
-OF_AN_EARLIER_VERSION = {
-    "run_dir": "/runs/1",
-    "recipe": {
-        "name": "tiny.auto",
-        "protocol": "r1_searcher.tiny",
-        "reward": "r1_searcher.stage1",
-        "limits": {
-            "max_searches": 4,
-            "turn_tokens": 48,
-            "max_length": 384,
-            "top_k": 2,
-            "answer_tokens": 32,
-            "document_tokens": None,
-        },
-        "train_on_documents": False,
-        "then_reward": "r1_searcher.stage2",
-        "switch": "held:3",
-        "prompt": "Mine : {question}\n",
-        "system_prompt": "",
-    },
-    "retriever": {"url": "http://h:1", "browse": "", "read_timeout": 30.0, "attempts": 4, "deadline": 60.0},
-    "reward_url": "",
-    "judge": None,
-    "plugin": "",
-}
-
-
 def test_a_run_of_an_earlier_version_is_the_same_run(tmp_path):
     """What `run.json` and `identity.json` held before recipes held their protocol and rewards themselves."""
-    run = RunConfig.from_mapping(OF_AN_EARLIER_VERSION)
-    assert run.recipe.to_mapping() == OF_AN_EARLIER_VERSION["recipe"]
+    run = RunConfig.from_mapping(RUN_OF_AN_EARLIER_VERSION)
+    assert run.recipe.to_mapping() == RUN_OF_AN_EARLIER_VERSION["recipe"]
     assert (run.retriever.source, run.plugins, run.recipe.switch) == ("http://h:1", (), Switch(held=3))
     assert run.recipe.protocol.prompt == "Mine : {question}\n"
     run.write(tmp_path / "run.json")

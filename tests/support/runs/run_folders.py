@@ -14,6 +14,33 @@ from r1_searcher.reward.rewards import RewardResult
 from r1_searcher.run.episode_record import EpisodeRecord
 from r1_searcher.run.run_folder import RunFolder
 
+RUN_OF_AN_EARLIER_VERSION: dict[str, Any] = {
+    "run_dir": "/runs/1",
+    "recipe": {
+        "name": "tiny.auto",
+        "protocol": "r1_searcher.tiny",
+        "reward": "r1_searcher.stage1",
+        "limits": {
+            "max_searches": 4,
+            "turn_tokens": 48,
+            "max_length": 384,
+            "top_k": 2,
+            "answer_tokens": 32,
+            "document_tokens": None,
+        },
+        "train_on_documents": False,
+        "then_reward": "r1_searcher.stage2",
+        "switch": "held:3",
+        "prompt": "Mine : {question}\n",
+        "system_prompt": "",
+    },
+    "retriever": {"url": "http://h:1", "browse": "", "read_timeout": 30.0, "attempts": 4, "deadline": 60.0},
+    "reward_url": "",
+    "judge": None,
+    "plugin": "",
+}
+"""`run.json` before recipes held their protocol and rewards themselves, and a search source was a `url`."""
+
 
 def episode(
     row: str, reward: float, *actions: str, step: int = 1, queries=(), logprob: float | None = -0.5, reason="answered"
