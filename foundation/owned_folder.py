@@ -55,6 +55,8 @@ class OwnedFolder:
     """What it holds, in messages: a run, an evaluation, …"""
     option: str = "--out"
     """The flag that names it, in messages."""
+    results_file: Path | None = None
+    """What no other work may spoil. While it is missing or empty, other settings may take the folder; None: never."""
 
     def check_kind(self) -> None:
         """Refuse a path that is neither free nor a folder of this kind. Raises `InputError`."""
@@ -77,14 +79,14 @@ class OwnedFolder:
     def check_owner(
         self, settings: Mapping[str, Any], compared: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     ) -> None:
-        """Refuse a folder of other settings. Raises `InputError`, naming what differs.
+        """Refuse a folder of other settings that has results. Raises `InputError`, naming what differs.
 
         Args:
             settings: of this piece of work.
             compared: what of settings makes the work another; all of them where it is not given.
         """
         self.check_kind()
-        if self.settings_file.is_file():
+        if self.settings_file.is_file() and self._has_results:
             there, what = compared(read_json(self.settings_file)), f"{self.path} holds another {self.kind}"
             check_equal(there, compared(settings), what, f"choose another {self.option}")
 
@@ -92,6 +94,11 @@ class OwnedFolder:
         """Create the folder and make it this work's. Raises as `foundation.files.write_whole` does."""
         make_folder(self.path)
         write_json(self.settings_file, settings)
+
+    @property
+    def _has_results(self) -> bool:
+        file = self.results_file
+        return file is None or (file.is_file() and file.stat().st_size > 0)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,11 @@ def follows_progress(spec: str) -> bool:
     return scheme.follows_progress or any(map(follows_progress, scheme.inner(rest)))
 
 
+def is_address(spec: str) -> bool:
+    """Whether a spec is the address of search servers. Those are one's own: a search there costs nothing but time."""
+    return spec.strip().startswith(("http://", "https://"))
+
+
 def _open(spec: str, patience: Patience) -> Source:
     scheme, rest = _parse(spec)
     return scheme.open(rest, patience)

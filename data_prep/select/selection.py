@@ -71,9 +71,7 @@ class SelectionFolder:
         Raises:
             InputError: it holds rollouts of others; the message names what differs.
         """
-        self._owned.check_kind()
-        if self.rollouts_file.is_file() and self.rollouts_file.stat().st_size:
-            self._owned.check_owner(settings)
+        self._owned.check_owner(settings)
         self._owned.claim(settings)
 
     def take_rollouts_of(self, other: SelectionFolder, sha256: str) -> bool:
@@ -90,7 +88,7 @@ class SelectionFolder:
 
     @property
     def _owned(self) -> OwnedFolder:
-        return OwnedFolder(self.path, self.settings_file, "selection")
+        return OwnedFolder(self.path, self.settings_file, "selection", results_file=self.rollouts_file)
 
 
 def sorted_sha256(text: bytes) -> str:

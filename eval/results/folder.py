@@ -58,9 +58,7 @@ class EvaluationFolder:
         Raises:
             InputError: naming what differs.
         """
-        self._owned.check_kind()
-        if self.predictions_file.is_file() and self.predictions_file.stat().st_size:
-            self._owned.check_owner(settings)
+        self._owned.check_owner(settings)
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the folder for this process. Raises as `foundation.owned_folder.OwnedFolder.held` does."""
@@ -72,7 +70,7 @@ class EvaluationFolder:
 
     @property
     def _owned(self) -> OwnedFolder:
-        return OwnedFolder(self.path, self.settings_file, "evaluation")
+        return OwnedFolder(self.path, self.settings_file, "evaluation", results_file=self.predictions_file)
 
 
 class Predictions:

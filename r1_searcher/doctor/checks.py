@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from r1_searcher.doctor import memory, versions
-from r1_searcher.doctor.service import check_retriever
+from r1_searcher.doctor.service import check_search
 from r1_searcher.inspection.checks import MODEL_CHECKS, Check
 from r1_searcher.inspection.finding import Finding
 from r1_searcher.inspection.subject import Subject
@@ -27,7 +27,7 @@ def _engine(subject: Subject) -> Finding:
 CHECKS = (
     Check("versions", _versions),
     *MODEL_CHECKS,
-    Check("retriever", check_retriever),
+    Check("retriever", check_search),
     Check("memory", _memory),
 )
 """In the order of the report; what stops everything comes first."""

@@ -15,7 +15,7 @@ from r1_searcher.inspection.subject import Subject
 from retriever.client.http_retriever import HttpRetriever
 from retriever.errors import RetrieverError
 from retriever.passage import Hits, SearchRequest
-from retriever.sources import open_retriever
+from retriever.sources import is_address, open_retriever
 from retriever.wire.formats import FORMATS, format_of_url
 
 _TIMEOUT_S = 10.0
@@ -33,7 +33,7 @@ class _Probe:
     results: Sequence[Hits]
 
 
-def check_retriever(subject: Subject) -> Finding:
+def check_search(subject: Subject) -> Finding:
     """Some searches must be answered with at most `top_k` passages, best first, and soon."""
     source, top_k = subject.search, subject.recipe.limits.top_k
     if not source:
@@ -61,13 +61,9 @@ def check_retriever(subject: Subject) -> Finding:
 
 def _requests(subject: Subject, top_k: int) -> list[SearchRequest]:
     """Searches that differ, so that no cache answers; a single one where a search may cost money."""
-    rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if _is_http(subject.search) else 1)]
+    rows = [subject.rows[i % len(subject.rows)] for i in range(_SEARCHES if is_address(subject.search) else 1)]
     context = [{"row": row, "progress": 0.0} for row in rows]
     return [SearchRequest(f"{row.question} {'?' * i}", top_k, context[i]) for i, row in enumerate(rows)]
-
-
-def _is_http(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
 
 
 async def _probe(source: str, requests: Sequence[SearchRequest]) -> _Probe:
@@ -86,7 +82,7 @@ async def _probe(source: str, requests: Sequence[SearchRequest]) -> _Probe:
 def _explain(source: str, top_k: int, error: RetrieverError) -> Finding:
     """Whether the service is down, or speaks another system's format."""
     base = _base_of(source)
-    for name in FORMATS if _is_http(source) else ():
+    for name in FORMATS if is_address(source) else ():
         if asyncio.run(_speaks(base, name, top_k)):
             return failed(
                 f"{source} speaks the format {name!r}, not what its address says ({error})",

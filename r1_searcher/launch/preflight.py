@@ -38,7 +38,7 @@ from r1_searcher.run.run_folder import RunFolder
 from r1_searcher.run.scorers import is_reward_server
 from retriever.errors import RetrieverError
 from retriever.passage import SearchRequest
-from retriever.sources import open_retriever
+from retriever.sources import is_address, open_retriever
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def check_retriever(source: str, *, timeout: float = 5.0) -> str:
     async def probe() -> str:
         retriever = open_retriever(source, read_timeout=timeout, retry=RetryPolicy(1, deadline=timeout))
         try:
-            if not source.startswith("http"):
+            if not is_address(source):
                 return (await retriever.health()).corpus
             await retriever.search(SearchRequest(query="test", top_k=1))
             with contextlib.suppress(RetrieverError):  # it answers searches, and need not say more

@@ -14,7 +14,7 @@ from support.models.subjects import (
 )
 from support.services.search_servers import TOWNS
 
-from r1_searcher.doctor.service import check_retriever
+from r1_searcher.doctor.service import check_search
 from r1_searcher.episode.question import QARow
 from r1_searcher.inspection.finding import Level
 from retriever.passage import Hit, Passage
@@ -71,13 +71,13 @@ def test_a_dead_retriever_is_found(good):
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        says(check_retriever(replace(good, search=url)), Level.FAILED, "does not answer", "start it")
+        says(check_search(replace(good, search=url)), Level.FAILED, "does not answer", "start it")
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("own", "research_batch")])
 def test_another_dialect_is_named(good, served, name):
     url = served(in_format(name))
-    says(check_retriever(replace(good, search=url)), Level.FAILED, repr(name))
+    says(check_search(replace(good, search=url)), Level.FAILED, repr(name))
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,25 @@ def test_another_dialect_is_named(good, served, name):
     ],
 )
 def test_another_systems_server_is_fine_where_its_address_says_so(good, served, name, address):
-    finding = check_retriever(replace(good, search=served(in_format(name)) + address))
+    finding = check_search(replace(good, search=served(in_format(name)) + address))
     assert finding.level is not Level.FAILED, finding
 
 
 def test_garbage_and_bad_addresses_are_found(good, served):
     url = served(lambda path, body: b"<html>hello</html>")
-    says(check_retriever(replace(good, search=url)), Level.FAILED, "does not answer")
-    says(check_retriever(replace(good, search="nonsense")), Level.FAILED, "nonsense")
+    says(check_search(replace(good, search=url)), Level.FAILED, "does not answer")
+    says(check_search(replace(good, search="nonsense")), Level.FAILED, "nonsense")
 
 
 def test_a_service_that_ignores_top_k_or_the_order_is_found(good, served):
     many = served(in_format("own", lambda ask: tuple(Hit(passage, 1.0) for passage in TOWNS)))
-    says(check_retriever(replace(good, search=many)), Level.FAILED, "at most 2 hits")
+    says(check_search(replace(good, search=many)), Level.FAILED, "at most 2 hits")
     rising = served(in_format("own", lambda ask: tuple(Hit(TOWNS[i], float(i)) for i in range(ask.top_k))))
-    says(check_retriever(replace(good, search=rising)), Level.WARNING, "not best first")
+    says(check_search(replace(good, search=rising)), Level.WARNING, "not best first")
     mute = served(in_format("own", lambda ask: (Hit(Passage("1", "t", " "), 1.0),)))
-    says(check_retriever(replace(good, search=mute)), Level.FAILED, "without text")
+    says(check_search(replace(good, search=mute)), Level.FAILED, "without text")
 
 
 def test_questions_that_find_nothing_are_worth_a_word(good, live_url):
     row = QARow(id="q", question="xyzzy", answers=("a",), source="test")
-    says(check_retriever(replace(good, rows=(row,), search=live_url)), Level.WARNING, "right corpus")
+    says(check_search(replace(good, rows=(row,), search=live_url)), Level.WARNING, "right corpus")
