@@ -119,7 +119,8 @@ def read_rewarded(sources: Iterable[Path], reward: Reward | None, written_in: Pr
         for candidate in _read(source, written_in):
             record, protocol = candidate.record, candidate.protocol
             if reward is not None:
-                yield replace(candidate, record=replace(record, reward=score(reward, record.trajectory, protocol)))
+                result = score(reward, record.trajectory, protocol, record.judged)
+                yield replace(candidate, record=replace(record, reward=result))
             elif record.reward is not None:
                 yield candidate
             else:
@@ -162,6 +163,8 @@ def _run(options: argparse.Namespace) -> None:
     reward = find_reward(options.reward) if options.reward else None
     written_in = find_protocol(options.from_protocol) if options.from_protocol else None
     _check_target(options)
+    if reward is not None and reward.without_judge:
+        logger.warning("%s, but for episodes with a verdict beside them", reward.without_judge)
     good = [each for each in read_rewarded(options.sources, reward, written_in) if choice.takes(each.record)]
     tokenizer = load_tokenizer(options.model, trust_remote_code=options.trust_remote_code)
     chosen = choose(_episodes(good, options, tokenizer), choice, Random(options.seed))

@@ -7,6 +7,7 @@ Reads our own rows and the published ones, one file, several, or folders of them
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ from r1_searcher.recipe.protocols import PROTOCOLS, R1_SEARCHER_BASE, find_proto
 from r1_searcher.recipe.recipe import RECIPES
 from r1_searcher.reward.rewards import REWARDS, Reward, RewardResult, find_reward, score
 from r1_searcher.run.episode_record import EpisodeRecord
+
+logger = logging.getLogger(__name__)
 
 DECIMALS = 6
 """Of totals in the JSON file."""
@@ -106,8 +109,8 @@ def read_records(files: Sequence[Path], protocol: Protocol) -> dict[str, Episode
 
 
 def rescore(records: Iterable[EpisodeRecord], reward: Reward, protocol: Protocol) -> list[RewardResult]:
-    """The reward of every trajectory."""
-    return [score(reward, record.trajectory, protocol) for record in records]
+    """The reward of every trajectory; a judge's verdict that stands beside one counts."""
+    return [score(reward, record.trajectory, protocol, record.judged) for record in records]
 
 
 def _total(result: RewardResult) -> float:
@@ -180,6 +183,9 @@ def _run(options: argparse.Namespace) -> None:
     records = read_records(files, protocol)
     if not records:
         raise InputError(f"no trajectories in {', '.join(map(str, files))}")
+    if any(record.judged is None for record in records.values()):
+        for said in filter(None, (each.without_judge for each in (reward, other) if each is not None)):
+            logger.warning("%s", said)
     results = rescore(records.values(), reward, protocol)
     content = report(reward.name, protocol, records.values(), results)
     print(_tally(content))

@@ -56,6 +56,8 @@ def _run(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Timing) -> None:
     contestant, rows, decodings = contestant_of(options), rows_of(options), decodings_of(options)
     notes = notes_of(options)
+    if said := contestant.recipe.reward.without_judge:
+        print(f"eval: {said}; python -m eval.judge asks one about the answers", file=sys.stderr)
     model, services = model_of(options), services_of(options, contestant)
     model.check()
     facts = services.facts()

@@ -51,7 +51,7 @@ _FEW_BYTES = 64 * 1024
 
 _DRAIN_S = 10.0
 """Longest time that requests under way get to finish when the server stops."""
-_REST_S = 1.0
+REST_S = 1.0
 """A connection that was silent for so long, with no request under way, is closed where others wait for its place."""
 
 _MANY_CALLERS = 8
@@ -315,7 +315,7 @@ class HttpServer:
 
     def _make_room(self) -> None:
         """Close the connections that have rested longest, an eighth of all at most; their owners open new ones."""
-        latest = time.time() - _REST_S
+        latest = time.time() - REST_S
         resting = [
             channel
             for channel in self._server.active_channels.values()

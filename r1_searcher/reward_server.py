@@ -121,19 +121,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("reward_server", lambda: _serve(options))
 
 
-def _serve(args: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> None:
     signals = StopSignal()
     with expected(ValueError, OSError, ImportError):
-        begin_lifetime(args)
-        access = Access(token := token_of(args.token_file, REWARD_TOKEN_VARIABLE))
-        limit = args.max_body_bytes
-        app = create_app(find_reward(args.reward), find_protocol(args.protocol), access=access, max_body_bytes=limit)
-        listener = bind(args.host, args.port)
+        begin_lifetime(options)
+        access = Access(token := token_of(options.token_file, REWARD_TOKEN_VARIABLE))
+        limit = options.max_body_bytes
+        app = create_app(
+            find_reward(options.reward), find_protocol(options.protocol), access=access, max_body_bytes=limit
+        )
+        listener = bind(options.host, options.port)
         capacity = Capacity.of_this_process()
-        server = HttpServer(app, listener, threads=args.threads, max_body_bytes=limit, access=access, capacity=capacity)
-    warn_if_open(args.host, token)
-    logger.info("%s under %s at /get_reward", args.reward, args.protocol)
-    server.serve(signals, args.ready_file, url_of(args.host, listener))
+        server = HttpServer(
+            app, listener, threads=options.threads, max_body_bytes=limit, access=access, capacity=capacity
+        )
+    warn_if_open(options.host, token)
+    logger.info("%s under %s at /get_reward", options.reward, options.protocol)
+    server.serve(signals, options.ready_file, url_of(options.host, listener))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,15 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.adopt", lambda: _run(options))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, ImportError):
-        if not args.faiss.is_file():
-            raise InputError(f"--faiss {args.faiss}: no such file (of parts, join them first: cat part_* > FILE)")
-        with held(args.out):
-            found, count = _adopt(args)
+        if not options.faiss.is_file():
+            raise InputError(f"--faiss {options.faiss}: no such file (of parts, join them first: cat part_* > FILE)")
+        with held(options.out):
+            found, count = _adopt(options)
     logger.info(
         "%s: %s index of %d passages; %.0f %% of %d sampled ones find themselves",
-        args.out,
+        options.out,
         found.vectors.factory,
         count,
         100 * found.found,
@@ -56,24 +56,24 @@ def _run(args: argparse.Namespace) -> None:
     )
 
 
-def _adopt(args: argparse.Namespace) -> tuple[Adopted, int]:
+def _adopt(options: argparse.Namespace) -> tuple[Adopted, int]:
     """What was found out, and the number of passages."""
-    if (args.out / MANIFEST_NAME).exists():
-        raise InputError(f"--out {args.out} holds a saved index already; choose another folder, or remove it")
-    settings = SearchSettings(args.nprobe, args.ef_search)
-    passages = open_corpus(args.corpus)
-    for doubt in () if args.no_corpus_warnings else doubts(passages):
+    if (options.out / MANIFEST_NAME).exists():
+        raise InputError(f"--out {options.out} holds a saved index already; choose another folder, or remove it")
+    settings = SearchSettings(options.nprobe, options.ef_search)
+    passages = open_corpus(options.corpus)
+    for doubt in () if options.no_corpus_warnings else doubts(passages):
         logger.warning("%s", doubt)
     encoder = load_encoder(
-        args.encoder,
-        args.encoder_path,
-        device=args.device,
-        dtype=args.dtype,
-        dim=FaissVectors.adopt(args.faiss).dim if args.encoder == HASHING else None,
-        trust_remote_code=args.trust_remote_code,
+        options.encoder,
+        options.encoder_path,
+        device=options.device,
+        dtype=options.dtype,
+        dim=FaissVectors.adopt(options.faiss).dim if options.encoder == HASHING else None,
+        trust_remote_code=options.trust_remote_code,
     )
-    found = examine(args.faiss, passages, encoder, settings, sample=args.sample)
-    adopt(args.out, args.faiss, passages, encoder, found, settings)
+    found = examine(options.faiss, passages, encoder, settings, sample=options.sample)
+    adopt(options.out, options.faiss, passages, encoder, found, settings)
     return found, len(passages)
 
 

@@ -144,43 +144,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.check", lambda: _run(options))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, ImportError):
-        report = _report(args)
-        if args.json is not None:
-            write_json(args.json, asdict(report))
+        report = _report(options)
+        if options.json is not None:
+            write_json(options.json, asdict(report))
     print(_table(report))
 
 
-def _report(args: argparse.Namespace) -> IndexReport:
-    index = load_index(args.index, Opening.of(args))
-    passages = _passages(args, index)
-    if args.verify_corpus and isinstance(passages, PassageStore):
+def _report(options: argparse.Namespace) -> IndexReport:
+    index = load_index(options.index, Opening.of(options))
+    passages = _passages(options, index)
+    if options.verify_corpus and isinstance(passages, PassageStore):
         passages.verify()
-    questions = read_queries(args.queries) if args.queries else titles_as_queries(passages, args.sample)
-    return check(index, questions, args.k, _embeddings(args, index))
+    questions = read_queries(options.queries) if options.queries else titles_as_queries(passages, options.sample)
+    return check(index, questions, options.k, _embeddings(options, index))
 
 
-def _passages(args: argparse.Namespace, index: Index) -> Sequence[Passage]:
+def _passages(options: argparse.Namespace, index: Index) -> Sequence[Passage]:
     """The index's corpus. Raises ValueError where a flag needs one, and the index has none in this process."""
     if isinstance(index, RankedIndex):
         return index.passages
-    if args.queries is None or args.verify_corpus:
+    if options.queries is None or options.verify_corpus:
         raise ValueError(
-            f"the passages of {args.index} lie in a service of their own ({index.name}): their titles cannot be asked "
-            "and their store not verified; name questions with --queries FILE, and leave out --verify-corpus"
+            f"the passages of {options.index} lie in a service of their own ({index.name}): their titles cannot be "
+            "asked and their store not verified; name questions with --queries FILE, and leave out --verify-corpus"
         )
     return ()
 
 
-def _embeddings(args: argparse.Namespace, index: Index) -> Embeddings | None:
+def _embeddings(options: argparse.Namespace, index: Index) -> Embeddings | None:
     if not isinstance(index, DenseIndex | HybridIndex):
         return None
-    own = args.index / (PARTS[1] if isinstance(index, HybridIndex) else "") / EMBEDDINGS_FOLDER
-    if args.embeddings is None and not (own / EMBEDDINGS_NAME).is_file():
+    own = options.index / (PARTS[1] if isinstance(index, HybridIndex) else "") / EMBEDDINGS_FOLDER
+    if options.embeddings is None and not (own / EMBEDDINGS_NAME).is_file():
         print(f"no exact search: the vectors are not at {own}; name their folder with --embeddings", file=sys.stderr)
         return None
-    embeddings = Embeddings.open(args.embeddings or own)
+    embeddings = Embeddings.open(options.embeddings or own)
     if embeddings.count != len(index):
         raise ValueError(f"{embeddings.folder} holds {embeddings.count} vectors, the index has {len(index)}")
     return embeddings

@@ -164,20 +164,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.mcp", lambda: _run(options))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, ImportError):
-        retriever, documents = _opened(args)
+        retriever, documents = _opened(options)
         server = create_server(retriever, documents)
-        token = token_of(args.token_file, TOKEN_VARIABLE) if args.port is not None else None
-        listener = bind(args.host, args.port) if args.port is not None else None
+        token = token_of(options.token_file, TOKEN_VARIABLE) if options.port is not None else None
+        listener = bind(options.host, options.port) if options.port is not None else None
     if listener is None:
         asyncio.run(_on_streams(server, retriever))
         return
     with listener:
-        warn_if_open(args.host, token)
+        warn_if_open(options.host, token)
         listener.listen()  # who reads the address may connect at once
-        print(f"{url_of(args.host, listener)}{_PATH}", flush=True)
-        asyncio.run(_over_http(server, retriever, listener, args.host, token))
+        print(f"{url_of(options.host, listener)}{_PATH}", flush=True)
+        asyncio.run(_over_http(server, retriever, listener, options.host, token))
 
 
 async def _on_streams(server: Any, retriever: Retriever) -> None:
@@ -205,17 +205,17 @@ async def _over_http(server: Any, retriever: Retriever, listener: socket.socket,
         await retriever.close()
 
 
-def _opened(args: argparse.Namespace) -> tuple[Retriever, Documents]:
-    if args.search is not None:
-        if follows_progress(args.search):
+def _opened(options: argparse.Namespace) -> tuple[Retriever, Documents]:
+    if options.search is not None:
+        if follows_progress(options.search):
             raise InputError("simulated search needs the question that an episode is about; an agent's call has none")
-        return open_retriever(args.search), Documents()
+        return open_retriever(options.search), Documents()
     index: Index
-    if args.corpus is not None:
-        passages = open_corpus(args.corpus)
+    if options.corpus is not None:
+        passages = open_corpus(options.corpus)
         index = build_index(passages, "bm25", None, None, "Flat", trust_remote_code=False)
     else:
-        index = load_index(args.index, Opening.of(args))
+        index = load_index(options.index, Opening.of(options))
         passages = index.passages if isinstance(index, RankedIndex) else ()
     logger.info("%s index of %d passages", index.name, len(index))
     return LocalRetriever(index), Documents(passages)

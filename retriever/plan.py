@@ -88,34 +88,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.plan", lambda: _run(options))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, ImportError):
-        found = _estimates(args)
-        if args.json is not None:
-            write_json(args.json, {"estimates": [asdict(each) for each in found]})
+        found = _estimates(options)
+        if options.json is not None:
+            write_json(options.json, {"estimates": [asdict(each) for each in found]})
     print(_table(found))
 
 
-def _estimates(args: argparse.Namespace) -> list[Estimate]:
-    if (args.passages is None) == (args.corpus is None):
+def _estimates(options: argparse.Namespace) -> list[Estimate]:
+    if (options.passages is None) == (options.corpus is None):
         raise ValueError("give either --passages or --corpus")
     passage_bytes: float = _PASSAGE_BYTES
-    if args.corpus is not None:
-        corpus = open_corpus(args.corpus)
-        args.passages = len(corpus)
+    if options.corpus is not None:
+        corpus = open_corpus(options.corpus)
+        options.passages = len(corpus)
         if isinstance(corpus, PassageStore):
             passage_bytes = corpus.bytes / len(corpus)
-    rate, dim = args.rate, args.dim
-    if args.encoder is not None:
+    rate, dim = options.rate, options.dim
+    if options.encoder is not None:
         measured, dim = encoding_rate(
-            args.encoder, args.encoder_path, args.device, trust_remote_code=args.trust_remote_code
+            options.encoder, options.encoder_path, options.device, trust_remote_code=options.trust_remote_code
         )
         rate = rate or measured
     if dim is None:
         raise ValueError("give --dim, or --encoder to measure it")
-    with tqdm(args.index, desc="sample", unit=" index") as factories:  # the bar ends before an error's line
-        costs = [measure_index(factory, dim, args.passages, budget_s=args.budget) for factory in factories]
-    return [estimate(each, args.passages, rate, passage_bytes) for each in costs]
+    with tqdm(options.index, desc="sample", unit=" index") as factories:  # the bar ends before an error's line
+        costs = [measure_index(factory, dim, options.passages, budget_s=options.budget) for factory in factories]
+    return [estimate(each, options.passages, rate, passage_bytes) for each in costs]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from data_prep.tiny.difficulty import find_world
-from foundation.errors import InputError
+from foundation.errors import found_in
 from r1_searcher.recipe.presets import find_preset
 
 PRESETS = Path(__file__).parent / "presets"
@@ -153,6 +153,4 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _ROWS}
 
 def find_arm(name: str) -> Arm:
     """The arm of this name. Raises `InputError` naming the known ones."""
-    if name not in ARMS:
-        raise InputError(f"there is no arm {name!r}; known: {', '.join(ARMS)}")
-    return ARMS[name]
+    return found_in(ARMS, "arm", name)

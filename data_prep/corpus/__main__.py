@@ -44,7 +44,7 @@ BAD_LINES_NAME = "bad_lines.jsonl"
 _WORK_FOLDER = ".corpus_work"
 _MOST_SHARDS = 256
 _LEAST_UNIT_BYTES = 4 * 1024 * 1024
-_IDS_AT_ONCE = 4_000_000
+IDS_AT_ONCE = 4_000_000
 """Ids whose hashes are in memory at once when repeated ones are counted."""
 
 
@@ -96,7 +96,7 @@ def _finish(out: Path, tasks: Sequence[UnitTask], facts: Mapping[str, object]) -
 def repeated_ids(hashes: Sequence[NDArray[np.uint64]]) -> int:
     """How many passages have an id that an earlier one has, from each unit's sorted hashes."""
     total = sum(len(each) for each in hashes)
-    parts = total // _IDS_AT_ONCE + 1
+    parts = total // IDS_AT_ONCE + 1
     borders = np.array([2**64 * part // parts for part in range(1, parts)], dtype=np.uint64)
     cuts = [np.concatenate([[0], np.searchsorted(each, borders), [len(each)]]) for each in hashes]
     repeated = 0
@@ -114,45 +114,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("data_prep.corpus", lambda: _run(options), resumable=True)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, EOFError, ImportError):
-        files = _files(args.input)
-        found = _format_of(files[0], args)
+        files = _files(options.input)
+        found = _format_of(files[0], options)
         logger.info("read as %s", found.shape)
         try:
             store = build_store(
-                files, args.out, found.format, found.cutting, unit_bytes=args.unit_bytes, processes=args.processes
+                files,
+                options.out,
+                found.format,
+                found.cutting,
+                unit_bytes=options.unit_bytes,
+                processes=options.processes,
             )
         except CorpusError as error:
             looks = recognised(files[0])
             hint = "" if looks is None else f" {files[0].name} looks like {looks.shape}"
             raise CorpusError(f"{error}{hint}") from error
     facts = store.facts
-    logger.info("%d passages from %s lines in %s (%d shards)", len(store), facts["lines"], args.out, len(store.shards))
+    logger.info(
+        "%d passages from %s lines in %s (%d shards)", len(store), facts["lines"], options.out, len(store.shards)
+    )
     if facts["bad_lines"]:
         logger.warning(
             "%s of %s lines gave no passage, listed in %s",
             facts["bad_lines"],
             facts["lines"],
-            args.out / BAD_LINES_NAME,
+            options.out / BAD_LINES_NAME,
         )
     if facts["repeated_ids"]:
         logger.warning("%s passages have an id that occurs more than once", facts["repeated_ids"])
-    for doubt in () if args.no_corpus_warnings else doubts(store):
+    for doubt in () if options.no_corpus_warnings else doubts(store):
         logger.warning("%s", doubt)
 
 
-def _format_of(file: Path, args: argparse.Namespace) -> Recognised:
+def _format_of(file: Path, options: argparse.Namespace) -> Recognised:
     """The format that was named, or what the first lines say; of the two kinds of tables always that."""
-    looks = recognised(file, Cutting(words=args.words))
+    looks = recognised(file, Cutting(words=options.words))
     tables = ("dpr", "tsv")
-    if args.format is None or (args.format in tables and looks is not None and looks.format in tables):
+    if options.format is None or (options.format in tables and looks is not None and looks.format in tables):
         if looks is None:
             raise ValueError(f"--input {file}: its first lines are in no known format; name it with --format")
-        if args.field:
-            return replace(looks, cutting=Cutting(args.words, _fields(args.field, looks.format)))
+        if options.field:
+            return replace(looks, cutting=Cutting(options.words, _fields(options.field, looks.format)))
         return looks
-    return Recognised(args.format, Cutting(args.words, _fields(args.field, args.format)), f"{args.format}, as named")
+    return Recognised(
+        options.format, Cutting(options.words, _fields(options.field, options.format)), f"{options.format}, as named"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foundation.errors import InputError
+from foundation.errors import found_in
 from r1_searcher.episode.protocol import Protocol
 from r1_searcher.recipe.protocols import find_protocol
 
@@ -135,6 +135,4 @@ DIALECTS: dict[str, Dialect] = {
 
 def find_dialect(protocol: str) -> Dialect:
     """The dialect of this protocol's base model. Raises `InputError` naming the protocols that have one."""
-    if protocol not in DIALECTS:
-        raise InputError(f"there is no tiny base model for the protocol {protocol!r}; known: {', '.join(DIALECTS)}")
-    return DIALECTS[protocol]
+    return found_in(DIALECTS, "protocol of a tiny base model", protocol)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from foundation.errors import InputError
+from foundation.errors import InputError, found_in
 
 TOP_K = 2
 """Passages per search, in demonstrations and in the rollouts that follow them, where nothing else is said."""
@@ -148,6 +148,4 @@ SETTINGS: dict[str, Dials] = {
 
 def find_world(name: str) -> Dials:
     """The setting of this name. Raises `InputError` naming the known ones."""
-    if name not in SETTINGS:
-        raise InputError(f"there is no tiny world {name!r}; known: {', '.join(SETTINGS)}")
-    return SETTINGS[name]
+    return found_in(SETTINGS, "tiny world", name)

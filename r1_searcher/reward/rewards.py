@@ -85,6 +85,11 @@ class Reward:
         """Whether a part is the verdict of a language model."""
         return any(asks_judge(weighted.part) for weighted in self.parts.values())
 
+    @property
+    def without_judge(self) -> str:
+        """What to say where no judge is asked; nothing of a reward that asks none."""
+        return f"{self.name}: no judge is asked here; exact match stands in for its verdict" if self.asks_judge else ""
+
 
 def score(reward: Reward, trajectory: Trajectory, protocol: Protocol, judged_right: bool | None = None) -> RewardResult:
     """The reward of one episode; `judged_right` is the judge's verdict for a reward that asks one.

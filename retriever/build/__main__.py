@@ -43,16 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.build", lambda: _run(options), resumable=True)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
     with expected(ValueError, OSError, ImportError):
-        _check(args)
-        passages = open_corpus(args.corpus)
-        for doubt in () if args.no_corpus_warnings else doubts(passages):
+        _check(options)
+        passages = open_corpus(options.corpus)
+        for doubt in () if options.no_corpus_warnings else doubts(passages):
             logger.warning("%s", doubt)
-        _build(args, passages)
+        _build(options, passages)
     logger.info(
-        "%s index of %d passages in %s, %.0f s", args.backend, len(passages), args.out, time.monotonic() - started
+        "%s index of %d passages in %s, %.0f s", options.backend, len(passages), options.out, time.monotonic() - started
     )
 
 
@@ -90,42 +90,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.backend == "bm25" and (args.encoder or args.encoder_path):
+def _check(options: argparse.Namespace) -> None:
+    if options.backend == "bm25" and (options.encoder or options.encoder_path):
         raise ValueError("the bm25 backend takes no encoder")
-    if args.backend != "bm25" and not args.encoder:
-        raise ValueError(f"the {args.backend} backend needs --encoder")
-    if (args.backend == "milvus") != bool(args.milvus_uri and args.collection):
+    if options.backend != "bm25" and not options.encoder:
+        raise ValueError(f"the {options.backend} backend needs --encoder")
+    if (options.backend == "milvus") != bool(options.milvus_uri and options.collection):
         raise ValueError("--milvus-uri and --collection belong to --backend milvus, which needs both")
 
 
-def _build(args: argparse.Namespace, passages: Sequence[Passage]) -> None:
-    if args.backend == "bm25":
-        build_bm25(args.out, passages, args.processes)
+def _build(options: argparse.Namespace, passages: Sequence[Passage]) -> None:
+    if options.backend == "bm25":
+        build_bm25(options.out, passages, options.processes)
         return
     plan = DensePlan(
         load_encoder(
-            args.encoder,
-            args.encoder_path,
-            device=args.device,
-            dtype=args.dtype,
-            trust_remote_code=args.trust_remote_code,
+            options.encoder,
+            options.encoder_path,
+            device=options.device,
+            dtype=options.dtype,
+            trust_remote_code=options.trust_remote_code,
         ),
-        args.factory,
-        SearchSettings(args.nprobe, args.ef_search),
-        args.embeddings,
-        args.shard_size,
-        args.vector_dtype,
-        not args.drop_embeddings,
+        options.factory,
+        SearchSettings(options.nprobe, options.ef_search),
+        options.embeddings,
+        options.shard_size,
+        options.vector_dtype,
+        not options.drop_embeddings,
     )
-    if args.backend == "dense":
-        build_dense(args.out, passages, plan)
-    elif args.backend == "hybrid":
-        build_hybrid(args.out, passages, plan, args.processes)
+    if options.backend == "dense":
+        build_dense(options.out, passages, plan)
+    elif options.backend == "hybrid":
+        build_hybrid(options.out, passages, plan, options.processes)
     else:
         from retriever.index.milvus import build_milvus
 
-        build_milvus(args.out, passages, plan.encoder, args.milvus_uri, args.collection)
+        build_milvus(options.out, passages, plan.encoder, options.milvus_uri, options.collection)
 
 
 if __name__ == "__main__":

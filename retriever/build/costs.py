@@ -22,7 +22,7 @@ _FIRST_PER_LIST = 4
 _LARGER = 4
 """Times the last sample is the next one of training."""
 _FIRST_ADDING = 4_096
-_MOST_SAMPLED = 262_144
+MOST_SAMPLED = 262_144
 """Vectors of a sample at most; with 768 dimensions they take 0.8 GB."""
 _MOST_ADDED_BYTES = 2 << 30
 """Size of an index of samples at most."""
@@ -103,7 +103,7 @@ def measure_index(factory: str, dim: int, count: int, *, budget_s: float = 20.0)
     Raises:
         VectorsError: faiss does not know the factory, or `count` vectors cannot train it.
     """
-    vectors = sample_vectors(min(count, _MOST_SAMPLED), dim)
+    vectors = sample_vectors(min(count, MOST_SAMPLED), dim)
     empty = FaissVectors.new(dim, factory)
     training = empty.training_size
     index, fixed_s, training_s = empty, 0.0, 0.0

@@ -27,7 +27,8 @@ from retriever.passage import Passage
 
 EMBEDDINGS_NAME = "embeddings.json"
 SHARD_SIZE = 65_536
-_PASSAGES_PER_CALL = 4_096
+PASSAGES_PER_CALL = 4_096
+"""Texts that an encoder is given at once."""
 
 
 class Embeddings:
@@ -133,7 +134,7 @@ class Embeddings:
     def _encode_shard(self, number: int, passages: Sequence[Passage], encoder: Encoder, bar: Any) -> None:
         start, stop = self.bounds(number)
         vectors = np.empty((stop - start, self.dim), dtype=str(self.facts["dtype"]))
-        per_call = stop - start if takes_long_calls(encoder) else _PASSAGES_PER_CALL
+        per_call = stop - start if takes_long_calls(encoder) else PASSAGES_PER_CALL
         for first in range(start, stop, per_call):
             batch = passages[first : min(first + per_call, stop)]
             vectors[first - start : first - start + len(batch)] = encoder.encode_passages(

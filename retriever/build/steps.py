@@ -32,10 +32,11 @@ logger = logging.getLogger(__name__)
 
 EMBEDDINGS_FOLDER = "embeddings"
 _COUNTS_FOLDER = ".bm25_counts"
-_PASSAGES_PER_COUNT = 100_000
+PASSAGES_PER_COUNT = 100_000
+"""Passages whose words are counted at once: what a kill may cost, and what is in memory."""
 _TRAINED_NAME = "trained.faiss"
 _ADDED_NAME = "added.faiss"
-_SNAPSHOT_S = 600.0
+SNAPSHOT_S = 600.0
 """Seconds of adding that a kill may cost."""
 
 
@@ -128,10 +129,10 @@ def _building(folder: Path, facts: Mapping[str, object], *work: Path) -> Iterato
 
 
 def _count_all(work: Path, passages: Sequence[Passage], processes: int, title_weight: int) -> list[Path]:
-    starts = range(0, len(passages), _PASSAGES_PER_COUNT)
+    starts = range(0, len(passages), PASSAGES_PER_COUNT)
     files = [work / f"counts-{number:05d}.npz" for number in range(len(starts))]
     tasks = [
-        _CountTask(start, min(start + _PASSAGES_PER_COUNT, len(passages)), file, title_weight)
+        _CountTask(start, min(start + PASSAGES_PER_COUNT, len(passages)), file, title_weight)
         for start, file in zip(starts, files, strict=True)
         if not file.is_file()
     ]
@@ -168,7 +169,7 @@ def _add_all(folder: Path, embeddings: Embeddings, factory: str) -> FaissVectors
     saved_at = time.monotonic()
     with tqdm(total=embeddings.count, initial=len(vectors), desc="add", unit=" vectors", unit_scale=True) as bar:
         for number in range(len(vectors) // embeddings.shard_size, embeddings.shards):
-            if time.monotonic() - saved_at > _SNAPSHOT_S:
+            if time.monotonic() - saved_at > SNAPSHOT_S:
                 vectors.write(folder / _ADDED_NAME)
                 saved_at = time.monotonic()
             before = len(vectors)

@@ -29,8 +29,10 @@ BACKEND = "milvus"
 _LIBRARIES = ("pymilvus", "milvus-lite")
 _TEXT_BYTES = 65_535
 """The longest string that Milvus takes."""
-_BATCH = 512
-_TIMEOUT_S = 30.0
+BATCH = 512
+"""Passages of one insertion."""
+TIMEOUT_S = 30.0
+"""Of one call of the server."""
 
 
 class MilvusIndex:
@@ -72,7 +74,7 @@ class MilvusIndex:
             raise manifest.IndexMismatch(f"{folder}: Milvus at {display_url(place)} has no collection {collection!r}")
         compared = {key: own.get(key) for key in ("count", "corpus_sha256", *encoder.facts)}
         manifest.check_facts(folder, saved, compared)
-        _asked(lambda: client.load_collection(collection, timeout=_TIMEOUT_S))
+        _asked(lambda: client.load_collection(collection, timeout=TIMEOUT_S))
         manifest.check_facts(folder, saved, {"count": _count(client, collection)})
         return cls(client, collection, encoder, int(str(saved["count"])))
 
@@ -100,7 +102,7 @@ class MilvusIndex:
                 limit=min(top_k, len(self)),
                 output_fields=["id", "title", "text"],
                 search_params={"metric_type": "IP"},
-                timeout=_TIMEOUT_S,
+                timeout=TIMEOUT_S,
             )
         )
         return [_hits(rows) if vector.any() else () for vector, rows in zip(vectors, found, strict=True)]
@@ -128,12 +130,12 @@ def build_milvus(folder: Path, passages: Sequence[Passage], encoder: Encoder, ur
         else:
             manifest.check_facts(f"{printable(uri)} {collection}", own, facts)
         # Rows are written in order, so what is there is a beginning; the last batch may be there in part.
-        start = max(_count(client, collection) // _BATCH - 1, 0) * _BATCH
+        start = max(_count(client, collection) // BATCH - 1, 0) * BATCH
         with tqdm(total=len(passages), initial=start, desc="milvus", unit=" passages", unit_scale=True) as bar:
-            for first in range(start, len(passages), _BATCH):
-                batch = passages[first : first + _BATCH]
+            for first in range(start, len(passages), BATCH):
+                batch = passages[first : first + BATCH]
                 rows = _rows(first, batch, encoder)
-                _asked(lambda rows=rows: client.upsert(collection, rows, timeout=_TIMEOUT_S))
+                _asked(lambda rows=rows: client.upsert(collection, rows, timeout=TIMEOUT_S))
                 bar.update(len(batch))
         client.close()
         place = {"uri": uri, "collection": collection}
@@ -160,7 +162,7 @@ def connect(uri: str) -> Any:
         check_may_carry_key(uri, "MILVUS_TOKEN")
     whole = with_credentials(uri)
     try:
-        return _asked(lambda: MilvusClient(whole, token=token, timeout=_TIMEOUT_S))
+        return _asked(lambda: MilvusClient(whole, token=token, timeout=TIMEOUT_S))
     except (ConnectionConfigException, ImportError) as error:
         raise ImportError(
             f"Milvus in a local file ({printable(uri)}) needs Milvus Lite: pip install milvus-lite ({describe(error)})"
@@ -195,8 +197,8 @@ def _facts_in_milvus(client: Any, collection: str) -> dict[str, object] | None:
     about = _about(collection)
     if not all(_asked(lambda name=name: client.has_collection(name)) for name in (about, collection)):
         return None
-    _asked(lambda: client.load_collection(about, timeout=_TIMEOUT_S))
-    rows = _asked(lambda: client.query(about, filter="position == 0", output_fields=["facts"], timeout=_TIMEOUT_S))
+    _asked(lambda: client.load_collection(about, timeout=TIMEOUT_S))
+    rows = _asked(lambda: client.query(about, filter="position == 0", output_fields=["facts"], timeout=TIMEOUT_S))
     return dict(parse_json(rows[0]["facts"])) if rows else None
 
 
@@ -205,7 +207,7 @@ def _about(collection: str) -> str:
 
 
 def _count(client: Any, collection: str) -> int:
-    rows = _asked(lambda: client.query(collection, filter="", output_fields=["count(*)"], timeout=_TIMEOUT_S))
+    rows = _asked(lambda: client.query(collection, filter="", output_fields=["count(*)"], timeout=TIMEOUT_S))
     return int(rows[0]["count(*)"])
 
 

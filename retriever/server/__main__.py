@@ -57,30 +57,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("retriever.server", lambda: _serve(options))
 
 
-def _serve(args: argparse.Namespace) -> None:
-    _set_openmp(args.cpu_threads)
+def _serve(options: argparse.Namespace) -> None:
+    _set_openmp(options.cpu_threads)
     signals = StopSignal()
     with expected(ValueError, OSError):
-        _refuse_misplaced(args)
-        token = token_of(args.token_file, TOKEN_VARIABLE)
-        begin_lifetime(args)
-        listener = bind(args.host, args.port)
+        _refuse_misplaced(options)
+        token = token_of(options.token_file, TOKEN_VARIABLE)
+        begin_lifetime(options)
+        listener = bind(options.host, options.port)
     with listener:
-        limits = BatchLimits(args.max_batch, args.max_waiting, args.search_threads)
+        limits = BatchLimits(options.max_batch, options.max_waiting, options.search_threads)
         with expected(ValueError, OSError, ImportError):
-            service = SearchService(limits=limits, cache_size=args.cache_size)
-            app = create_app(service, **{name: getattr(args, name) for name in _REQUEST_LIMITS}, token=token)
+            service = SearchService(limits=limits, cache_size=options.cache_size)
+            app = create_app(service, **{name: getattr(options, name) for name in _REQUEST_LIMITS}, token=token)
             server = HttpServer(
                 app,
                 listener,
-                threads=args.threads,
-                max_body_bytes=args.max_body_bytes,
+                threads=options.threads,
+                max_body_bytes=options.max_body_bytes,
                 access=Access(token),
                 capacity=Capacity.of_this_process(),
             )
-            server.load(lambda: service.open(open_index(args)))
-        warn_if_open(args.host, token)
-        server.serve(signals, args.ready_file, url_of(args.host, listener), service.stop)
+            server.load(lambda: service.open(open_index(options)))
+        warn_if_open(options.host, token)
+        server.serve(signals, options.ready_file, url_of(options.host, listener), service.stop)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -161,30 +161,35 @@ def _set_openmp(threads: int | None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def _refuse_misplaced(args: argparse.Namespace) -> None:
+def _refuse_misplaced(options: argparse.Namespace) -> None:
     """Raise ValueError for a flag that cannot be combined with the source of the index."""
-    source, foreign = ("--index", ("factory",)) if args.index is not None else ("--corpus", _OPENING)
+    source, foreign = ("--index", ("factory",)) if options.index is not None else ("--corpus", _OPENING)
     for name in foreign:
-        if getattr(args, name) is not None:
+        if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} cannot be combined with {source}")
 
 
-def open_index(args: argparse.Namespace) -> Index:
+def open_index(options: argparse.Namespace) -> Index:
     """The index that the options name, built or loaded."""
     started = time.monotonic()
-    if args.corpus is not None:
-        backend, factory = args.backend or "bm25", args.factory or "Flat"
-        passages = open_corpus(args.corpus)
-        for doubt in () if args.no_corpus_warnings else doubts(passages):
+    if options.corpus is not None:
+        backend, factory = options.backend or "bm25", options.factory or "Flat"
+        passages = open_corpus(options.corpus)
+        for doubt in () if options.no_corpus_warnings else doubts(passages):
             logger.warning("%s", doubt)
         index = build_index(
-            passages, backend, args.encoder, args.encoder_path, factory, trust_remote_code=args.trust_remote_code
+            passages,
+            backend,
+            options.encoder,
+            options.encoder_path,
+            factory,
+            trust_remote_code=options.trust_remote_code,
         )
     else:
-        index = load_index(args.index, Opening.of(args))
+        index = load_index(options.index, Opening.of(options))
     seconds = time.monotonic() - started
     logger.info("%s index of %d passages opened in %.1f s", index.name, len(index), seconds)
-    if args.device is None:
+    if options.device is None:
         _warn_of_gpu()
     return index
 

@@ -20,7 +20,7 @@ DEFAULT_DAYS = 7.0
 FILE_NAME = "web.sqlite3"
 MOST_BYTES = 2 << 30
 """Of the answers together; beyond that the oldest make room."""
-_PUTS_PER_LOOK = 500
+PUTS_PER_LOOK = 500
 """Answers kept between two looks at the size."""
 _AHEAD_S = 60.0
 """How far the clocks of machines that share a cache may differ; an answer from later than that has no age."""
@@ -109,7 +109,7 @@ class DiskCache:
     def _put(self, key: str, answer: bytes) -> None:
         self._open().execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, self._clock(), answer))
         self._puts += 1
-        if self._puts % _PUTS_PER_LOOK == 0:
+        if self._puts % PUTS_PER_LOOK == 0:
             self._make_room()
 
     def _make_room(self) -> None:

@@ -27,7 +27,7 @@ async def read_page(page: RawPage, within_s: float) -> PageText:
     """
     head = {"url": page.url, "content_type": page.content_type, "charset": page.charset}
     try:
-        answer = await _READERS.run(json.dumps(head).encode() + b"\n" + page.body, within_s)
+        answer = await READERS.run(json.dumps(head).encode() + b"\n" + page.body, within_s)
     except TaskFailed as error:
         raise RetrieverBadResponse(f"{display_url(page.url)} cannot be read: {error}") from error
     except NoRoom as error:
@@ -48,4 +48,5 @@ def _read_packed(task: bytes) -> bytes:
     return json.dumps(asdict(read_text(RawPage(**json.loads(head), body=body)))).encode()
 
 
-_READERS = Sandbox(f"{__name__}:reader", LIMITS)
+READERS = Sandbox(f"{__name__}:reader", LIMITS)
+"""The processes that read pages."""

@@ -92,6 +92,21 @@ def test_totals_in_order_tally_and_reason(tmp_path, capsys):
     assert "1 x only the second reward fired no_role_words" in printed and "a.jsonl:1  1 / -1  a.jsonl 0?" in printed
 
 
+def test_a_verdict_counts_and_a_missing_one_is_told(tmp_path, caplog):
+    rows = [
+        {"question": "Where?", "answer": "Paris", "completion": SEARCHED, "judge": verdict}
+        for verdict in (False, True)
+    ]
+    judged, unjudged = tmp_path / "judged.jsonl", tmp_path / "unjudged.jsonl"
+    judged.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    unjudged.write_text("".join(json.dumps({key: row[key] for key in row if key != "judge"}) + "\n" for row in rows))
+    asked = ("--protocol", "r1_searcher.base", "--reward", "judge=1")
+    assert rescored(tmp_path, judged, *asked)["scores"] == [0.0, 1.0]
+    assert not caplog.records
+    assert rescored(tmp_path, unjudged, *asked)["scores"] == [1.0, 1.0]
+    assert "no judge is asked here; exact match stands in for its verdict" in caplog.text
+
+
 def test_our_own_rows_keep_who_wrote_what(tmp_path):
     found_coach = passages("An assistant coach.")
     right = play([ask("coach"), say("Paris")], found_coach).trajectory

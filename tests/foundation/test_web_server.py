@@ -71,7 +71,7 @@ HEALTH = "GET /health HTTP/1.1\nHost: x"
 @pytest.mark.parametrize("half_open", [False, True])
 def test_resting_connections_make_room(monkeypatch, half_open):
     """Idle keep-alive connections, or half requests, of some callers do not keep the others out."""
-    monkeypatch.setattr(web_server, "_REST_S", 0.2)
+    monkeypatch.setattr(web_server, "REST_S", 0.2)
     with served(capacity=Capacity(4)) as port, contextlib.ExitStack() as open_sockets:
         for _ in range(8):
             connection = open_sockets.enter_context(connected(port))
@@ -83,7 +83,7 @@ def test_resting_connections_make_room(monkeypatch, half_open):
 
 
 def test_a_connection_with_a_request_under_way_is_kept(monkeypatch):
-    monkeypatch.setattr(web_server, "_REST_S", 0.2)
+    monkeypatch.setattr(web_server, "REST_S", 0.2)
     answers = threading.Event()
     with served(capacity=Capacity(2), answers=answers) as port, contextlib.ExitStack() as open_sockets:
         first = open_sockets.enter_context(connected(port))

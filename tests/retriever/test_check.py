@@ -155,7 +155,7 @@ def test_planned_sizes_come_true(factory, tmp_path):
 
 @pytest.mark.parametrize(("factory", "added"), [("Flat", 70_000), ("IVF8,Flat", 70_000), ("HNSW4", 3_000)])
 def test_a_small_sample_fills_a_large_index_unless_it_is_a_graph(factory, added, monkeypatch):
-    monkeypatch.setattr(costs, "_MOST_SAMPLED", 3_000)
+    monkeypatch.setattr(costs, "MOST_SAMPLED", 3_000)
     indexes = []
     clone = FaissVectors.clone
     monkeypatch.setattr(FaissVectors, "clone", lambda index: indexes.append(clone(index)) or indexes[-1])

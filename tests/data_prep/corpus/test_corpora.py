@@ -228,7 +228,7 @@ def test_what_a_corpus_is_packed_in_is_told_by_its_first_bytes(tmp_path, name, c
 
 
 def test_repeated_ids_over_units(monkeypatch):
-    monkeypatch.setattr("data_prep.corpus.__main__._IDS_AT_ONCE", 10)
+    monkeypatch.setattr("data_prep.corpus.__main__.IDS_AT_ONCE", 10)
     draw = np.random.default_rng(0)
     units = [np.sort(draw.integers(0, 2**64 - 1, 40, dtype=np.uint64)) for _ in range(3)]
     units[2][:5] = units[0][:5]

@@ -66,7 +66,7 @@ def test_in_files_as_in_memory(backend, source, request, tmp_path):
 
 
 def test_words_are_counted_by_several_processes(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("retriever.build.steps._PASSAGES_PER_COUNT", 700)
+    monkeypatch.setattr("retriever.build.steps.PASSAGES_PER_COUNT", 700)
     for processes in (1, 2):
         out = tmp_path / str(processes)
         assert build("--corpus", store, "--backend", "bm25", "--out", out, "--processes", processes) == 0
@@ -143,7 +143,7 @@ def test_encoders_on_several_gpus_get_whole_shards(tmp_path, monkeypatch, shared
             return super().encode_passages(texts)
 
     monkeypatch.setattr("retriever.build.embeddings.takes_long_calls", lambda encoder: shared)
-    monkeypatch.setattr("retriever.build.embeddings._PASSAGES_PER_CALL", 512)
+    monkeypatch.setattr("retriever.build.embeddings.PASSAGES_PER_CALL", 512)
     Embeddings.encode(tmp_path / "vectors", many(2000), Counting(16), shard_size=700)
     assert asked == calls
 
@@ -227,7 +227,7 @@ def test_adding_goes_on_from_a_snapshot_with_equal_bytes(tmp_path, monkeypatch, 
     faiss.omp_set_num_threads(1)  # several threads link a graph in an order of their own
     try:
         building.build_dense(tmp_path / "unbroken", passages, plan)
-        monkeypatch.setattr(building, "_SNAPSHOT_S", 0.0)
+        monkeypatch.setattr(building, "SNAPSHOT_S", 0.0)
         monkeypatch.setattr(building.FaissVectors, "write", dying_write)
         with pytest.raises(KeyboardInterrupt):
             building.build_dense(tmp_path / "broken", passages, plan)

@@ -61,7 +61,7 @@ def test_searches_from_several_threads(built):
 @lite
 def test_a_killed_build_goes_on(tmp_path, monkeypatch):
     passages = [Passage(str(i), "t", f"word{i} word{i % 9}") for i in range(40)]
-    monkeypatch.setattr("retriever.index.milvus._BATCH", 8)
+    monkeypatch.setattr("retriever.index.milvus.BATCH", 8)
     encoder = HashingEncoder(32)
     encode, calls = encoder.encode_passages, []
 
@@ -117,7 +117,7 @@ def test_passages_that_milvus_has_lost_are_built_again(passages, tmp_path):
 
 @lite
 def test_a_cluster_that_is_down_is_an_outage(monkeypatch):
-    monkeypatch.setattr("retriever.index.milvus._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("retriever.index.milvus.TIMEOUT_S", 0.5)
     with pytest.raises(RetrieverUnavailable, match="Milvus failed"):
         connect("http://127.0.0.1:9")
 

@@ -51,7 +51,7 @@ def test_old_answers_are_asked_for_again_and_deleted(tmp_path):
 
 def test_a_cache_is_its_users_and_its_size_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("retriever.web.disk_cache.MOST_BYTES", 1000)
-    monkeypatch.setattr("retriever.web.disk_cache._PUTS_PER_LOOK", 4)
+    monkeypatch.setattr("retriever.web.disk_cache.PUTS_PER_LOOK", 4)
 
     async def scenario():
         times = iter(range(1000, 9000))

@@ -115,7 +115,7 @@ def test_what_a_policy_writes_is_never_an_exception(url, allow_private, monkeypa
 def test_hostile_pages_take_no_more_than_their_time_and_the_next_page_is_read(site, monkeypatch):
     """Eight pages of 2 MB in a charset of quadratic time, and one whose tag has 60,000 attributes."""
     limits = SandboxLimits(processes=2, seconds=2.0)
-    monkeypatch.setattr(page_reader, "_READERS", Sandbox("retriever.web.page_reader:reader", limits))
+    monkeypatch.setattr(page_reader, "READERS", Sandbox("retriever.web.page_reader:reader", limits))
     assert read(f"{site.url}/good")[0]
     started = time.monotonic()
     hostile = [f"{site.url}/punycode/{n}" for n in range(8)] + [f"{site.url}/bomb"]
@@ -126,7 +126,7 @@ def test_hostile_pages_take_no_more_than_their_time_and_the_next_page_is_read(si
 
 def test_a_page_without_a_free_reader_fails_the_search(site, monkeypatch):
     limits = SandboxLimits(processes=1, seconds=30)
-    monkeypatch.setattr(page_reader, "_READERS", Sandbox("retriever.web.page_reader:reader", limits))
+    monkeypatch.setattr(page_reader, "READERS", Sandbox("retriever.web.page_reader:reader", limits))
     with pytest.raises(LimitReached, match="is not read: "):
         read(*[f"{site.url}/bomb"] * 3, at_once=True, retry=RetryPolicy(1, deadline=1.0))
 
