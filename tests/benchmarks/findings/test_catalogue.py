@@ -68,7 +68,7 @@ def test_the_budgets_prompt_holds_the_question_and_opens_the_thought() -> None:
 def test_unknown_names_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["run", "masks"]) == 2
     assert "no finding 'masks'; known: stages, mask" in capsys.readouterr().err
-    with pytest.raises(InputError, match="no arm 'x'"):
+    with pytest.raises(InputError, match="unknown arm 'x'"):
         find_arm("x")
 
 
