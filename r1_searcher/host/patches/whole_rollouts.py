@@ -9,6 +9,9 @@ rest that filtering (`--algo.dynamic_filtering_enable`) still leaves. The four p
 
 OpenRLHF also knows no number of steps, only passes (`--train.num_episodes`). The data are over for it here once the run
 has had its steps, and its learning-rate schedules end with the last of them.
+
+What it logs as `dynamic_filtering_pass_rate` is samples kept per question drawn: 400 % where all are kept of four samples
+each. Here it is the share of the questions.
 """
 
 from __future__ import annotations
@@ -42,6 +45,18 @@ def _patch_samples_generator(module: ModuleType) -> None:
     module.SamplesGenerator.generate_samples = generate_samples
 
 
+def _patch_pass_rate(module: ModuleType) -> None:
+    generate = module.SamplesGenerator.generate_samples
+
+    @wraps(generate)
+    def generate_samples(self: Any, **options: Any) -> tuple[list[Any], float | None, int, bool]:
+        samples, pass_rate, drawn, exhausted = generate(self, **options)
+        share = None if pass_rate is None else pass_rate / self.args.rollout.n_samples_per_prompt
+        return samples, share, drawn, exhausted
+
+    module.SamplesGenerator.generate_samples = generate_samples
+
+
 def _patch_trainer(module: ModuleType) -> None:
     from r1_searcher.run.run_config import RunConfig
 
@@ -60,6 +75,11 @@ PATCHES = (
         "openrlhf.trainer.ppo_utils.samples_generator",
         "rollout_samples = self._sample_buffer[:chunk_size]",
         _patch_samples_generator,
+    ),
+    HostPatch(
+        "openrlhf.trainer.ppo_utils.samples_generator",
+        "filter_pass_rate = len(experiences) / prompts_consumed * 100",
+        _patch_pass_rate,
     ),
     HostPatch("openrlhf.trainer.ppo_trainer", "* args.train.num_episodes", _patch_trainer),
 )

@@ -106,8 +106,10 @@ def trained_steps(
     found, step = [], 0
     for _ in range(PASSES):
         while True:
-            samples, _, _, exhausted = host.generate_samples()
+            samples, pass_rate, drawn, exhausted = host.generate_samples()
             if samples:
+                kept = 100 * len(samples) / SAMPLES / drawn
+                assert pass_rate == (pytest.approx(kept) if game.filtered else None), "per cent of the questions"
                 step += 1
                 found += [(step, int(sample.info["step"].item())) for sample in samples]
                 if step == resumed_at:
