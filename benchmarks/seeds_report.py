@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section
 from eval.results.folder import SCORES_FILE
 from eval.results.scores import Scores
@@ -59,7 +60,11 @@ def markdown(runs: Sequence[QuickstartSeed], picture: str) -> str:
     for arm, meaning in ARMS.items():
         chosen = [run for run in runs if run.arm == arm]
         if chosen:
-            parts += [f"### {meaning[0].upper()}{meaning[1:]}\n", _table(chosen), _weights_line(chosen)]
+            parts += [
+                f"### {meaning[0].upper()}{meaning[1:]}\n",
+                _table(chosen),
+                distance_of_engine(line for run in chosen for line in run.metrics),
+            ]
     return "\n".join(parts)
 
 
@@ -85,17 +90,6 @@ def _figures(block: Mapping[str, Any]) -> list[float]:
 
 def _line(model: str, decoding: str, seed: str, figures: Sequence[float]) -> list[str]:
     return [model, decoding, seed, *(f"{value:.2f}" for value in figures)]
-
-
-def _weights_line(runs: Sequence[QuickstartSeed]) -> str:
-    found = [abs(line["vllm_kl"]) for run in runs for line in run.metrics if line.get("vllm_kl") is not None]
-    if not found:
-        return ""
-    over = sum(value > 1e-3 for value in found)
-    return (
-        f"`vllm_kl`, the mean difference of the log-probs of engine and trainer, over {len(found)} steps: median "
-        f"{statistics.median(found):.5f}, largest {max(found):.5f}, above 0.001 in {over}.\n"
-    )
 
 
 def draw(runs: Sequence[QuickstartSeed], path: Path) -> None:

@@ -39,9 +39,10 @@ def variant_name(variant: str, seed: int, stage: str) -> str:
     return f"{what}.{stage}" if what else stage
 
 
-def _trainings(folder: Path) -> list[tuple[str, ...]]:
+def names_of_trainings(folder: Path) -> list[tuple[str, ...]]:
     """The steps of the first training, and of each further one from the same start."""
-    further = sorted({path.stem for stage in STAGES for path in folder.glob(f"*.{stage}") if path.is_dir()})
+    places = (path for stage in STAGES for kind in ("", "_run") for path in folder.glob(f"*.{stage}{kind}"))
+    further = sorted({path.stem for path in places if path.is_dir()})
     return [STEPS, *((START, *(f"{name}.{stage}" for stage in STAGES)) for name in further)]
 
 
@@ -56,7 +57,7 @@ def summarize(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no evaluation, or one cannot be read.
     """
-    trainings = _trainings(folder)
+    trainings = names_of_trainings(folder)
     known = dict.fromkeys((*BASELINES, *(step for steps in trainings for step in steps)))
     names = [name for name in known if (folder / name / SCORES_FILE).is_file()]
     if not names:

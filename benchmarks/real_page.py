@@ -1,0 +1,254 @@
+"""A real model's run as a section of a results page, and its curves as a picture.
+
+`python -m benchmarks.real_page DIR --markdown FILE --picture FILE`; DIR is the folder of `train_scripts/real.sh`. What
+is not finished is left out: an evaluation that is missing has no line; a training has its curve from the first step on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results.numbers import distance_of_engine
+from benchmarks.results.page import markdown_table, replace_section
+from eval.real_report import STAGES, START, names_of_trainings, summarize
+from eval.results.folder import EvaluationFolder
+from eval.results.folder_summary import DECODINGS
+from eval.results.table import percent, percent_with_interval
+from foundation.cli import OneLineParser, run_command
+from r1_searcher.episode.trajectory import SpanKind, Trajectory
+from r1_searcher.run.episode_log import read_episodes
+from r1_searcher.run.episode_record import EpisodeRecord
+from r1_searcher.run.metrics_log import metrics_so_far
+from r1_searcher.run.run_config import RunConfig
+from r1_searcher.run.run_folder import RunFolder
+
+CURVES = {
+    "answer/f1": "answer F1",
+    "reward": "mean reward",
+    "format/rate": "format rate",
+    "retrieval/searches": "searches",
+}
+RATES = {
+    "retrieval_rate": "retrieval %",
+    "format_rate": "format %",
+    "em": "EM %",
+    "cover_em": "cover-EM %",
+    "f1": "F1 %",
+}
+CHANGES = {(0.0, 1.0): "right only afterwards", (1.0, 0.0): "right only before", (0.0, 0.0): "wrong both times"}
+"""EM before and after; an episode is shown of each, the first in order of the questions' ids."""
+UPDATE = "timing/ppo_train"
+SHOWN_OF_DOCUMENTS = 200
+"""Characters."""
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of a training, as far as it has come."""
+
+    name: str
+    steps: Sequence[Mapping[str, Any]]
+    """Metrics of each step."""
+    episodes: int
+    """Of a step."""
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> StageRun:
+        """The run in `NAME_run`; one that has not begun has no steps."""
+        run = RunFolder(folder / f"{name}_run")
+        steps = metrics_so_far(run.metrics_file)
+        config = RunConfig.read(run.config_file) if steps else None
+        return cls(name, steps, config.questions_per_step * config.samples_per_question if config else 0)
+
+    def median(self, metric: str) -> float:
+        """Of a metric, over the steps."""
+        return statistics.median(step[metric] for step in self.steps)
+
+    @property
+    def update_speed(self) -> float:
+        """Tokens per second of the update, those of prompts and documents included; median over the steps."""
+        return statistics.median(self.episodes * step["total_length"] / step[UPDATE] for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The stages of one training that have begun."""
+
+    stages: Sequence[StageRun]
+
+    @property
+    def name(self) -> str:
+        """What differs from the first one: `seed1` of `seed1.stage1`."""
+        return self.stages[0].name.rpartition(".")[0] or "seed0"
+
+    @property
+    def steps(self) -> list[Mapping[str, Any]]:
+        """Of all stages, in order."""
+        return [step for stage in self.stages for step in stage.steps]
+
+
+def markdown(folder: Path, picture: str) -> str:
+    """The section: scores, what each step changed, curves, what a step takes, and episodes before and after."""
+    summary, found = summarize(folder), read_trainings(folder)
+    parts = [
+        "## Scores\n",
+        "The questions of `dev.jsonl`, on which nothing was trained; intervals of 95 % over the questions.\n",
+        _scores(summary["scores"]) + "\n",
+        "## What each step changed\n",
+        "Points, paired by question: bootstrap intervals over the questions, and the permutation test's p.\n",
+        _differences(summary["differences"]) + "\n",
+        "## Training\n",
+        f"![Training curves]({picture})\n",
+        _steps(found) + "\n",
+        distance_of_engine(step for each in found for step in each.steps),
+    ]
+    if episodes := "\n".join(_episodes(folder)):
+        parts += ["## Episodes before and after\n", episodes]
+    return "\n".join(parts)
+
+
+def read_trainings(folder: Path) -> list[Training]:
+    """The trainings of a real run that have begun, the first one first."""
+    runs = [[StageRun.read(folder, name) for name in names[-len(STAGES) :]] for names in names_of_trainings(folder)]
+    found = [Training([stage for stage in stages if stage.steps]) for stages in runs]
+    return [each for each in found if each.stages]
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    heads = ["model", "decoding", "questions", *RATES.values(), "searches"]
+    lines = [
+        [name, decoding, str(block["n"]), *_rates(block), f"{block['searches_per_question']:.2f}"]
+        for name, blocks in scores.items()
+        for decoding, block in blocks.items()
+    ]
+    return markdown_table(heads, lines)
+
+
+def _rates(block: Mapping[str, Any]) -> list[str]:
+    """Each rate in per cent; F1 with its interval."""
+    *rates, f1 = RATES
+    return [*(percent(block[name]) for name in rates), percent_with_interval(block[f1], block["interval_95"][f1])]
+
+
+def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [
+            f"{each['from']} → {each['to']}",
+            each["decoding"],
+            *(percent_with_interval(each[metric]["mean"], each[metric]["interval_95"]) for metric in ("f1", "em")),
+            f"{each['f1']['p_value']:.3f}",
+        ]
+        for each in differences
+    ]
+    return markdown_table(["from → to", "decoding", "F1", "EM", "p (F1)"], lines)
+
+
+def _steps(found: Sequence[Training]) -> str:
+    """What a step takes in each stage: medians over its steps."""
+    heads = [
+        "training",
+        "steps",
+        "episodes of a step",
+        "tokens of one",
+        "s per step",
+        "generation",
+        "update",
+        "tokens/s",
+    ]
+    medians = ("total_length", "timing/step_total", "timing/generation", UPDATE)
+    lines = [
+        [
+            stage.name,
+            str(len(stage.steps)),
+            str(stage.episodes),
+            *(f"{stage.median(metric):,.0f}" for metric in medians),
+            f"{stage.update_speed:.0f}",
+        ]
+        for training in found
+        for stage in training.stages
+    ]
+    return markdown_table(heads, lines)
+
+
+def draw(found: Sequence[Training], path: Path) -> None:
+    """One panel per metric, one line per training; a mark where stage 2 begins."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(13, 3.6), layout="constrained")
+    for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
+        for training in found:
+            values = [step[metric] for step in training.steps]
+            axis.plot(range(1, len(values) + 1), values, marker=".", linewidth=1.5, label=training.name)
+        for border in {len(training.stages[0].steps) for training in found}:
+            axis.axvline(border + 0.5, color="0.6", linestyle="--", linewidth=1)
+        axis.set(title=title, xlabel="training step (stage 2 right of the line)")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def _episodes(folder: Path) -> Iterator[str]:
+    """One question of each of `CHANGES`, before the first training and after it, greedy."""
+    before, after = (_greedy(EvaluationFolder(folder / name)) for name in (START, STAGES[-1]))
+    for (was, now), meaning in CHANGES.items():
+        for question in sorted(before.keys() & after.keys()):
+            pair = (before[question], after[question])
+            if tuple(record.metrics["answer/em"] for record in pair) == (was, now):
+                row = pair[0].row
+                yield f"**{row.question}** ({' / '.join(row.answers)}; {meaning})\n"
+                for name, record in zip(("cold start", "stage 2"), pair, strict=True):
+                    yield f"{name}:\n\n```\n{_told(record.trajectory)}\n```\n"
+                break
+
+
+def _greedy(folder: EvaluationFolder) -> dict[str, EpisodeRecord]:
+    if not folder.predictions_file.is_file():
+        return {}
+    records = read_episodes(folder.predictions_file)
+    return {record.row.id: record for record in records if record.decoding == DECODINGS[0] and not record.failed}
+
+
+def _told(trajectory: Trajectory) -> str:
+    """What comes after the prompt, documents cut short."""
+    texts = [
+        textwrap.shorten(span.text, SHOWN_OF_DOCUMENTS, placeholder=" …")
+        if span.kind is SpanKind.DOCUMENTS
+        else span.text
+        for span in trajectory.spans
+        if span.kind is not SpanKind.PROMPT
+    ]
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    return "\n".join("\n".join(textwrap.wrap(line, WIDTH)) for line in lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = OneLineParser(prog="benchmarks.real_page", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, required=True)
+    parser.add_argument("--picture", type=Path, required=True)
+    options = parser.parse_args(argv)
+    return run_command("benchmarks.real_page", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    section = markdown(options.folder, options.picture.name)
+    draw(read_trainings(options.folder), options.picture)
+    replace_section(options.markdown, "real run", section)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

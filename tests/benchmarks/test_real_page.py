@@ -1,0 +1,81 @@
+"""The page of a real run: what is finished is told, from the folders that `train_scripts/real.sh` leaves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.runs.reports import SEARCHED, WRONG, episode, row, write_evaluation, write_run
+
+from benchmarks import real_page
+from eval.score import main as score
+
+TIMES = {"timing/step_total": 30.0, "timing/generation": 10.0, "timing/ppo_train": 16.0}
+
+
+def evaluated(folder, *right):
+    """Three questions with right and wrong answers, and their scores."""
+    of = [row(n, f"Where is tower {n}?") for n in range(3)]
+    folder.mkdir()
+    episodes = [episode(SEARCHED if is_right else WRONG, of=one) for is_right, one in zip(right, of, strict=True)]
+    write_evaluation(folder, episodes)
+    assert score([str(folder), "--json", str(folder / "scores.json")]) == 0
+
+
+def trained(folder, *f1):
+    folder.mkdir()
+    write_run(folder, [])
+    config = json.loads((folder / "run.json").read_text())
+    config |= {"run_dir": str(folder), "questions_per_step": 2, "samples_per_question": 4}
+    config |= {"retriever": {"source": "http://127.0.0.1:1"}}
+    (folder / "run.json").write_text(json.dumps(config))
+    steps = [
+        {"step": n, "answer/f1": value, "reward": value, "format/rate": 1.0, "retrieval/searches": 1.0,
+         "total_length": 400.0, "vllm_kl": 0.0005, **TIMES}
+        for n, value in enumerate(f1, 1)
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    run = tmp_path / "real"
+    run.mkdir()
+    evaluated(run / "cold", False, True, False)
+    evaluated(run / "stage2", True, False, False)
+    trained(run / "stage1_run", 0.1, 0.2)
+    trained(run / "stage2_run", 0.3)
+    trained(run / "seed1.stage1_run", 0.2)
+    return run
+
+
+def test_a_run_is_told_as_far_as_it_has_come(folder, tmp_path):
+    page, picture = tmp_path / "page.md", tmp_path / "curves.png"
+    page.write_text("# A real model\n\nFirst words.\n")
+    assert real_page.main([str(folder), "--markdown", str(page), "--picture", str(picture)]) == 0
+    text = page.read_text()
+    assert text.startswith("# A real model\n\nFirst words.\n") and picture.read_bytes().startswith(b"\x89PNG")
+    assert "| cold | greedy | 3 |" in text and "| stage2 | greedy | 3 |" in text and "| stage1 | greedy" not in text
+    assert "| cold → stage2 | greedy | 0.0 [" in text
+    assert "| stage1 | 2 | 8 | 400 | 30 | 10 | 16 | 200 |" in text, "8 episodes of 400 tokens in 16 s"
+    assert "| seed1.stage1 | 1 |" in text and "seed1.stage2" not in text
+    assert "over 4 steps: median 0.00050" in text
+
+
+def test_an_episode_of_each_change_is_shown_with_its_documents_cut_short(folder):
+    text = real_page.markdown(folder, "curves.png")
+    told = [line for line in text.splitlines() if line.startswith("**")]
+    assert told == [
+        "**Where is tower 0?** (Paris; right only afterwards)",
+        "**Where is tower 1?** (Paris; right only before)",
+        "**Where is tower 2?** (Paris; wrong both times)",
+    ]
+    assert text.count("cold start:\n\n```\n") == text.count("stage 2:\n\n```\n") == 3
+    shown = text[text.index("**Where is tower 1?**") :]
+    assert "<|begin_of_documents|>" in shown and "Paris" in shown and "Question" not in shown
+
+
+def test_a_folder_without_an_evaluation_is_one_line(tmp_path, capsys):
+    files = ["--markdown", str(tmp_path / "page.md"), "--picture", str(tmp_path / "curves.png")]
+    assert real_page.main([str(tmp_path), *files]) == 2
+    assert "holds no evaluation" in capsys.readouterr().err and not list(tmp_path.iterdir())
