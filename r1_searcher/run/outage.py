@@ -4,7 +4,7 @@ An episode whose search failed past the client's retries is thrown away, logged,
 service answers. Nothing of it is trained on. The service is all that episodes ask: what searches, and what reads
 pages where the protocol browses. A question that fails `ATTEMPTS` times while others succeed is
 handed on with an all-zero action mask. A service that stays down for `outage_seconds`, or that calls itself healthy but
-fails every episode of several questions, ends the run instead of steps that teach nothing. (Where a step has one
+fails every episode of several questions that ask it, ends the run instead of steps that teach nothing. (Where a step has one
 question only, it may still be such a step: `r1_searcher.host.patches.empty_masks`.)
 """
 
@@ -48,8 +48,8 @@ class OutageGate:
     _down_since: float | None = None
     _last_error: str = ""
     _fruitless: int = 0
-    _failed_questions: set[str] = field(default_factory=set)
-    """Questions that have failed since the searches of an episode last worked, all of them."""
+    _failed_questions: dict[str, set[str]] = field(default_factory=dict)
+    """By tool: the questions that failed in it since an episode that used it last worked. Without tools, it is ""."""
     _aborted: str = ""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,13 +72,15 @@ class OutageGate:
 
     def _note(self, trajectory: Trajectory, epoch: int) -> None:
         if trajectory.stop_reason is not StopReason.RETRIEVER_ERROR:
-            if trajectory.searches:
+            for tool in {search.tool for search in trajectory.searches}:
+                self._failed_questions.pop(tool, None)
+            if not self._failed_questions:
                 self._fruitless = 0
-                self._failed_questions.clear()
             return
-        self._last_error = next(search.error for search in reversed(trajectory.searches) if search.error)
+        failed = next(search for search in reversed(trajectory.searches) if search.error)
+        self._last_error = failed.error
         if epoch == self._epoch:
-            self._failed_questions.add(trajectory.row.id)
+            self._failed_questions.setdefault(failed.tool, set()).add(trajectory.row.id)
             if self._down_since is None:
                 self._down_since = time.monotonic()
                 logger.warning("a search failed; waiting for the search service: %s", self._last_error)
@@ -105,7 +107,7 @@ class OutageGate:
         self._down_since = None
         self._epoch += 1
         self._fruitless += 1
-        if self._fruitless >= FRUITLESS_REOPENINGS and len(self._failed_questions) > 1:
+        if self._fruitless >= FRUITLESS_REOPENINGS and any(len(each) > 1 for each in self._failed_questions.values()):
             self._aborted = (
                 "the search service calls itself healthy, but a search fails in every episode; last failure: "
                 f"{self._last_error}. Fix it and run the same command again: the run resumes from its last checkpoint."

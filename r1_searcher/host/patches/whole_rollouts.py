@@ -10,8 +10,8 @@ rest that filtering (`--algo.dynamic_filtering_enable`) still leaves. The four p
 OpenRLHF also knows no number of steps, only passes (`--train.num_episodes`). The data are over for it here once the run
 has had its steps, and its learning-rate schedules end with the last of them.
 
-What it logs as `dynamic_filtering_pass_rate` is samples kept per question drawn: 400 % where all are kept of four samples
-each. Here it is the share of the questions.
+What it logs as `dynamic_filtering_pass_rate` is samples kept per question drawn: 400 % where all are kept of four
+samples each. Here it is the share of the questions.
 """
 
 from __future__ import annotations

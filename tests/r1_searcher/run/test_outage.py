@@ -15,9 +15,11 @@ from r1_searcher.run import outage
 from r1_searcher.run.outage import ATTEMPTS, OutageGate
 
 
-def trajectory(*, failed: bool = False, searches: int = 1, question: object = "q1") -> Trajectory:
-    good = SearchRecord("q", ("p",), ("p",), (1.0,), 0.0)
-    bad = SearchRecord("q", (), (), (), 0.0, "RetrieverUnavailable: refused")
+def trajectory(
+    *, failed: bool = False, searches: int = 1, question: object = "q1", tool: str = "", failed_tool: str = ""
+) -> Trajectory:
+    good = SearchRecord("q", ("p",), ("p",), (1.0,), 0.0, tool=tool)
+    bad = SearchRecord("q", (), (), (), 0.0, "RetrieverUnavailable: refused", tool=failed_tool)
     reason = StopReason.RETRIEVER_ERROR if failed else StopReason.ANSWERED
     row = dataclasses.replace(ROW, id=str(question))
     return Trajectory(row, (), (), reason, searches=(good,) * (searches - failed) + (bad,) * failed)
@@ -232,6 +234,24 @@ def test_searches_that_worked_do_not_hide_that_every_episode_fails():
         return await asyncio.gather(*episodes, return_exceptions=True)
 
     assert all(isinstance(result, RunAborted) for result in asyncio.run(all_at_once()))
+
+
+@pytest.mark.parametrize(("works", "fails", "is_over"), [("search", "browse", True), ("browse", "browse", False)])
+def test_episodes_that_only_search_do_not_hide_that_no_page_can_be_read(works, fails, is_over):
+    gate = Service().gate()
+
+    async def step():
+        for question in range(2 * ATTEMPTS):
+            await attempts(gate, lambda n: trajectory(tool=works))
+            await attempts(
+                gate, lambda n, q=question: trajectory(failed=n == 1, question=q, tool=works, failed_tool=fails)
+            )
+
+    if is_over:
+        with pytest.raises(RunAborted):
+            asyncio.run(step())
+    else:
+        asyncio.run(step())
 
 
 def test_one_question_whose_later_search_fails_is_handed_on():
