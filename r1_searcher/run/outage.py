@@ -2,9 +2,9 @@
 
 An episode whose search failed past the client's retries is thrown away, logged, counted, and played again once the
 service answers. Nothing of it is trained on. The service is all that episodes ask: what searches, and what reads
-pages where the protocol browses. A question that fails `ATTEMPTS` times while others succeed is
-handed on with an all-zero action mask. A service that stays down for `outage_seconds`, or that calls itself healthy but
-fails every episode of several questions that ask it, ends the run instead of steps that teach nothing. (Where a step has one
+pages where the protocol browses. A question that fails `ATTEMPTS` times while others succeed is handed on with an
+all-zero action mask. A service that stays down for `outage_seconds`, or that calls itself healthy but fails every
+episode of several questions that ask it, ends the run instead of steps that teach nothing. (Where a step has one
 question only, it may still be such a step: `r1_searcher.host.patches.empty_masks`.)
 """
 

@@ -94,8 +94,7 @@ def test_totals_in_order_tally_and_reason(tmp_path, capsys):
 
 def test_a_verdict_counts_and_a_missing_one_is_told(tmp_path, caplog):
     rows = [
-        {"question": "Where?", "answer": "Paris", "completion": SEARCHED, "judge": verdict}
-        for verdict in (False, True)
+        {"question": "Where?", "answer": "Paris", "completion": SEARCHED, "judge": verdict} for verdict in (False, True)
     ]
     judged, unjudged = tmp_path / "judged.jsonl", tmp_path / "unjudged.jsonl"
     judged.write_text("".join(json.dumps(row) + "\n" for row in rows))
