@@ -20,7 +20,7 @@ from benchmarks.results.page import markdown_table, replace_section
 from eval.real_report import STAGES, START, names_of_trainings, summarize
 from eval.results.folder import EvaluationFolder
 from eval.results.folder_summary import DECODINGS
-from eval.results.table import percent, percent_with_interval
+from eval.results.scores import percent, percent_with_interval
 from foundation.cli import OneLineParser, run_command
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.run.episode_log import read_episodes

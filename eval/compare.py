@@ -16,7 +16,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from eval.results.comparison import ComparedFile, Comparison
-from eval.results.table import percent, percent_with_interval
+from eval.results.scores import percent, percent_with_interval
 from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError
 from foundation.files import write_json

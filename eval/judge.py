@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from eval.results.intervals import share_interval
 from eval.results.predictions import by_decoding, predictions_file, read_predictions, verdicts_file
-from eval.results.scores import provenance_beside
+from eval.results.scores import percent, percent_with_interval, provenance_beside
 from eval.results.summary import failures
-from eval.results.table import percent, percent_with_interval
 from foundation.chat.endpoint import EndpointConfig, OpenAIEndpoint
 from foundation.cli import OneLineParser, above_zero, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError

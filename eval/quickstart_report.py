@@ -16,8 +16,7 @@ from typing import Any
 
 from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
-from eval.results.scores import Scores
-from eval.results.table import percent, scores_table
+from eval.results.scores import Scores, percent, scores_table
 from foundation.errors import InputError
 from foundation.files import read_json
 from foundation.text_table import format_table

@@ -19,8 +19,7 @@ from eval.compare import compare
 from eval.phases import Ledger
 from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
-from eval.results.scores import Scores
-from eval.results.table import percent, percent_with_interval, scores_table
+from eval.results.scores import Scores, percent, percent_with_interval, scores_table
 from foundation.errors import InputError
 from foundation.text_table import format_table
 

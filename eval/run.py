@@ -26,9 +26,8 @@ from eval.play.options import (
 from eval.play.provenance import provenance_of, settings_of
 from eval.play.session import Session, Timing
 from eval.results.folder import EvaluationFolder, Predictions
-from eval.results.scores import Scores
+from eval.results.scores import Scores, scores_table
 from eval.results.summary import FAILURES
-from eval.results.table import scores_table
 from foundation.cli import run_command
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.inference.engine import console_apart

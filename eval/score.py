@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.predictions import by_decoding, predictions_file, read_predictions
-from eval.results.scores import Scores, provenance_beside
+from eval.results.scores import Scores, percent, percent_with_interval, provenance_beside
 from eval.results.summary import summarize
-from eval.results.table import percent, percent_with_interval
 from eval.results.variants import DEFAULT_METRICS, VARIANTS
 from foundation.cli import OneLineParser, check_output, log_to_stderr, run_command
 from foundation.errors import InputError

@@ -22,9 +22,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.questions.qa_datasets import DATASETS, QADataset, read_row
-from data_prep.questions.raw_row import BadRow, RawItem
 from data_prep.questions.raw_rows import HubPlace, RawFile, from_file, from_hub
 from data_prep.questions.sampling import lines_of, shuffled
+from data_prep.questions.tables import BadRow, RawItem
 from foundation.cli import OneLineParser, check_output, log_to_stderr, positive, run_command
 from foundation.errors import InputError
 from foundation.files import write_whole

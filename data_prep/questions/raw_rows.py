@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data_prep.questions.raw_row import BadRow, RawItem
-from data_prep.questions.tables import read_table
+from data_prep.questions.tables import BadRow, RawItem, read_table
 from foundation.errors import InputError
 from foundation.files import parse_json
 from foundation.json_lines import numbered_lines

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.questions.raw_row import BadRow, RawItem
 from foundation.errors import InputError
 from foundation.files import parse_json
 from foundation.text_lines import lines_of
@@ -24,6 +23,19 @@ QUESTION_COLUMNS = frozenset({"question", "query", "input"})
 ANSWER_COLUMNS = frozenset({"answer", "answers", "golden_answers"})
 _ADJACENT_STRINGS = re.compile(r"""['"]\s+['"]""")
 _NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated"}
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row of a question file that could not be read."""
+
+    number: int
+    """Its line in a file of lines; else its place among the rows, counted from 1."""
+    why: str
+
+
+RawItem = tuple[int, Mapping[str, Any] | BadRow]
+"""The number of a row of a question file, and the row before it is understood."""
 
 
 @dataclass(frozen=True)

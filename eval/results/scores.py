@@ -1,4 +1,4 @@
-"""`scores.json`: a block of scores per way of sampling (see `eval.results.summary`), and what they are of.
+"""`scores.json`: a block of scores per way of sampling (see `eval.results.summary`), what they are of, and their table.
 
     {"greedy": {"n": 250, "f1": 0.91, ...}, "sampled": {...}, "provenance": {...}}
 
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from eval.results.folder import EvaluationFolder
 from foundation.errors import InputError
 from foundation.files import read_json, write_json
+from foundation.text_table import format_table
 
 _PROVENANCE = "provenance"
 
@@ -66,3 +67,24 @@ def provenance_beside(predictions: Path) -> dict[str, Any]:
     if folder.scores_file.is_file():
         return dict(Scores.read(folder.scores_file).provenance)
     return read_json(folder.settings_file)
+
+
+def scores_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line per labelled block of scores; rates in per cent."""
+    header = ["", "n", "retrieval %", "format %", "EM %", "cover-EM %", "F1 %", "searches"]
+    rates = ("retrieval_rate", "format_rate", "em", "cover_em", "f1")
+    lines = []
+    for label, block in rows.items():
+        searches = f"{block['searches_per_question']:.2f}"
+        lines.append([label, str(block["n"]), *(percent(block[name]) for name in rates), searches])
+    return format_table(header, lines)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as it stands in our tables: `58.4`."""
+    return f"{100 * fraction:.1f}"
+
+
+def percent_with_interval(fraction: float, interval: Sequence[float]) -> str:
+    """`58.4 [54.2, 62.4]`."""
+    return f"{percent(fraction)} [{percent(interval[0])}, {percent(interval[1])}]"

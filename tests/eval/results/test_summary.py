@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from eval.results.scores import scores_table
 from eval.results.summary import SCORES, summarize
-from eval.results.table import scores_table
 from r1_searcher.episode.question import QARow
 from r1_searcher.episode.trajectory import StopReason, Trajectory
 from r1_searcher.reward.rewards import RewardResult
