@@ -71,6 +71,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "benchmarks.retriever",
         "benchmarks.rollout",
         "data_prep.simulator",
+        "eval.top",
         "r1_searcher.agent_service",
         "retriever.build",
     ),
