@@ -2,7 +2,7 @@
 
 `python -m benchmarks.recorded_curves tests/r1_searcher/run/collapse_guard --png docs/results/grid.png` draws GRPO
 before (`fault_SYSTEM_seedN.jsonl`) and after (`healthy_SYSTEM_seedN.jsonl`) rewards were handed over on a grid.
-`--markdown docs/results/guard.md` tells what the guard says of every record. `--record RUN NAME` first adds a run's
+`--markdown docs/results/guard.md` lists the guard's alarms of every record. `--record RUN NAME` first adds a run's
 steps to them, as `NAME.jsonl`: the numbers that the guard reads, and F1.
 """
 

@@ -2,7 +2,7 @@
 
     python -m data_prep.decontaminate --train train.jsonl --test hotpotqa.jsonl 2wiki.jsonl --out clean.jsonl
 
-A question goes where its words nearly match a test question (Jaccard similarity of the sets of words, case,
+A question goes if its words nearly match a test question (Jaccard similarity of the sets of words, case,
 accents and punctuation aside): from 0.75 on, from 0.65 on where the two share an answer, and where they differ in one
 word and have at least four in common (two where they share an answer). OUT.removed.jsonl lists every removed question
 beside the test question.

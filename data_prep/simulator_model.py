@@ -1,6 +1,6 @@
 """A simulated search engine, from searches to a model: `python -m data_prep.simulator_model --sources DIR … --out DIR`.
 
-Two commands after each other: `data_prep.simulator_data` writes the rows, `r1_searcher.sft` trains on them. What has
+Two commands in turn: `data_prep.simulator_data` writes the rows, `r1_searcher.sft` trains on them. What has
 been done is not done again. The settings stand in `train_scripts/simulator.toml`; a flag with a dot goes to OpenRLHF
 and wins, every other one to `data_prep.simulator_data`.
 """

@@ -1,6 +1,6 @@
-"""A long work in phases: commands one after the other, each of which continues where a killed call of it was.
+"""Long work in phases: commands run one after the other, each of which resumes where a killed call stopped.
 
-What is finished stands in a file, so that the same call goes on; what is left is told at every phase.
+Finished phases are recorded in a file, so the same call resumes; each phase logs what is left.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Ledger:
         lines.close()
 
     def seconds_left(self, phases: Sequence[Phase]) -> float:
-        """About what the phases that are not done take, at the pace of those that are, as far as these tell it."""
+        """Estimated time of the phases still to run, at the pace of the finished ones as far as it is known."""
         finished = [phase for phase in phases if self.holds(phase)]
         spent, planned = self.seconds(), sum(phase.seconds for phase in finished)
         taken = sum(spent.get(phase.name, 0.0) for phase in finished)

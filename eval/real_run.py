@@ -221,9 +221,7 @@ def check_data(folder: Path | None) -> Path:
 def check_device(preset: Preset) -> None:
     """Refuse a preset for GPUs where there is none, before a model is fetched and evaluated. Raises `InputError`."""
     if preset.device == Device.CUDA.value and detect()[0] is not Device.CUDA:
-        raise InputError(
-            f"the preset {preset.name} needs a GPU, and there is none; without --preset it is real that runs"
-        )
+        raise InputError(f"the preset {preset.name} needs a GPU, and there is none; without --preset, real is used")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -230,7 +230,7 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Create a folder, hold it for this process, and clear away the drafts of killed ones.
 
     Without anything put into it, the folder is gone afterwards where it was not there before. On a file system without
-    locks (some NFS, Lustre and FUSE mounts) only what the lock's file says is looked at, which is told.
+    locks (some NFS, Lustre and FUSE mounts) only what the lock's file says counts, with a warning.
 
     Args:
         folder: the folder.
@@ -351,7 +351,7 @@ def _lock(handle: int, file: Path, what: Path, wait: bool) -> None:
         holder = Holder.read(file)
         if holder is not None and holder.machine.is_here and not holder.is_gone:
             raise FolderBusy(f"{what} is held by {holder}: wait for it, or choose another place") from error
-        logger.warning("%s is on a file system without locks (%s): work there once at a time", what, error)
+        logger.warning("%s is on a file system without locks (%s): one command at a time", what, error)
 
 
 def _said_of(file: Path) -> str:

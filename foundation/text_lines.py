@@ -1,6 +1,6 @@
 """The lines of a text file as people keep them: plain or compressed, UTF-8 with or without a mark, UTF-16, UTF-32.
 
-What a file is is told by its first bytes, not by its name. Every line comes as UTF-8 bytes; whether those are valid is
+A file's type is known by its first bytes, not its name. Every line comes as UTF-8 bytes; whether those are valid is
 for the reader of the line to say, who knows its number. A line ends at a line feed and nowhere else.
 """
 
@@ -86,7 +86,7 @@ def check_is_here(path: Path) -> None:
 def is_one_piece(path: Path) -> bool:
     """Whether the file must be read from its start: compressed, or of wide characters, whose line feeds are no byte.
 
-    As everywhere here, its first bytes tell, not its name.
+    As always here, by its first bytes, not its name.
 
     Raises:
         OSError: the file cannot be opened.

@@ -1,4 +1,4 @@
-"""Python that a user wrote: a file or a module, run once per process; where it fails, the user is told in one line."""
+"""Python that a user wrote: a file or a module, run once per process; a failure is one line for the user."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def warn_if_open(host: str, token: str | None) -> None:
         local = host == "localhost"
     if token is None and not local:
         logger.warning(
-            "listening on %s without a token: whoever reaches this machine may use the service; give --token-file",
+            "listening on %s without a token: anyone who reaches this machine may use it; give --token-file",
             host,
         )
 

@@ -163,7 +163,7 @@ def run_training(command: Sequence[str], out: Path, device: Device, threads: int
         write_whole(out / COMPLETE, "")
         logger.info("model: %s", out)
         return DONE
-    logger.error("OpenRLHF ended with status %d; the reason stands in %s", status, log)
+    logger.error("OpenRLHF ended with status %d; the reason is in %s", status, log)
     return FAILED
 
 

@@ -348,7 +348,7 @@ def finish(recipe: Recipe, plugins: tuple[str, ...], folder: RunFolder, total_st
     TrainedWith(recipe, plugins, folder.base_model, step).write(folder.model)
     folder.mark_complete()
     if not step:
-        logger.warning("no step was trained, filtering left no whole rollout: the model is the one that it began with")
+        logger.warning("no step was trained, filtering left no whole rollout: the model is unchanged")
     cost = step_cost(metrics_so_far(folder.metrics_file), folder.attempts)
     if cost is not None:
         print(cost.table(), file=sys.stderr)

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     with expected(ValueError, OSError, ImportError):
         if not options.faiss.is_file():
-            raise InputError(f"--faiss {options.faiss}: no such file (of parts, join them first: cat part_* > FILE)")
+            raise InputError(f"--faiss {options.faiss}: no such file (join its parts first: cat part_* > FILE)")
         with held(options.out):
             found, count = _adopt(options)
     logger.info(
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample", type=positive, default=64, metavar="N", help="passages that are encoded again (%(default)s)")
     add("--nprobe", type=positive, default=_SETTINGS.nprobe, help="IVF: lists searched for a query (%(default)s)")
     add("--ef-search", type=positive, default=_SETTINGS.ef_search, help="HNSW: candidates kept (%(default)s)")
-    add("--no-corpus-warnings", action="store_true", help="say nothing of missing titles and doubtful first lines")
+    add("--no-corpus-warnings", action="store_true", help="no warnings of missing titles or odd first lines")
     return parser
 
 

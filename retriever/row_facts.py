@@ -1,4 +1,4 @@
-"""The question of an episode, as a request's context tells it."""
+"""The question of an episode, from a request's context."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Ask OSV, the database of advisories, about every pinned package.
 
     .venv/bin/python train_scripts/audit.py           # status 1 where something is known
-    .venv/bin/python train_scripts/audit.py --warn    # tells it, and ends with 0: what tests/run.sh asks
+    .venv/bin/python train_scripts/audit.py --warn    # reports it, exits with 0: what tests/run.sh runs
 
 An advisory appears without a change of ours, so it fails no check: who publishes a version looks at it. Without the
-network nothing is asked, which is told in one line.
+network nothing is asked, which one line says.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.findings run mask stages   trains and evaluates what is missing, seed by seed
     python -m benchmarks.findings report            writes docs/findings.md from the stored rows
 
-`run` continues where it was ended, however that was; `run all` shares the arms that findings have in common.
-`--at-once` arms of a seed are played beside each other; what their commands say stands in their `output.log`.
+`run` resumes where it stopped, however it ended; `run all` shares the arms that findings have in common.
+`--at-once` arms of a seed are played side by side; the output of their commands is in their `output.log`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--at-once",
         type=positive,
         default=AT_ONCE,
-        help=f"arms of a seed that are played beside each other, each on about a core (default: {AT_ONCE}, the cores)",
+        help=f"arms of a seed that are played side by side, each on about a core (default: {AT_ONCE}, the cores)",
     )
     running.add_argument("--dry-run", action="store_true", help="say what would be played and what it costs, and stop")
     reporting = commands.add_parser("report", help="write the page from the stored rows, and its pictures beside it")

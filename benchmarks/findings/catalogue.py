@@ -1,4 +1,4 @@
-"""The claims, and how each is measured. What is primary here was written before anything was run."""
+"""The claims, and how each is measured. Primary comparisons were fixed before anything was run."""
 
 from __future__ import annotations
 

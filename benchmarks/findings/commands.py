@@ -1,4 +1,4 @@
-"""Commands that run beside each other, each with its output in a file."""
+"""Commands that run side by side, each with its output in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arms cost before they are played: the seconds of stored runs, else an estimate that says that it is one."""
+"""What arms cost before they are played: the seconds of stored runs, else an estimate, marked as one."""
 
 from __future__ import annotations
 

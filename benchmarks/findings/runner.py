@@ -1,4 +1,4 @@
-"""Plays arms seed by seed, several arms of a seed beside each other, so that a drifting machine treats them alike."""
+"""Plays arms seed by seed, several arms of a seed side by side, so that a drifting machine treats them alike."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@
     python -m data_prep.corpus --format jsonl --input *.jsonl --field id=_id --field text=body --out stores/mine
 
 Inputs are files or folders, plain or compressed (.gz, .bz2, .xz; one compressed file is read by one process, so
-unpack a single large one first). Without --format the first lines tell it, and what a table's columns hold; what the
-input was taken for is said. Killed at any moment, the same command continues without redoing finished shards, and
+unpack a single large one first). Without --format it follows from the first lines and a table's columns; what the
+input was read as is logged. Killed at any moment, the same command continues without redoing finished shards, and
 the store is the same. Lines that give no passage are counted and listed in OUT/bad_lines.jsonl. Exit statuses: 0 done;
 2 bad input, 3 a full disk or a killed worker, with one line on stderr.
 """
@@ -167,13 +167,13 @@ def _format_of(file: Path, options: argparse.Namespace) -> Recognised:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m data_prep.corpus", description="Build a passage store.", allow_abbrev=False)
     add = parser.add_argument
-    add("--format", choices=tuple(FORMATS), help="default: told by the first lines")
+    add("--format", choices=tuple(FORMATS), help="default: from the first lines")
     add("--input", type=Path, nargs="+", required=True, metavar="PATH", help="files, or folders of files")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the store; a killed build is continued")
     add("--field", action="append", default=[], metavar="NAME=FIELD", help="jsonl: where id, title or text are")
     add("--words", type=positive, default=100, help="kilt: words of a passage (%(default)s)")
     add("--processes", type=positive, default=cores(), help="processes (default: all cores, %(default)s here)")
-    add("--no-corpus-warnings", action="store_true", help="say nothing of missing titles and doubtful first lines")
+    add("--no-corpus-warnings", action="store_true", help="no warnings of missing titles or odd first lines")
     add(
         "--unit-bytes",
         type=positive,

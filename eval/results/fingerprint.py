@@ -1,4 +1,4 @@
-"""What a model is known by: its weights, wherever its folder lies."""
+"""A model's fingerprint: its weights, wherever its folder lies."""
 
 from __future__ import annotations
 

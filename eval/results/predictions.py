@@ -1,6 +1,6 @@
 """The records of a file of predictions: of an evaluation, of a training log, or of the published form.
 
-`eval.judge` keeps what it was told about a file beside it; its verdicts become part of the records.
+`eval.judge` keeps its verdicts on a file next to it; they become part of the records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a folder says that its episodes were played with: the system of a training run or of an evaluation."""
+"""The system that a folder says its episodes were played with: a training run's or an evaluation's."""
 
 from __future__ import annotations
 

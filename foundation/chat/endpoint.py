@@ -107,7 +107,7 @@ class OpenAIEndpoint:
     """A model behind the API. Usable from several event loops; call `close` in each.
 
     A parameter that the server refuses by name (some take no `seed`, reasoning models no `temperature` and
-    `max_completion_tokens` in place of `max_tokens`) is told once, and left out from then on.
+    `max_completion_tokens` in place of `max_tokens`) is logged once, and then left out.
     """
 
     def __init__(self, config: EndpointConfig) -> None:

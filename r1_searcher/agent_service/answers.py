@@ -1,4 +1,4 @@
-"""Answers that end early where nobody reads them any more: server-sent events, and work that a client waits for."""
+"""Answers that end early once their reader has gone: server-sent events, and work that a client waits for."""
 
 from __future__ import annotations
 

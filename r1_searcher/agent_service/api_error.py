@@ -1,4 +1,4 @@
-"""What a request is refused or failed with, in the form that OpenAI's clients read."""
+"""Why a request was refused or failed, in the form that OpenAI's clients read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The paths of the service: OpenAI's, those of its page, and what watches over it.
 
 On Starlette and uvicorn, which vLLM brings, and not on the WSGI host of the other servers: an episode is a coroutine
-that lasts for seconds to minutes, tells what happens while it lasts, and must end when its client goes, of which WSGI
-hears only when it writes.
+that lasts for seconds to minutes, reports what happens meanwhile, and must end when its client goes, which WSGI
+notices only when it writes.
 """
 
 from __future__ import annotations

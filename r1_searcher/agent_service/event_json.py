@@ -19,7 +19,7 @@ from retriever.passage import Passage
 
 
 def event_json(event: Event) -> dict[str, Any] | None:
-    """What a viewer is told; None of what it has been told already, or is told with the episode's name (`end_json`)."""
+    """What a viewer is sent; None for what it has already, or gets with the episode's name (`end_json`)."""
     match event:
         case PromptGiven(text):
             return {"type": "prompt", "text": text}

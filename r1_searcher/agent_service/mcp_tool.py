@@ -1,7 +1,7 @@
 """The searching agent as a tool of other agents: the service's `/mcp`, which speaks the Model Context Protocol (MCP).
 
-One tool, `ask`: a question in, the answer with its sources out. Each search is told as progress while the episode
-lasts, and a caller that hangs up ends it, as on every other path. Not here: our search as tools (`retriever.mcp`).
+One tool, `ask`: a question in, the answer with its sources out. Each search is reported as progress meanwhile,
+and a caller that hangs up ends it, as on every other path. Not here: our search as tools (`retriever.mcp`).
 """
 
 from __future__ import annotations

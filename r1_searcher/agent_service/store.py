@@ -1,4 +1,4 @@
-"""The episodes that were played, for whoever has their address, and what people thought of them."""
+"""The episodes that were played, for anyone with their address, and how users rated them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many episodes are played at once, and who waits for how long a line."""
+"""How many episodes are played at once, and how many requests may queue."""
 
 from __future__ import annotations
 

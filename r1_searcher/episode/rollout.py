@@ -102,7 +102,7 @@ class _Episode:
         return self.env.limits.max_length - len(self.record.ids)
 
     def tell(self, event: Event) -> None:
-        """Tell whoever watches."""
+        """Notify the watcher."""
         if self.watch is not None:
             self.watch(event)
 

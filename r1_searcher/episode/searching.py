@@ -1,4 +1,4 @@
-"""One query to a retriever: asked, timed, and what of its outcome the record keeps and whoever watches is told."""
+"""One query to a retriever: sent, timed, and what the record keeps and a watcher sees of its outcome."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SearchReply:
         )
 
     def seen(self, shown: Sequence[Passage], tool: str) -> Searched:
-        """What whoever watches is told of it."""
+        """What a watcher sees of it."""
         return Searched(self.query, tuple(shown), self.seconds, self.failure, tool)
 
 

@@ -1,4 +1,4 @@
-"""An episode as it happens: what whoever watches it is told, and the text of a turn while its ids still come."""
+"""An episode as it happens: the events that a watcher sees, and a turn's text while its ids still arrive."""
 
 from __future__ import annotations
 

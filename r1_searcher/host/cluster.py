@@ -1,4 +1,4 @@
-"""What a run needs of Ray, checked before the host asks for it: the host waits without a bound and without a word.
+"""What a run needs of Ray, checked before the host asks for it: the host waits forever, without a message.
 
 A node that sees another run folder, or runs other code, ends a run late: its engine dies alone, and the others wait ten
 minutes for it. So each node is asked once, before anything of the run is there.

@@ -1,7 +1,7 @@
 """What DeepSpeed and PyTorch need to compile an extension at run time: tools in PATH, and no lock of a killed run.
 
 PyTorch compiles an extension under a lock file in the extension's build folder and waits for that file to go away,
-without a bound and without a word (torch/utils/file_baton.py, `FileBaton.wait`). A run that is killed while DeepSpeed
+forever, without a message (torch/utils/file_baton.py, `FileBaton.wait`). A run that is killed while DeepSpeed
 compiles its optimizer leaves the file, and every later run of this user would wait for a process that is gone.
 """
 

@@ -1,4 +1,4 @@
-"""How a model is decoded, and whatever gives policies that decode it so."""
+"""How a model is decoded, and the factory of policies that do so."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a training needs of the machine beside GPUs: room for sockets' names, and shared memory.
 
-Both are found out otherwise when Ray has been started, and told in the traceback of a process far away.
+Otherwise both show only once Ray has started, in the traceback of a remote process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHARED_BYTES = 32 * 1024**2
 
 
 def settle_temporary_folder(*, ray: bool) -> None:
-    """Let sockets be made where TMPDIR is too long for them (SLURM's job folders): in /tmp, which is told.
+    """Let sockets be made where TMPDIR is too long for them (SLURM's job folders): in /tmp, and log it.
 
     Args:
         ray: whether this process is going to start Ray on this machine.

@@ -1,6 +1,6 @@
 """Everything that can be checked before Ray starts. Each problem is one `InputError`; nothing is written here.
 
-What may be meant is only said (`warn_of_another_corpus`).
+What may be meant only warns (`warn_of_another_corpus`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_model(recipe: Recipe, model: str, rows: Sequence[QARow], *, trust_remote_code: bool = False) -> None:
-    """What the doctor calls a failure of model, tokenizer, template or prompts is one here; its doubts are told."""
+    """Refuse what the doctor fails in model, tokenizer, template or prompts; its warnings are logged."""
     _refuse_failures(examine(load_subject(recipe, model, rows=rows, trust_remote_code=trust_remote_code)))
 
 
@@ -95,7 +95,7 @@ def check_memory(command: Command, model: str, cards: Cards) -> None:
 def check_disk(command: Command, model: str, run_dir: Path) -> None:
     """The disk of the run's folder must have room for its checkpoints and its model; the figures are logged.
 
-    What an earlier attempt has written already counts as room. A model whose sizes nobody can tell is not planned.
+    What an earlier attempt has written already counts as room. A model of unknown sizes is not planned.
     """
     layout = Layout(vars(command.flags))
     try:

@@ -66,7 +66,7 @@ class ProcessSession:
             return msgspec.convert(read_json(path), cls, strict=False)
         except (InputError, msgspec.ValidationError) as error:
             raise InputError(
-                f"{path} is damaged ({error}); see that no process of an earlier attempt lives, and remove the file"
+                f"{path} is damaged ({error}); check that no earlier attempt is still running, and remove the file"
             ) from error
 
     @property

@@ -104,7 +104,7 @@ class Supervisor:
             print(_last_line(self.folder.log_file, "r1_searcher: "), file=sys.stderr)
         elif status != 0 and not self.verbose:
             print(
-                f"r1_searcher: OpenRLHF {cause}; the reason stands in {self.folder.log_file}:\n"
+                f"r1_searcher: OpenRLHF {cause}; the reason is in {self.folder.log_file}:\n"
                 + _tail(self.folder.log_file),
                 file=sys.stderr,
             )

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m retriever.build", description="Build a saved index.", allow_abbrev=False)
     add = parser.add_argument
     add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or a file")
-    add("--no-corpus-warnings", action="store_true", help="say nothing of missing titles and doubtful first lines")
+    add("--no-corpus-warnings", action="store_true", help="no warnings of missing titles or odd first lines")
     add("--backend", choices=SAVED_BACKENDS, required=True)
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the index; a killed build continues")
     add("--processes", type=positive, default=cores(), help="processes that count words (%(default)s)")

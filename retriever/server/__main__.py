@@ -112,7 +112,7 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
     add("--encoder", metavar="NAME", help="for dense: a row of retriever.index.encoder.ENCODERS")
     add_encoder_options(add, "with --index: torch device of the encoder (default: the library's choice)")
     add("--factory", help="with --corpus: faiss factory string of a dense index (default: Flat, which is exact)")
-    add("--no-corpus-warnings", action="store_true", help="say nothing of missing titles and doubtful first lines")
+    add("--no-corpus-warnings", action="store_true", help="no warnings of missing titles or odd first lines")
     add("--dtype", help="with --index: number format of the encoder's weights (default: auto)")
     add("--store", type=Path, metavar="DIR", help="with --index: folder of its passage store, if that has moved")
     add("--milvus-uri", metavar="URL", help="with --index: its Milvus server, which is sent the token in MILVUS_TOKEN")

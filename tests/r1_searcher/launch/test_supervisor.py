@@ -144,7 +144,7 @@ def test_the_output_goes_to_the_log_of_the_run(over, tmp_path):
 
 def test_a_failure_prints_the_end_of_the_log(over, tmp_path):
     status, told = over("for number in range(100): print('line', number)\nraise RuntimeError('engine lost')")
-    assert status == 1 and f"status 1; the reason stands in {tmp_path / 'train.log'}" in told
+    assert status == 1 and f"status 1; the reason is in {tmp_path / 'train.log'}" in told
     assert "RuntimeError: engine lost" in told and "line 99" in told and "line 5\n" not in told
 
 
