@@ -197,7 +197,7 @@ def _gauges(text: str) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; status 1 where a request was lost, a place was not given back, or the end was not clean."""
-    parser = OneLineParser(prog="python -m benchmarks.agent_soak", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="benchmarks.agent_soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--recipe")
     parser.add_argument("--world", required=True, type=Path, help="folder of data_prep.tiny_world")
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--waiting", type=positive, default=32, help="requests that may wait")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args(argv)
-    return run_command("agent_soak", lambda: _run(options))
+    return run_command("benchmarks.agent_soak", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:

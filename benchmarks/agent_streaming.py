@@ -135,7 +135,7 @@ async def _through_http(client: asyncio.subprocess.Process, question: str) -> li
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = OneLineParser(prog="python -m benchmarks.agent_streaming", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="benchmarks.agent_streaming", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--world", required=True, type=Path, help="folder of data_prep.tiny_world")
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args(argv)
-    return run_command("agent_streaming", lambda: _run(options))
+    return run_command("benchmarks.agent_streaming", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -19,10 +18,12 @@ from benchmarks.results.page import markdown_table
 from data_prep.simulator.pairs import find_episodes
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
+from foundation.files import read_json
 from r1_searcher.run.episode_metrics import NOISY_PASSAGE
 from r1_searcher.run.run_config import RetrieverConfig
 from r1_searcher.run.run_folder import RunFolder
 from retriever.simulated.engine import Noise
+from retriever.sources import follows_progress
 
 PARTS = 5
 """Into how many equal parts of its steps a run is cut for the table."""
@@ -54,9 +55,9 @@ class CurriculumRun:
             InputError: it is no run, or one that searched for real.
         """
         episodes = find_episodes(folder)
-        run = json.loads(RunFolder(folder).config_file.read_text(encoding="utf-8"))
+        run = read_json(RunFolder(folder).config_file)
         source = RetrieverConfig.from_mapping(run["retriever"]).source
-        if not source.startswith("simulate:"):
+        if not follows_progress(source):
             raise InputError(f"{folder} searched {source}, which is no simulated engine")
         noise = dict(parse_qsl(source.partition("?")[2])).get("noise", "")
         searches: Counter[int] = Counter()

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
     log_to_stderr()
-    return run_command("decontaminate", lambda: _run(options))
+    return run_command("data_prep.decontaminate", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

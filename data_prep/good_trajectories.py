@@ -207,11 +207,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
     log_to_stderr()
-    return run_command("good_trajectories", lambda: _run(options))
+    return run_command("data_prep.good_trajectories", lambda: _run(options))
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog="python -m data_prep.good_trajectories", description=__doc__)
+    parser = OneLineParser(prog="data_prep.good_trajectories", description=__doc__)
     add = parser.add_argument
     add("sources", type=Path, nargs="+", help="folders of runs or evaluations, or JSONL files of transcripts")
     add("--from-protocol", metavar="NAME", help="whose tags the files' texts have, e.g. r1_searcher.base")

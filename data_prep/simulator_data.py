@@ -90,11 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
     options = _parser().parse_args(argv)
     log_to_stderr()
-    return run_command("simulator_data", lambda: _run(options))
+    return run_command("data_prep.simulator_data", lambda: _run(options))
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog="python -m data_prep.simulator_data", description=__doc__)
+    parser = OneLineParser(prog="data_prep.simulator_data", description=__doc__)
     add = parser.add_argument
     add("sources", type=Path, nargs="+", help="folders of runs or evaluations that searched for real")
     add("--out", type=Path, required=True, help=f"folder for {PAIRS}, {ROWS} and {COUNTS}")

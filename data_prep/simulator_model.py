@@ -58,14 +58,14 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the status is that of the command which failed."""
-    parser = OneLineParser(prog="python -m data_prep.simulator_model", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="data_prep.simulator_model", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--sources", nargs="+", default=[], help="folders of runs or evaluations that searched for real")
     add("--out", type=Path, required=True, help="folder: the rows go to data/, the model to model/")
     add("--model", default="", help="model to start from (default: the one in train_scripts/simulator.toml)")
     options, others = parser.parse_known_args(argv)
     log_to_stderr()
-    return run_command("simulator_model", lambda: _run(options, others))
+    return run_command("data_prep.simulator_model", lambda: _run(options, others))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from eval.play.options import (
     parser,
     plugins_of,
     rows_of,
-    services_of,
+    sources_of,
 )
 from eval.play.provenance import provenance_of, settings_of
 from eval.play.session import Session, Timing
@@ -42,7 +42,7 @@ from retriever.interface import Retriever
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
     options = parser(__doc__).parse_args(argv)
-    return run_command("eval", lambda: _run(options), resumable=True)
+    return run_command("eval.run", lambda: _run(options), resumable=True)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -56,8 +56,8 @@ def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Tim
     contestant, rows, decodings = contestant_of(options), rows_of(options), decodings_of(options)
     notes = notes_of(options)
     if said := contestant.recipe.reward.without_judge:
-        print(f"eval: {said}; python -m eval.judge asks one about the answers", file=sys.stderr)
-    model, services = model_of(options), services_of(options, contestant)
+        print(f"eval.run: {said}; python -m eval.judge asks one about the answers", file=sys.stderr)
+    model, services = model_of(options), sources_of(options, contestant)
     model.check()
     facts = services.facts()
     settings = settings_of(contestant, model, rows, decodings, facts, notes, plugins_of(options))
@@ -80,7 +80,7 @@ def _evaluate(options: argparse.Namespace, folder: EvaluationFolder, timing: Tim
     if any(failed.values()):
         searches, agents = failed["retriever_errors"], failed["agent_errors"]
         what = f"{searches} searches failed" + (f", and the agent {agents} times" if agents else "")
-        print(f"eval: {what}; the same command asks those questions again", file=sys.stderr)
+        print(f"eval.run: {what}; the same command asks those questions again", file=sys.stderr)
 
 
 def _answer(session: Session, model: PlayedModel, services: SearchSources, console: TextIO) -> None:

@@ -26,7 +26,7 @@ from r1_searcher.episode.trajectory_json import to_mapping
 from r1_searcher.inference.agent import Agent, open_agent
 from r1_searcher.inference.decoding import Decoding
 from r1_searcher.inference.engine import console_apart
-from r1_searcher.inference.options import add_model_options, model_of, recipe_of, services_of
+from r1_searcher.inference.options import add_model_options, model_of, recipe_of, sources_of
 from r1_searcher.inference.printed_episode import EpisodePrinter, failure_of, takes_colour
 from r1_searcher.recipe.options import add_recipe_options, add_search_options, add_trust_option
 from r1_searcher.recipe.recipe import RECIPES
@@ -38,12 +38,12 @@ _QUESTIONS_KEPT = 1000
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service status 3."""
     options = parser().parse_args(argv)
-    return run_command("ask", lambda: _run(options))
+    return run_command("r1_searcher.ask", lambda: _run(options))
 
 
 def parser() -> OneLineParser:
     """The options of the command."""
-    parser = OneLineParser(prog="python -m r1_searcher.ask", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="r1_searcher.ask", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("question", nargs="?", help="what to ask; without it, questions are read line by line")
     add("--model", required=True, help="Hugging Face folder or hub name, or the endpoint's name")
@@ -60,7 +60,7 @@ def parser() -> OneLineParser:
 def _run(options: argparse.Namespace) -> None:
     decoding = Decoding(options.temperature, seed=options.seed)
     recipe = recipe_of(options)
-    model, services = model_of(options), services_of(options, recipe)
+    model, services = model_of(options), sources_of(options, recipe)
     model.check()
     services.facts()
     state = _state_folder()
@@ -102,7 +102,7 @@ def _converse(options: argparse.Namespace, questioner: Questioner, state: Path) 
             continue
         if failure:
             failed += 1
-            print(f"ask: {failure}", file=questioner.console)
+            print(f"r1_searcher.ask: {failure}", file=questioner.console)
     if failed and not typed:
         raise RunAborted(f"{failed} of {asked} questions failed, see above")
 

@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until a signal; see the module's docstring."""
     options = _parser().parse_args(argv)
     log_to_stderr(TIMED)
-    return run_command("reward_server", lambda: _serve(options))
+    return run_command("r1_searcher.reward_server", lambda: _serve(options))
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -141,7 +141,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m r1_searcher.reward_server", description="Serve rewards.")
+    parser = OneLineParser(prog="r1_searcher.reward_server", description="Serve rewards.")
     parser.add_argument("--reward", required=True, metavar="NAME", help=", ".join(REWARDS))
     parser.add_argument("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
     add_plugin_option(parser)

@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status is one of `foundation.cli`."""
     log_to_stderr(NAMED)
     options, host_flags = _parser().parse_known_args(argv)
-    return run_command("r1_searcher", lambda: _run(options, host_flags), resumable=True)
+    return run_command("r1_searcher.train", lambda: _run(options, host_flags), resumable=True)
 
 
 def _run(options: argparse.Namespace, host_flags: Sequence[str]) -> int | None:

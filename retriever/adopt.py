@@ -78,7 +78,7 @@ def _adopt(options: argparse.Namespace) -> tuple[Adopted, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m retriever.adopt", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="retriever.adopt", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--faiss", type=Path, required=True, metavar="FILE", help="the published index, such as e5_Flat.index")
     add(

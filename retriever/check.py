@@ -187,7 +187,7 @@ def _embeddings(options: argparse.Namespace, index: Index) -> Embeddings | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m retriever.check", description="Recall of a saved index.", allow_abbrev=False)
+    parser = OneLineParser(prog="retriever.check", description="Recall of a saved index.", allow_abbrev=False)
     add = parser.add_argument
     add("--index", type=Path, required=True, metavar="DIR")
     add("--queries", type=Path, metavar="FILE", help="JSONL with question (or query) and titles (or gold_titles)")

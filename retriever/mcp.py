@@ -222,9 +222,7 @@ def _opened(options: argparse.Namespace) -> tuple[Retriever, Documents]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="python -m retriever.mcp", description="Offer a search to agents, over MCP.", allow_abbrev=False
-    )
+    parser = OneLineParser(prog="retriever.mcp", description="Offer a search to agents, over MCP.", allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--search", "--retriever-url", metavar="SOURCE", help="where searches go (docs/retriever.md)")
     source.add_argument("--index", type=Path, metavar="DIR", help="a saved index, opened here")

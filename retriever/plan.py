@@ -119,7 +119,7 @@ def _estimates(options: argparse.Namespace) -> list[Estimate]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m retriever.plan", description="What an index will cost.", allow_abbrev=False)
+    parser = OneLineParser(prog="retriever.plan", description="What an index will cost.", allow_abbrev=False)
     add = parser.add_argument
     add("--passages", type=positive, metavar="N", help="size of the corpus")
     add("--corpus", type=Path, help="passage store or JSONL, instead of --passages")

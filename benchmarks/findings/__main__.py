@@ -27,7 +27,7 @@ from foundation.text_table import format_table
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the status of `run` is that of the command that failed."""
-    parser = OneLineParser(prog="python -m benchmarks.findings", description=__doc__)
+    parser = OneLineParser(prog="benchmarks.findings", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show the findings and what they cost")
     running = commands.add_parser("run", help="train and evaluate what is missing")

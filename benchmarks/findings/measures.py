@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from foundation.errors import InputError
 
 
-class Measure(Protocol):
+class Measure(typing.Protocol):
     """A number that a row has."""
 
     @property

@@ -165,7 +165,7 @@ def _format_of(file: Path, options: argparse.Namespace) -> Recognised:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m data_prep.corpus", description="Build a passage store.", allow_abbrev=False)
+    parser = OneLineParser(prog="data_prep.corpus", description="Build a passage store.", allow_abbrev=False)
     add = parser.add_argument
     add("--format", choices=tuple(FORMATS), help="default: from the first lines")
     add("--input", type=Path, nargs="+", required=True, metavar="PATH", help="files, or folders of files")

@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, no network status 3."""
     options = _parser().parse_args(argv)
     log_to_stderr()
-    return run_command("pretrained", lambda: _run(options))
+    return run_command("data_prep.pretrained", lambda: _run(options))
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog="python -m data_prep.pretrained", description=__doc__)
+    parser = OneLineParser(prog="data_prep.pretrained", description=__doc__)
     known = ", ".join(PACKAGES)
     parser.add_argument("source", help=f"one of {known}; or a wheel of these, a .gguf file, a folder, a hub name")
     parser.add_argument(

@@ -73,7 +73,7 @@ def make_tagged_folder(source: Path, protocol: str, out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.add_tags", description=__doc__)
+    parser = OneLineParser(prog="data_prep.add_tags", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model; it is not changed")
     parser.add_argument("--protocol", required=True, help=f"whose tags: {', '.join(PROTOCOLS)}, or a plugin's")
     parser.add_argument(
@@ -82,4 +82,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_plugin_option(parser)
     options: argparse.Namespace = parser.parse_args(argv)
     log_to_stderr()
-    return run_command("add_tags", lambda: make_tagged_folder(options.model, options.protocol, options.out))
+    return run_command("data_prep.add_tags", lambda: make_tagged_folder(options.model, options.protocol, options.out))

@@ -32,7 +32,7 @@ from data_prep.select.selection import (
     class_questions,
 )
 from eval.play.contestant import Contestant
-from eval.play.options import services_of
+from eval.play.options import sources_of
 from eval.play.provenance import settings_of
 from foundation.cli import log_to_stderr, run_command
 from foundation.errors import InputError
@@ -54,7 +54,7 @@ class Surroundings:
 
     model: Callable[[argparse.Namespace], PlayedModel] = model_of
     """The model that the flags name."""
-    services: Callable[[argparse.Namespace, Contestant], SearchSources] = services_of
+    services: Callable[[argparse.Namespace, Contestant], SearchSources] = sources_of
     """The search services that the flags name, for the recipe with search."""
     console: Callable[[Path], AbstractContextManager[TextIO]] = console_apart
     """Sends what libraries print to a file; gives the console."""
@@ -63,7 +63,7 @@ class Surroundings:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2, a dead service or a full disk status 3."""
     log_to_stderr()
-    return run_command("select", lambda: select(argv), resumable=True)
+    return run_command("data_prep.select", lambda: select(argv), resumable=True)
 
 
 def select(argv: Sequence[str] | None, surroundings: Surroundings | None = None) -> None:

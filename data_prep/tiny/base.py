@@ -244,7 +244,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.tiny_base", description=__doc__)
+    parser = OneLineParser(prog="data_prep.tiny_base", description=__doc__)
     parser.add_argument("--protocol", default=SHIPPED, help=f"one of {', '.join(DIALECTS)} (default {SHIPPED})")
     parser.add_argument(
         "--world", default=QUICKSTART.name, help=f"how hard it is: {', '.join(SETTINGS)} (default {QUICKSTART.name})"
@@ -257,4 +257,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="build also where --out holds a finished model")
     options = parser.parse_args(argv)
     log_to_stderr()
-    return run_command("tiny_base", lambda: _run(options))
+    return run_command("data_prep.tiny_base", lambda: _run(options))

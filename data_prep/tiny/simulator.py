@@ -181,12 +181,12 @@ def build_in_place(dialect: Dialect, out: Path, seed: int) -> dict[str, object]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.tiny_simulator", description=__doc__)
+    parser = OneLineParser(prog="data_prep.tiny_simulator", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the base; its searches go to searches/")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, worlds and episodes (default 0)")
     options = parser.parse_args(argv)
     log_to_stderr()
-    return run_command("tiny_simulator", lambda: _run(options))
+    return run_command("data_prep.tiny_simulator", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

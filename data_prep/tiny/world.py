@@ -192,7 +192,7 @@ def _question_lines(rows: Iterable[QARow]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; bad input is one line on stderr and status 2."""
-    parser = OneLineParser(prog="python -m data_prep.tiny_world", description=__doc__)
+    parser = OneLineParser(prog="data_prep.tiny_world", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="seed of facts and questions (default 0)")
     parser.add_argument(
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(argv))
     log_to_stderr()
     out, overwrite, world = (options.pop(name) for name in ("out", "overwrite", "world"))
-    return run_command("tiny_world", lambda: _write(out, overwrite, find_world(world), options))
+    return run_command("data_prep.tiny_world", lambda: _write(out, overwrite, find_world(world), options))
 
 
 def _write(out: Path, overwrite: bool, difficulty: Dials, sizes: dict[str, Any]) -> None:

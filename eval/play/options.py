@@ -79,9 +79,9 @@ def rows_of(options: argparse.Namespace) -> list[QARow]:
     return rows
 
 
-def services_of(options: argparse.Namespace, contestant: Contestant) -> SearchSources:
+def sources_of(options: argparse.Namespace, contestant: Contestant) -> SearchSources:
     """The sources that the episodes use. Raises `InputError` where one that they need is missing."""
-    return inference.services_of(options, contestant.recipe)
+    return inference.sources_of(options, contestant.recipe)
 
 
 def notes_of(options: argparse.Namespace) -> dict[str, str]:

@@ -36,11 +36,6 @@ class SampledLines:
     available: Mapping[ReportedRun, int]
     """Run -> the episodes that it has."""
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is left out."""
-        return sum(map(len, self.wanted.values())) == sum(self.available.values())
-
 
 def select(runs: Sequence[ReportedRun], limit: int) -> SampledLines:
     """Choose at most `limit` episodes, the same ones for the same files.

@@ -28,7 +28,7 @@ from r1_searcher.agent_service.service import AgentService, ServiceLimits
 from r1_searcher.agent_service.store import EpisodeStore
 from r1_searcher.inference.agent import open_agent
 from r1_searcher.inference.decoding import Decoding
-from r1_searcher.inference.options import add_model_options, model_of, recipe_in, services_of
+from r1_searcher.inference.options import add_model_options, model_of, recipe_in, sources_of
 from r1_searcher.inference.policies import EngineModel, PlayedModel
 from r1_searcher.inference.sources import SearchSources
 from r1_searcher.launch.playground import RUNS
@@ -138,7 +138,7 @@ def models_by_name(options: argparse.Namespace) -> dict[str, tuple[PlayedModel, 
         model = model_of(argparse.Namespace(**{**vars(options), "model": where}))
         if isinstance(model, EngineModel):
             model = replace(model, place=place, of=len(named))
-        played[name] = model, recipe, services_of(options, recipe)
+        played[name] = model, recipe, sources_of(options, recipe)
     return played
 
 

@@ -35,7 +35,7 @@ no part in a run, whose workers have an environment of their own. Metrics would 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run OpenRLHF; its output is this process's output, and the supervisor reads the status."""
     arguments = sys.argv[1:] if argv is None else argv
-    return run_command("r1_searcher", lambda: _run(arguments))
+    return run_command("r1_searcher.train", lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> None:

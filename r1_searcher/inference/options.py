@@ -110,7 +110,7 @@ def recipe_in(folder: str | Path | None) -> Recipe | None:
     return None if trained is None else trained.recipe
 
 
-def services_of(options: argparse.Namespace, recipe: Recipe) -> SearchSources:
+def sources_of(options: argparse.Namespace, recipe: Recipe) -> SearchSources:
     """The sources that the episodes use. Raises `InputError` where one that they need is missing."""
     if recipe.limits.max_searches == 0:
         return SearchSources(search=None)

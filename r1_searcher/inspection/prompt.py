@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from jinja2 import TemplateError
-
 from foundation.errors import InputError
 from r1_searcher.episode.parsing import last_between
 from r1_searcher.episode.prompting import documents_frame, takes_system_message
@@ -27,7 +25,7 @@ def check_chat(subject: Subject) -> Finding:
     if protocol.tools:
         try:
             frame = documents_frame(protocol, tokenizer)
-        except (InputError, TemplateError, ValueError, TypeError) as error:
+        except (InputError, ValueError, TypeError) as error:
             return failed(f"the chat template takes no tool messages: {error}", "take a model with tool calling")
     if not takes_system_message(protocol, tokenizer):
         return warning(

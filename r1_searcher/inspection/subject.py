@@ -68,11 +68,9 @@ class Subject:
         Raises:
             InputError: the tokenizer's chat template is missing or does not take the protocol's messages.
         """
-        from jinja2 import TemplateError
-
         try:
             return render_prompt(self.protocol, row, self.tokenizer)
-        except (TemplateError, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise InputError(f"the tokenizer's chat template gives no prompt: {error}") from error
 
     @cached_property

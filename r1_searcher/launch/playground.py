@@ -103,13 +103,13 @@ def start_simulator(services: Services, simulator: Simulator, seed: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the status is the command's own, 2 after bad input."""
-    parser = OneLineParser(prog="python -m r1_searcher.launch.playground", description=(__doc__ or "").splitlines()[0])
+    parser = OneLineParser(prog="r1_searcher.launch.playground", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="tiny", help="whose base model is built (default tiny)")
     parser.add_argument("--world", help="how hard it is, e.g. findings (default: as the preset has it)")
     parser.add_argument("--seed", type=int, default=0, help="of the world (default 0)")
     parser.add_argument("command", nargs="+", help="after --: what to run")
     options = parser.parse_args(argv)
-    return run_command("playground", lambda: _run(options, find_preset(options.preset)))
+    return run_command("r1_searcher.launch.playground", lambda: _run(options, find_preset(options.preset)))
 
 
 def _run(options: argparse.Namespace, preset: Preset) -> int:

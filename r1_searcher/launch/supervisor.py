@@ -65,7 +65,7 @@ class Supervisor:
                 self._watch(bar, metrics)
         self.folder.session_file.unlink(missing_ok=True)  # none of its processes is left
         if collapsed and self.guard is not None:
-            print(f"r1_searcher: {self.guard.conclude(metrics.steps)}", file=sys.stderr)
+            print(f"r1_searcher.train: {self.guard.conclude(metrics.steps)}", file=sys.stderr)
             return GUARDED
         return self._report(driver)
 
@@ -101,10 +101,10 @@ class Supervisor:
             print(f"stopped by {driver.stopped_by.name}; run the same command again to resume", file=sys.stderr)
             return 128 + driver.stopped_by
         if status in (ABORTED, BAD_INPUT) and not self.verbose:
-            print(_last_line(self.folder.log_file, "r1_searcher: "), file=sys.stderr)
+            print(_last_line(self.folder.log_file, "r1_searcher.train: "), file=sys.stderr)
         elif status != 0 and not self.verbose:
             print(
-                f"r1_searcher: OpenRLHF {cause}; the reason is in {self.folder.log_file}:\n"
+                f"r1_searcher.train: OpenRLHF {cause}; the reason is in {self.folder.log_file}:\n"
                 + _tail(self.folder.log_file),
                 file=sys.stderr,
             )

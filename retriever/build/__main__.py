@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m retriever.build", description="Build a saved index.", allow_abbrev=False)
+    parser = OneLineParser(prog="retriever.build", description="Build a saved index.", allow_abbrev=False)
     add = parser.add_argument
     add("--corpus", type=Path, required=True, help="a passage store (python -m data_prep.corpus), or a file")
     add("--no-corpus-warnings", action="store_true", help="no warnings of missing titles or odd first lines")

@@ -85,9 +85,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the server."""
-    parser = OneLineParser(
-        prog="python -m retriever.server", description="Serve a corpus for search.", allow_abbrev=False
-    )
+    parser = OneLineParser(prog="retriever.server", description="Serve a corpus for search.", allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--corpus", type=Path, metavar="PATH", help="corpus file or passage store to index now")
     source.add_argument("--index", type=Path, metavar="DIR", help="a saved index")

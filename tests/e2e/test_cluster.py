@@ -124,7 +124,7 @@ def refused(folder: Path, search: str, gpus: int = 2) -> tuple[str, float]:
     ]
     began = time.monotonic()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("r1_searcher: ")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("r1_searcher.train: ")]
     assert done.returncode == 2 and len(lines) == 1, done.stderr[-2000:]
     return lines[0], time.monotonic() - began
 

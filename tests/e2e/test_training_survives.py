@@ -35,7 +35,7 @@ def test_a_run_survives_what_can_happen_to_it(training, world, retriever):
     wait_until(lambda: run.checkpoint() >= 2, 60, "a checkpoint")
     retriever.kill()
     assert process.wait(240) == 3, run.console[-2000:]
-    last = [line for line in run.console.splitlines() if line.startswith("r1_searcher: ")][-1]
+    last = [line for line in run.console.splitlines() if line.startswith("r1_searcher.train: ")][-1]
     assert "the search service has been down for" in last and "run the same command again" in last
     interrupted = run.checkpoint()
     assert 2 <= interrupted < STEPS and not (run.run_dir / "complete").exists()

@@ -153,7 +153,7 @@ def fetched(url: str, **settings) -> bytes:
     return asyncio.run(get())
 
 
-def test_pages_come_through_the_proxy_and_services_of_one_s_own_do_not(seen_by_proxy):
+def test_pages_come_through_the_proxy_and_sources_of_one_s_own_do_not(seen_by_proxy):
     assert fetched("http://page.invalid/a?b=c", proxies=True) == b"page"
     assert seen_by_proxy == ["http://page.invalid/a?b=c"]
     with pytest.raises(Unavailable, match="page.invalid"):

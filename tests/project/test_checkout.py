@@ -21,5 +21,5 @@ def test_a_checkout_that_converts_line_ends_does_not_convert_ours(setting, tmp_p
     assert len(scripts) > 10
     texts = [*scripts, *tmp_path.rglob("*.py"), *tmp_path.rglob("*.txt"), *tmp_path.rglob("*.toml")]
     assert [path.name for path in texts if b"\r" in path.read_bytes()] == []
-    for script in scripts:
-        subprocess.run(["bash", "-n", str(script)], check=True)
+    check = 'for script in "$@"; do bash -n "$script" || exit 1; done'
+    subprocess.run(["bash", "-c", check, "bash", *map(str, scripts)], check=True)

@@ -67,8 +67,9 @@ def check_script_flags(words: list[str]) -> None:
 
 def check_module_flags(module: str, words: list[str]) -> None:
     passed_on = OF_THE_HOST if module in ("r1_searcher.train", "r1_searcher.doctor") else set()
+    text = help_of(module)
     for flag in (word for word in words if word.startswith("--")):
-        assert flag in passed_on or names(help_of(module), flag), f"{module} does not take {flag}"
+        assert flag in passed_on or names(text, flag), f"{module} does not take {flag}"
 
 
 def names(text: str, flag: str) -> bool:

@@ -63,7 +63,7 @@ def policies(monkeypatch, tmp_path) -> FakePolicies:
     found = FakePolicies()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(ask, "model_of", lambda options: FakeModel(found))
-    monkeypatch.setattr(ask, "services_of", lambda options, recipe: FakeSources("fake"))
+    monkeypatch.setattr(ask, "sources_of", lambda options, recipe: FakeSources("fake"))
     return found
 
 
@@ -146,7 +146,7 @@ class TestTerminal:
         "spec = u.spec_from_file_location('child', {here!r}); child = u.module_from_spec(spec); "
         "spec.loader.exec_module(child); ask = child.ask; found = child.FakePolicies(pause_s=0.05); "
         "ask.model_of = lambda options: child.FakeModel(found); "
-        "ask.services_of = lambda options, recipe: child.FakeSources('fake'); "
+        "ask.sources_of = lambda options, recipe: child.FakeSources('fake'); "
         "sys.exit(ask.main({options!r}))"
     )
 

@@ -38,7 +38,7 @@ def made(gguf, tmp_path_factory):
 
 def one_line(capsys):
     err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("pretrained: ")]
+    lines = [line for line in err.splitlines() if line.startswith("data_prep.pretrained: ")]
     assert len(lines) == 1, err
     return lines[0]
 

@@ -266,7 +266,7 @@ def test_a_run_at_which_a_process_works_is_left_to_it(place, capfd, monkeypatch)
         assert train.main(place.argv()) == 2
         assert listing(place.folder) == before
     error = capfd.readouterr().err
-    assert f"r1_searcher: {place.run_dir} is held by {os.getpid()} on" in error and error.count("\n") == 1
+    assert f"r1_searcher.train: {place.run_dir} is held by {os.getpid()} on" in error and error.count("\n") == 1
 
 
 def test_the_command_before_it_is_spoilt_is_good(place, monkeypatch):

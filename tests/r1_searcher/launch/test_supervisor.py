@@ -157,12 +157,12 @@ def test_a_driver_that_is_killed_is_told_apart(over):
 @pytest.mark.parametrize("expected", [ABORTED, BAD_INPUT])
 def test_an_expected_end_prints_its_one_line(over, expected):
     status, told = over(
-        "import sys\nprint('r1_searcher: of an earlier attempt')\nprint('noise')\n"
-        f"print('r1_searcher: the retriever is down', file=sys.stderr, flush=True)\nprint('more noise')\n"
+        "import sys\nprint('r1_searcher.train: of an earlier attempt')\nprint('noise')\n"
+        f"print('r1_searcher.train: the retriever is down', file=sys.stderr, flush=True)\nprint('more noise')\n"
         f"sys.exit({expected})"
     )
     assert status == expected
-    assert [line for line in told.splitlines() if "r1_searcher" in line] == ["r1_searcher: the retriever is down"]
+    assert [line for line in told.splitlines() if "r1_searcher" in line] == ["r1_searcher.train: the retriever is down"]
     assert "noise" not in told and "earlier" not in told
 
 
@@ -192,7 +192,7 @@ def test_a_run_that_collapses_is_ended_where_the_guard_may(over, tmp_path, actio
     write_metrics(tmp_path / "written" / "run", steps)
     status, told = over(f"import os, time; os.rename('written', 'tensorboard'); time.sleep({sleep})", guard=action)
     assert status == expected, told
-    assert ("r1_searcher: the collapse guard ended the run: step 3" in told) is (status == GUARDED)
+    assert ("r1_searcher.train: the collapse guard ended the run: step 3" in told) is (status == GUARDED)
     assert json.loads((tmp_path / "guard.jsonl").read_text())["sign"] == "broken_loss"
 
 
@@ -230,7 +230,11 @@ def test_an_abort_that_crossed_ray_is_its_message_alone():
 ENDINGS = {
     "done": ("pass", 0, ""),
     "left": ("raise SystemExit(5)", 5, ""),
-    "aborted": ("from foundation.errors import RunAborted; raise RunAborted('down')", ABORTED, "r1_searcher: down"),
+    "aborted": (
+        "from foundation.errors import RunAborted; raise RunAborted('down')",
+        ABORTED,
+        "r1_searcher.train: down",
+    ),
     "bug": ("raise ValueError('a bug')", 1, "ValueError: a bug"),
 }
 """Name -> (what the host does, the driver's status, the last line that it writes)."""
