@@ -38,6 +38,8 @@ class Phase:
     """What it takes, about: the share of the whole that it is, and the time left as long as nothing else is known."""
     module: str
     arguments: tuple[str, ...]
+    inputs: str = ""
+    """Digest of what the arguments only name: files, a preset's flags."""
     sums_up: bool = False
     """Whether it only shows what the others have left, and runs again after any of them."""
 
@@ -68,7 +70,8 @@ class Ledger:
         if phase.sums_up:
             work = [place for place, line in enumerate(done) if not line.get("sums_up")]
             done = done[work[-1] :] if work else done
-        return any(line["command"] == phase.command for line in done)
+        same = [line for line in done if line["command"] == phase.command]
+        return any(line.get("inputs", phase.inputs) == phase.inputs for line in same)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each phase, those of interrupted calls included."""
@@ -80,6 +83,7 @@ class Ledger:
     def note(self, phase: Phase, seconds: float, *, done: bool) -> None:
         """Add a line. Raises as `JsonLines` does."""
         line = {"phase": phase.name, "seconds": round(seconds, 1), "done": done, "command": phase.command}
+        line |= {"inputs": phase.inputs} if phase.inputs else {}
         line |= {"sums_up": True} if phase.sums_up else {}
         self.lines.append(line)
         lines = JsonLines(self.file)

@@ -21,7 +21,9 @@ from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
 from eval.results.scores import Scores, percent, percent_with_interval, scores_table
 from foundation.errors import InputError
+from foundation.files import read_json
 from foundation.text_table import format_table
+from r1_searcher.run.run_folder import RunFolder
 
 BASELINES = ("direct", "direct_rag", "closed_book", "rag", "prompted_search")
 """Of `eval.play.contestant.BASELINES`: the model as it comes."""
@@ -30,6 +32,8 @@ START, STAGES = "cold", ("stage1", "stage2")
 STEPS = ("base", START, *STAGES)
 """Evaluations of one model after the other, each compared with the one before."""
 COMPARED = ("f1", "em")
+OF_ONE_RUN = ("--train.seed", "--train.agent", "--data.prompt_dataset", "--actor.model", "--ckpt.", "--logger.")
+"""How flags begin that differ between runs of the same settings."""
 
 
 def variant_name(variant: str, seed: int, stage: str) -> str:
@@ -76,21 +80,32 @@ def summarize(folder: Path) -> dict[str, Any]:
     return {
         "scores": scores,
         "differences": differences,
-        "seeds": _over_seeds(scores),
+        "seeds": _over_seeds(folder, scores),
         "seconds": Ledger(folder / "phases.jsonl").seconds(),
     }
 
 
-def _over_seeds(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _over_seeds(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each stage's scores by seed, where there are trainings that differ by nothing else."""
     found = []
     for stage in STAGES:
         names = [name for name in scores if name == stage or re.fullmatch(rf"seed\d+\.{stage}", name)]
+        names = [name for name in names if _settings(folder, name) == _settings(folder, stage)]
         for decoding in DECODINGS if len(names) > 1 else ():
             blocks = [scores[name][decoding] for name in names if decoding in scores[name]]
             values = {metric: [block[metric] for block in blocks] for metric in COMPARED}
             found += [{"stage": stage, "decoding": decoding, "n": len(blocks), **values}] if blocks else []
     return found
+
+
+def _settings(folder: Path, stage: str) -> Any:
+    """What a stage was trained with, but for its seed and where its files lie; None where nothing says it."""
+    file = RunFolder(folder / f"{stage}_run").identity_file
+    if not file.is_file():
+        return None
+    identity = read_json(file)
+    flags = {flag: value for flag, value in identity["flags"].items() if not flag.startswith(OF_ONE_RUN)}
+    return {**identity, "flags": flags}
 
 
 def _difference(first: Path, second: Path, decoding: str) -> Mapping[str, Any]:

@@ -12,17 +12,21 @@ the same cold start: its runs and evaluations stand beside the first ones, and i
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
 from eval.play.contestant import find_contestant
-from eval.real_report import BASELINES, variant_name
-from foundation.cli import OneLineParser, expected, natural, run_command
+from eval.real_report import BASELINES, STAGES, variant_name
+from foundation.cli import BAD_INPUT, OneLineParser, expected, natural, run_command
 from foundation.errors import InputError
+from foundation.files import file_sha256, text_sha256
 from r1_searcher.host.command import check_data_path
 from r1_searcher.host.device import Device, detect
 from r1_searcher.launch.playground import RUNS
@@ -38,6 +42,7 @@ FILES = {
 }
 """What the data folder holds, and the keys of its rows."""
 SEARCHES_OF_A_DEMONSTRATION = ("1", "3")
+CORRECTION = "--algo.advantage.is_correction_level"
 ENCODER, ENCODER_PACKAGE = "all-MiniLM-L6-v2", "all-minilm-l6-v2"
 """Of hybrid retrieval: for the index, and as `data_prep.pretrained` takes it."""
 BASELINE_TURN = 256
@@ -81,10 +86,19 @@ class RealRun:
     """Whether the protocol's tags become special tokens before the cold start."""
     hybrid: bool = False
     """Whether an encoder's ranking is fused with BM25's."""
+    preset_name: str = ""
+    """As `r1_searcher.train` takes it: of a shipped one, or the path of a file; default the preset's own."""
 
     def phases(self) -> list[Phase]:
         """All phases, in order. Seconds are about what two cores with AMX take."""
-        return [*self._preparation(), *self._before(), *self._training(), *self._results()]
+        return [*self._checks(), *self._preparation(), *self._before(), *self._training(), *self._results()]
+
+    def _checks(self) -> Iterator[Phase]:
+        """That both stages take their options is seen before hours of work, not after."""
+        for stage in STAGES:
+            run = self.out / f"{variant_name(self.variant, self.seed, stage)}_run"
+            words = self._stage(stage, self.cold, run, search="http://127.0.0.1:1")
+            yield Phase(f"options of {stage}", 10, "r1_searcher.train", (*words, "--dry-run"), self._digest(stage))
 
     def _preparation(self) -> Iterator[Phase]:
         pretrained = str(self.out / "pretrained")
@@ -92,13 +106,15 @@ class RealRun:
         if self.tags:
             tagged = (pretrained, "--protocol", "r1_searcher.chat", "--out", str(self._start_model))
             yield Phase("tags", 20, "data_prep.add_tags", tagged)
-        corpus = ("--corpus", str(self.data / "passages.jsonl"), "--out", str(self.index))
+        words: tuple[str, ...] = ("--corpus", str(self.data / "passages.jsonl"), "--out", str(self.index))
         if self.hybrid:
             yield Phase("encoder", 20, "data_prep.pretrained", (ENCODER_PACKAGE, "--out", str(self._encoder)))
             vectors = ("--encoder", ENCODER, "--encoder-path", str(self._encoder))
-            yield Phase("index", 300, "retriever.build", (*corpus, "--backend", "hybrid", *vectors))
+            words += ("--backend", "hybrid", *vectors)
         else:
-            yield Phase("index", 15, "retriever.build", (*corpus, "--backend", "bm25"))
+            words += ("--backend", "bm25")
+        seconds = 300 if self.hybrid else 15
+        yield Phase("index", seconds, "retriever.build", words, self._sha256("passages.jsonl"))
 
     def _before(self) -> Iterator[Phase]:
         """What the model can do without training."""
@@ -108,7 +124,8 @@ class RealRun:
 
     def _training(self) -> Iterator[Phase]:
         """Cold start and both stages, an evaluation after each."""
-        yield Phase("demonstrations", 60, "data_prep.good_trajectories", self._demonstrations())
+        shown = self._demonstrations()
+        yield Phase("demonstrations", 60, "data_prep.good_trajectories", shown, self._sha256("transcripts.jsonl"))
         places = ("--data", str(self.out / "cold_start.jsonl"), "--out", str(self.cold))
         flags = words_of(self._cold_start.flags)
         fine_tuning = ("--model", str(self._start_model), *places, *flags)
@@ -119,7 +136,7 @@ class RealRun:
             name = variant_name(self.variant, self.seed, stage)
             run = RunFolder(self.out / f"{name}_run")
             words = self._stage(stage, before, run.path)
-            yield Phase(name, seconds * self.size.factor, "r1_searcher.train", words)
+            yield Phase(name, seconds * self.size.factor, "r1_searcher.train", words, self._digest(stage))
             yield self._evaluation(f"evaluate {name}", name, run.model)
             before = run.model
 
@@ -181,7 +198,7 @@ class RealRun:
         else:
             turn = str(min(BASELINE_TURN, contestant.recipe.limits.turn_tokens))
             words += ["--max-length", "2048", "--turn-tokens", turn, "--answer-tokens", "64", "--top-k", "2"]
-        return Phase(phase, 160 * self.size.factor, "eval.run", tuple(words))
+        return Phase(phase, 160 * self.size.factor, "eval.run", tuple(words), self._sha256("dev.jsonl"))
 
     def _demonstrations(self) -> tuple[str, ...]:
         cold = self._cold_start
@@ -192,11 +209,28 @@ class RealRun:
         target = ("--recipe", self._recipe, *self._length)
         return (str(self.data / "transcripts.jsonl"), *chosen, *few, *number, *target, *places)
 
-    def _stage(self, stage: str, start: Path, run: Path) -> tuple[str, ...]:
-        chosen = ("--preset", self.preset.name, "--stage", stage, "--seed", str(self.seed))
+    def _stage(self, stage: str, start: Path, run: Path, search: str = SEARCH) -> tuple[str, ...]:
+        name = self.preset_name or self.preset.name
+        chosen = ("--preset", name, "--stage", stage, "--seed", str(self.seed))
         places = ("--run-dir", str(run), "--data", str(self.data / "train.jsonl"))
         model = ("--actor.model_name_or_path", str(start))
-        return (*chosen, *places, *model, "--search", SEARCH, *self._few(), *self.training_options)
+        return (*chosen, *places, *model, "--search", search, *self._few(), *self._options())
+
+    def _options(self) -> tuple[str, ...]:
+        """Of the training. No policy sampled the documents: where they are trained on, nothing can be corrected."""
+        given = self.training_options
+        if "--no-document-mask" in given and CORRECTION not in given:
+            return (*given, CORRECTION, "off")
+        return given
+
+    def _digest(self, stage: str) -> str:
+        """Of what the preset says of a stage, and of the questions."""
+        preset = self.preset
+        what = [preset.flags, msgspec.to_builtins(preset.stage(stage)), self._sha256("train.jsonl")]
+        return text_sha256(json.dumps(what, sort_keys=True, default=str))
+
+    def _sha256(self, name: str) -> str:
+        return file_sha256(self.data / name)
 
     def _few(self) -> Iterator[str]:
         """Options of a training that is smaller than the preset's."""
@@ -258,7 +292,7 @@ def _parser() -> OneLineParser:
 def _folder(options: argparse.Namespace) -> Path:
     """The folder of the results: one for each preset, retrieval and size."""
     parts = (
-        options.preset if "/" not in options.preset else Path(options.preset).stem,
+        Path(options.preset).stem if _is_file(options.preset) else options.preset,
         options.retrieval if options.retrieval != "bm25" else "",
         "quick" if options.quick else "",
     )
@@ -266,11 +300,17 @@ def _folder(options: argparse.Namespace) -> Path:
     return named.resolve()
 
 
+def _is_file(preset: str) -> bool:
+    """Whether a preset is given by its path."""
+    return "/" in preset or preset.endswith(".toml")
+
+
 def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | None:
     real = RealRun(
         out=_folder(options),
         data=check_data(options.data),
         preset=find_preset(options.preset),
+        preset_name=str(Path(options.preset).resolve()) if _is_file(options.preset) else options.preset,
         size=QUICK if options.quick else FULL,
         seed=options.seed,
         variant=options.variant,
@@ -281,6 +321,8 @@ def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | 
     )
     if not re.fullmatch(r"\w*", real.variant):
         raise InputError(f"--variant must be one word of letters, digits and _, found {real.variant!r}")
+    if re.fullmatch(r"seed\d+", real.variant):
+        raise InputError(f"--variant {real.variant} is what another --seed is called; give --seed, or another name")
     phases, out = real.phases(), real.out
     check_data_path("--out", out)
     check_device(real.preset)
@@ -297,7 +339,8 @@ def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | 
         try:
             play_phases(phases, Ledger(out / "phases.jsonl"), search)
         except PhaseFailed as failure:
-            print(f"real: the same command continues here; finished phases are kept in {out}", file=sys.stderr)
+            if failure.status != BAD_INPUT:
+                print(f"real: the same command continues here; finished phases are kept in {out}", file=sys.stderr)
             return failure.status
     return None
 

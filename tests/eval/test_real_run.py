@@ -16,6 +16,7 @@ from eval.real_report import BASELINES
 from eval.real_run import FILES, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.scores import Scores
+from r1_searcher import train
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import SFT_MODULE, parse_flags
 from r1_searcher.recipe.presets import find_preset, shipped_presets, words_of
@@ -33,12 +34,17 @@ def data(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """What is run, in its order, as words; `fail` names a module whose command ends with a status."""
+    """What is run, in its order, as words; `fail` names a module whose command ends with a status.
+
+    The check of a training's options is run for real, and not listed.
+    """
     ran: list[list[str]] = []
     fail: dict[str, int] = {}
 
     def run(phase_list, ledger, search):
         def command(words):
+            if "--dry-run" in words:
+                return train.main(words[3:])
             ran.append([str(word) for word in words[2:]])
             return fail.get(words[2], 0)
 
@@ -71,7 +77,8 @@ def test_the_phases_of_a_whole_run(commands, data, tmp_path):
     assert after(first, "--actor.model_name_or_path") == after(fine_tuning, "--out") == str(out / "cold_start")
     assert after(second, "--actor.model_name_or_path") == str(out / "stage1_run" / "model")
     for words in (first, second):
-        assert after(words, "--search") == "http://served" and words[-1] == "--no-document-mask"
+        assert after(words, "--search") == "http://served"
+        assert words[-3:] == ["--no-document-mask", "--algo.advantage.is_correction_level", "off"]
         assert after(words, "--data").endswith("train.jsonl") and after(words, "--seed") == "0"
     evaluations = [words for words in ran if words[0] == "eval.run"]
     assert all(after(words, "--data").endswith("dev.jsonl") and "--also-sampled" in words for words in evaluations)
@@ -130,6 +137,43 @@ def test_another_seed_and_a_variant_train_again_from_the_same_cold_start(command
     ran.clear()
     assert main(given) == 0 and ran == []
     assert main([*given, "--variant", "a/b"]) == 2 and "one word" in capsys.readouterr().err
+    assert main([*given, "--variant", "seed3"]) == 2 and "give --seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--sead", "1"], ["--algo.advantage.estimator", "gae", "--algo.advantage.gamma", "0.9"]]
+)
+def test_what_the_training_does_not_take_is_one_line_before_anything_is_made(commands, data, tmp_path, capsys, wrong):
+    assert main(["--data", str(data), "--out", str(tmp_path / "out"), *wrong]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "options of stage1" not in line and line]
+    assert commands[0] == [] and len(said) == 1 and said[0].startswith("r1_searcher.train: ")
+
+
+def test_a_preset_of_ones_own_is_the_one_that_is_trained_with(commands, data, tmp_path):
+    own = tmp_path / "real.toml"
+    own.write_text('extends = "real"\ntitle = "mine"\n[flags]\nactor.adam.lr = 3e-5\n')
+    given = ["--data", str(data), "--out", str(tmp_path / "out"), "--preset", str(own)]
+    assert main(given) == 0
+    assert {after(words, "--preset") for words in commands[0] if words[0] == "r1_searcher.train"} == {str(own)}
+
+
+def test_changed_data_and_presets_are_seen_where_the_command_is_the_same(commands, data, tmp_path):
+    ran, _ = commands
+    own = tmp_path / "mine.toml"
+    own.write_text('extends = "real"\ntitle = "mine"\n')
+    given = ["--data", str(data), "--out", str(tmp_path / "out"), "--preset", str(own)]
+    assert main(given) == 0
+    ran.clear()
+    (data / "dev.jsonl").write_text("{}\n")
+    assert main(given) == 0
+    assert {words[0] for words in ran} == {"retriever.server", "eval.run", "eval.real_report", "eval.report"}
+    ran.clear()
+    own.write_text('extends = "real"\ntitle = "mine"\n[flags]\nactor.adam.lr = 3e-5\n')
+    assert main(given) == 0
+    assert [words[0] for words in ran] == [
+        *("retriever.server", "r1_searcher.train", "r1_searcher.train"),
+        *("eval.real_report", "eval.report"),
+    ]
 
 
 def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
@@ -272,6 +316,16 @@ def test_further_trainings_are_compared_with_their_start_and_seeds_are_summed_up
     assert found == {("cold", "stage2"): 1.0, ("cold", "no_mask.stage2"): 1.0, ("cold", "seed1.stage2"): 0.0}
     assert summary["seeds"] == [{"stage": "stage2", "decoding": "greedy", "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}]
     assert "50.0 (0.0 to 100.0)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rate", "counted"), [("5e-5", True), ("1e-6", False)])
+def test_a_seed_with_other_settings_is_none_of_the_seeds(tmp_path, rate, counted):
+    for name, seed, its_rate in (("stage2", "42", "5e-5"), ("seed1.stage2", "43", rate)):
+        evaluation(tmp_path / name, right)
+        flags = {"--train.seed": seed, "--ckpt.path": name, "--actor.adam.lr": its_rate}
+        (tmp_path / f"{name}_run").mkdir()
+        (tmp_path / f"{name}_run" / "identity.json").write_text(json.dumps({"recipe": {}, "flags": flags}))
+    assert bool(real_report.summarize(tmp_path)["seeds"]) is counted
 
 
 def test_the_report_needs_an_evaluation(tmp_path, capsys):
