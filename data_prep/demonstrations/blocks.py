@@ -73,6 +73,8 @@ def _of_json(protocol: Protocol, block: str) -> Iterator[Passage]:
         results: list[dict[str, Any]] = json.JSONDecoder().raw_decode(block, start)[0] if start >= 0 else []
     except ValueError:
         return
+    if not all(isinstance(result, dict) for result in results):
+        return
     for tool in protocol.tools:
         names = {field: key for key, field in tool.fields.items()}
         for result in results:

