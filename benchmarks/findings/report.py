@@ -11,14 +11,18 @@ from benchmarks.findings.catalogue import FINDINGS, Contrast, PublishedFinding, 
 from benchmarks.findings.measures import where
 from benchmarks.findings.picture import draw
 from benchmarks.findings.rows import Row, Rows
-from benchmarks.findings.verdict import PLANNED, Paired, Standing
+from benchmarks.findings.verdict import PLANNED, Paired, Standing, corrected
 from benchmarks.results.page import markdown_table
+from eval.results.intervals import CONFIDENCE
 from foundation.errors import InputError
 from foundation.files import write_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
 PARAGRAPHS = Path(__file__).parent / "paragraphs"
 """Why a finding came out as it did, from its trajectories: `NAME.md`, absent where nobody has looked."""
+
+LIMITS = PARAGRAPHS / "_limits.md"
+"""What holds for all of them."""
 
 RowsByArm = Mapping[str, Mapping[int, Row]]
 
@@ -41,7 +45,9 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
     for finding in shown:
         draw(finding, rows, pictures / f"{finding.name}.png")
     sections = [section(finding, rows, f"{pictures.name}/{finding.name}.png") for finding in shown]
-    write_whole(page, "\n".join([introduction(rows, others), table(found, rows), _NOT_YET, not_yet(found), *sections]))
+    limits = [LIMITS.read_text(encoding="utf-8")] if LIMITS.is_file() else []
+    top = [introduction(rows, others), table(found, rows), remaining(found), *limits]
+    write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found), *sections]))
 
 
 def introduction(rows: RowsByArm, others: int) -> str:
@@ -55,25 +61,50 @@ def introduction(rows: RowsByArm, others: int) -> str:
     )
 
 
+def remaining(found: Mapping[str, Paired | None]) -> str:
+    """What is left of the primary comparisons when they are corrected for their number."""
+    p_values = corrected_p_values(found)
+    left = [name.replace("_", " ") for name, p_value in p_values.items() if p_value < 1 - CONFIDENCE]
+    return (
+        f"Verdicts go by the intervals, each for itself. Corrected for {len(p_values)} primary comparisons (Holm), "
+        f"{' and '.join(left) or 'none'} remain{'s' if len(left) == 1 else ''} below {1 - CONFIDENCE:.2f}.\n"
+    )
+
+
 def table(found: Mapping[str, Paired | None], rows: RowsByArm) -> str:
-    """The table on top: a line per finding with a result, and what its other comparisons say against it."""
-    heads = ("finding", "claim", "published", "measured", "here", "95 % interval", "seeds", "verdict", "power")
+    """A line per finding that has a result: the claim, what was found here, and the verdict."""
+    heads = ("finding", "published", "here", "95 % interval", "p, corrected", "verdict")
+    p_values = corrected_p_values(found)
     lines = []
     for name, paired in found.items():
         if paired is not None:
             finding = FINDINGS[name]
-            claim = (
-                f"[{name}](#{name.replace('_', '-')})",
-                finding.question,
-                f"{finding.published} ({finding.source})",
-            )
-            *figures, verdict, power = _figures(paired)
             others = [Paired.of(contrast, rows) for contrast in finding.others]
             contrary = [each.contrast.name for each in others if each and each.verdict is Standing.OPPOSITE]
+            mean, interval, _, verdict, _ = _figures(paired)
             if contrary and paired.verdict is Standing.AGREES:
                 verdict += f"; **opposite** by {', '.join(contrary)}"
-            lines.append((*claim, f"{paired.contrast.name}: {_measured(paired.contrast)}", *figures, verdict, power))
+            lines.append(
+                (
+                    f"[{name.replace('_', ' ')}](#{name.replace('_', '-')}): {finding.question}",
+                    f"{finding.published} ({finding.source})",
+                    f"{paired.contrast.name}: **{mean}** {_measured(paired.contrast)}",
+                    interval,
+                    _p(p_values.get(name)),
+                    verdict,
+                )
+            )
     return markdown_table(heads, lines) + "\n"
+
+
+def corrected_p_values(found: Mapping[str, Paired | None]) -> dict[str, float]:
+    """Of the primary comparisons that have one, corrected for their number."""
+    every = {name: paired.p_value for name, paired in found.items() if paired is not None}
+    return corrected({name: p_value for name, p_value in every.items() if p_value is not None})
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 1e-2 else f"{value:.2f}"
 
 
 def _measured(contrast: Contrast) -> str:
@@ -96,7 +127,7 @@ def not_yet(found: Mapping[str, Paired | None]) -> str:
     for name, paired in found.items():
         if paired is None:
             finding = FINDINGS[name]
-            missing = f" Cannot be expressed yet: {finding.missing}." if finding.missing else ""
+            missing = f" Not part of it: {finding.missing}." if finding.missing else ""
             lines.append(f"- {name}: {finding.question} Not run.{missing}")
     return "\n".join(lines or ["None."]) + "\n"
 
@@ -151,7 +182,7 @@ def _mean(blocks: Sequence[Mapping[str, float]], key: str) -> float:
 
 
 def _comparisons(finding: PublishedFinding, rows: RowsByArm) -> str:
-    heads = ("comparison", "measured", "claimed", "here", "95 % interval", "seeds", "verdict", "power")
+    heads = ("comparison", "measured", "claimed", "here", "95 % interval", "seeds", "verdict", "would show")
     lines = []
     for contrast in (finding.primary, *finding.others):
         paired = Paired.of(contrast, rows)
@@ -177,13 +208,15 @@ _INTRODUCTION = """\
 
 Claims of the papers behind this project, asked in the `findings` setting of the tiny world: a model of 0.6 M
 parameters, invented facts, questions of one to three hops and comparisons, a base model that almost never searches.
-75 steps of 64 episodes; 250 held-out questions. What is primary was written down before anything was run
-(`benchmarks/findings/catalogue.py`). {runs} runs, seeds {seeds}, commits {commits}.{left_out}
+75 steps of 64 episodes; 250 held-out questions. One comparison of each finding is primary and decides its verdict; it
+was written down before the runs (`benchmarks/findings/catalogue.py`). {runs} runs, seeds {seeds}, commits
+{commits}.{left_out}
 
 Differences are paired by seed, and intervals are over seeds: they speak about other facts, questions and samples of
-this world, not about another base model or size. An interval that holds 0 says that no difference was seen. *Power* is
-the smallest true difference that {planned} seeds with the spread found here would show in four of five cases. A model
-of this size settles nothing about models of 7 B parameters.
+this world, not about another base model or size. An interval that holds 0 says that no difference was seen, not that
+there is none. The sections say which true difference {planned} seeds with the spread found here *would show* in four of
+five cases; {planned} seeds know their spread to a factor of 0.6 to 2.9. Where the claim is that nothing differs, an
+interval cannot agree. A model of this size settles nothing about models of 7 B parameters.
 
 `.venv/bin/python -m benchmarks.findings run all` plays what is missing, and
 `.venv/bin/python -m benchmarks.findings report` writes this page from `benchmarks/findings/results/*.jsonl`.

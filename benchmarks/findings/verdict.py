@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy.special import nctdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 from benchmarks.findings.catalogue import Contrast
 from benchmarks.findings.rows import Row
@@ -89,6 +89,14 @@ class Paired:
         return self.mean - half, self.mean + half
 
     @property
+    def p_value(self) -> float | None:
+        """Student's, two-sided: that the mean difference is 0; None for one seed."""
+        n = len(self.seeds)
+        if n < 2:
+            return None
+        return 2 * float(stdtr(n - 1, -abs(self.mean) * math.sqrt(n) / max(self._spread, 1e-12)))
+
+    @property
     def verdict(self) -> Standing:
         """What the interval says of the claim; one that holds 0 says that no difference was seen."""
         if self.interval is None:
@@ -108,6 +116,16 @@ class Paired:
     @property
     def _spread(self) -> float:
         return float(self.differences.std(ddof=1))
+
+
+def corrected(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p-values of several comparisons, each raised for their number by Holm's step-down rule (1979)."""
+    found: dict[str, float] = {}
+    highest = 0.0
+    for place, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_value))
+        found[name] = highest
+    return found
 
 
 def smallest_shown(spread: float, seeds: int) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from support.runs.finding_rows import row
 
 from benchmarks.findings.arms import find_arm
 from benchmarks.findings.catalogue import FINDINGS, SEEDS, Contrast, Side
 from benchmarks.findings.measures import Curve, HeldOut
 from benchmarks.findings.rows import Rows
-from benchmarks.findings.verdict import Paired, Standing, smallest_shown
+from benchmarks.findings.verdict import Paired, Standing, corrected, smallest_shown
 from foundation.errors import InputError
 
 
@@ -39,6 +40,15 @@ def test_the_interval_is_students() -> None:
     low, high = found.interval or (0.0, 0.0)
     assert found.mean == pytest.approx(0.05)
     assert (low, high) == pytest.approx((0.05 - 0.03926, 0.05 + 0.03926), abs=2e-4)  # 2.776 * 0.03162 / sqrt(5)
+
+
+def test_p_values_are_students_and_are_raised_for_their_number() -> None:
+    differences = [0.02, 0.06, 0.04, 0.10, 0.03]
+    assert paired(differences).p_value == pytest.approx(ttest_1samp(differences, 0).pvalue)
+    assert paired([-each for each in differences]).p_value == paired(differences).p_value
+    assert paired([0.1]).p_value is None
+    found = corrected({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})  # the textbook's example of Holm
 
 
 def test_power_is_what_simulated_seeds_show() -> None:
