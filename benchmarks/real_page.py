@@ -107,6 +107,7 @@ def markdown(folder: Path, picture: str) -> str:
         _differences(summary["differences"]) + "\n",
         "## Training\n",
         f"![Training curves]({picture})\n",
+        _CURVES + "\n",
         _steps(found) + "\n",
         distance_of_engine(step for each in found for step in each.steps),
     ]
@@ -188,8 +189,12 @@ def draw(found: Sequence[Training], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(CURVES), figsize=(13, 3.6), layout="constrained")
     for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
         for training in found:
-            values = [step[metric] for step in training.steps]
-            axis.plot(range(1, len(values) + 1), values, marker=".", linewidth=1.5, label=training.name)
+            first, colour = 1, None
+            for stage in training.stages:  # a line of its own each: rewards and questions are others
+                values = [step[metric] for step in stage.steps]
+                (line,) = axis.plot(range(first, first + len(values)), values, marker=".", color=colour)
+                first, colour = first + len(values), line.get_color()
+            line.set_label(training.name)
         for border in {len(training.stages[0].steps) for training in found}:
             axis.axvline(border + 0.5, color="0.6", linestyle="--", linewidth=1)
         axis.set(title=title, xlabel="training step (stage 2 right of the line)")
@@ -232,6 +237,14 @@ def _told(trajectory: Trajectory) -> str:
     ]
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     return "\n".join("\n".join(textwrap.wrap(line, WIDTH)) for line in lines)
+
+
+_CURVES = """\
+Of what is trained on. Stage 1 pays for searching and the format, stage 2 for the answer's F1. In a stage that filters,
+questions whose samples are all worth the same are replaced by others: its curves are of the questions that the policy
+answers now and then, and need not rise while it gets better. *tokens/s* is the update's, over prompts, documents and
+actions; the times are medians over the steps, on a machine that did other work in some of them.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
