@@ -105,8 +105,8 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
             CPU_VARIABLE: "1",
             "DS_ACCELERATOR": "cpu",
             # Several busy-waiting thread pools on few cores: with the defaults the tiny world's engine gives 140
-            # instead of 3,700 tokens/s. A model of 135 M parameters on two cores takes 6 to 10 s with two threads for
-            # what takes 20 s with one.
+            # instead of 3,700 tokens/s. A model of 135 M parameters on two cores reads 110 tokens/s in the update with
+            # two threads and 57 with one (docs/results/real_model.md).
             "OMP_NUM_THREADS": str(threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "2" if products == "fp32" else "1",  # GiB; fp32 takes twice the room
