@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from support.models.gguf_model import write_gguf
+from support.models.small_qwen import small_qwen
 
 from data_prep.pretrained.__main__ import main as pretrained
 from data_prep.pretrained.sources import hashes_of
@@ -15,7 +23,9 @@ from r1_searcher.inspection.subject import load_subject
 from r1_searcher.inspection.vocabulary import check_stops, check_tags
 from r1_searcher.recipe.protocols import R1_SEARCHER_CHAT
 from r1_searcher.recipe.recipe import find_recipe
+from r1_searcher.run.episode_log import read_episodes
 
+ROOT = Path(__file__).resolve().parents[3]
 CHAT = find_recipe("r1_searcher.chat.stage2")
 TAGS = R1_SEARCHER_CHAT.tags
 
@@ -108,3 +118,28 @@ def test_a_head_of_its_own_and_rows_to_spare(plain):
     (new,) = tokenizer.encode("<think>", add_special_tokens=False)
     for matrix in (table, head):
         assert torch.equal(matrix[new], matrix[pieces].float().mean(dim=0).to(matrix.dtype))
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_the_engine_plays_a_model_with_new_tokens(tmp_path):
+    if shutil.which("nvidia-smi"):
+        pytest.skip("a machine without a GPU")
+    vocabulary, out = 1_000, tmp_path / "tagged"
+    plain = small_qwen(tmp_path / "qwen", vocabulary)
+    assert main([str(plain), "--protocol", "r1_searcher.chat", "--out", str(out)]) == 0
+    rows = [{"id": str(n), "question": f"Where is tower {n}?", "answers": ["Paris"]} for n in range(2)]
+    passages = [{"id": "1", "title": "Tower", "text": "The tower is in Paris."}]
+    for name, lines in (("data.jsonl", rows), ("corpus.jsonl", passages)):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    places = ("--model", str(out), "--data", "data.jsonl", "--search", "corpus:corpus.jsonl", "--out", "played")
+    limits = ("--max-length", "2000", "--turn-tokens", "8")
+    command = [sys.executable, "-m", "eval.run", "--recipe", "r1_searcher.chat.stage2", *places, *limits]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    played = list(read_episodes(tmp_path / "played" / "predictions.jsonl"))
+    assert len(played) == 2 and all(record.trajectory.action_ranges for record in played)
+    tags = {load_tokenizer(str(out)).encode(tag)[0] for tag in TAGS}
+    assert min(tags) >= vocabulary
+    assert all(tags & set(record.trajectory.ids) for record in played), "the prompt names them"
