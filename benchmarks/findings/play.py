@@ -26,6 +26,7 @@ from benchmarks.findings.rows import RESULTS, Row, curves_of, scores_of
 from eval.phases import SEARCH, Ledger, Phase, play_phase
 from eval.results.fingerprint import model_fingerprint
 from foundation.errors import InputError
+from foundation.files import read_json, write_json
 from r1_searcher.launch.playground import RUNS, make_base, make_world, model_of, start_simulator, world_of
 from r1_searcher.launch.services import Services
 from r1_searcher.recipe.presets import PROJECT, Preset, find_preset
@@ -146,7 +147,7 @@ class Play:
         world, base = shared.world(preset), model_of(preset)
         self.folder.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(self.folder / "phases.jsonl")
-        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        begun = self._begun()
         for phase, search in self._phases(shared, preset, world, base):
             if not ledger.holds(phase):
                 play_phase(phase, ledger, search, partial(commands.run, output=self.output))
@@ -155,15 +156,22 @@ class Play:
             "seed": self.seed,
             "settings": self.arm.digest,
             "run": str(self.folder.relative_to(self.root)),
-            "commit": _commit(),
+            "commit": begun["commit"],
             "world": _world_digest(world),
             "base": model_fingerprint(base)[:12],
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "started": started,
+            "started": begun["started"],
             "seconds": ledger.seconds(),
             "curves": curves_of(self.folder / "run"),
             "heldout": {kind: scores_of(self.folder / f"heldout_{kind}") for kind in self.arm.evaluated},
         }
+
+    def _begun(self) -> Row:
+        """When it was begun, and by which code; a call that continues it changes neither."""
+        file = self.folder / "begun.json"
+        if not file.is_file():
+            write_json(file, {"commit": _commit(), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        return read_json(file)
 
     def _phases(
         self, shared: Seed, preset: Preset, world: Path, base: str

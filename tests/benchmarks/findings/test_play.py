@@ -62,7 +62,9 @@ def after(words: list[str], flag: str) -> str:
     return words[words.index(flag) + 1]
 
 
-def test_a_play_trains_evaluates_and_makes_its_row(commands: Written, tmp_path: Path) -> None:
+def test_a_play_trains_evaluates_and_makes_its_row(
+    commands: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play, shared = Play(find_arm("two_stages"), 10, tmp_path / "findings"), SmallSeed(10, tmp_path)
     found = play.run(shared, commands)
     training, *evaluations = commands.ran
@@ -79,8 +81,10 @@ def test_a_play_trains_evaluates_and_makes_its_row(commands: Written, tmp_path: 
     }  # fmt: skip
     assert json.loads(json.dumps(found)) == found and len(found["world"]) == 12
     commands.ran.clear()
-    play.run(shared, commands)
+    monkeypatch.setattr("benchmarks.findings.play._commit", lambda: "another")
+    again = play.run(shared, commands)
     assert commands.ran == [], "every phase is done"
+    assert (again["commit"], again["started"]) == (found["commit"], found["started"]), "of what was trained"
 
 
 def test_the_base_is_evaluated_and_not_trained(commands: Written, tmp_path: Path) -> None:
