@@ -247,7 +247,7 @@ _ROWS = (
     PublishedFinding(
         "reward_parts",
         "Do format and retrieval rewards help?",
-        EMPIRICAL,
+        f"{EMPIRICAL}, figure 1",
         "a format reward helps; a reward for what was retrieved (the gold answer stands in it) does not",
         _f1("with format - without", "two_stages", "no_format_reward", 1),
         (
