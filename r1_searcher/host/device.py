@@ -105,7 +105,7 @@ def worker_environment(device: Device, threads: int = 1) -> dict[str, str]:
             CPU_VARIABLE: "1",
             "DS_ACCELERATOR": "cpu",
             # Several busy-waiting thread pools on few cores: with the defaults the tiny world's engine gives 140
-            # instead of 3,700 tokens/s. A model of 135 M parameters on two cores reads 110 tokens/s in the update with
+            # instead of 3,700 tokens/s. A model of 135 M parameters on two cores reads 116 tokens/s in the update with
             # two threads and 57 with one (docs/results/real_model.md).
             "OMP_NUM_THREADS": str(threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
