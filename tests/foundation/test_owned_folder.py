@@ -329,7 +329,7 @@ def test_a_file_system_without_locks_is_told_and_used(number, tmp_path, monkeypa
     no_locks(monkeypatch, number)
     with held(tmp_path / "out"):
         (tmp_path / "out" / "file").touch()
-    assert "without locks" in caplog.text and "once at a time" in caplog.text
+    assert "without locks" in caplog.text and "one command at a time" in caplog.text
 
 
 def test_without_locks_a_live_process_that_is_named_is_believed(tmp_path, monkeypatch):
