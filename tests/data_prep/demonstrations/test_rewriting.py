@@ -161,3 +161,8 @@ def test_a_passage_comes_back_from_every_block(name, title, text):
         (block,) = episode.of_kind(SpanKind.DOCUMENTS)
         (passage,) = passages_of(writer.protocol, block.text)
         assert passage.text.endswith(text)
+
+
+@pytest.mark.parametrize("block", ["[1, 2]", "no brackets", "[cut off", '[{"other": 1}]'])
+def test_a_tools_block_without_results_has_no_passages(block):
+    assert passages_of(PROTOCOLS["deep_researcher"], block) == ()
