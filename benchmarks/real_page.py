@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
-from benchmarks.results.page import markdown_table, replace_section
+from benchmarks.results.page import markdown_table, replace_section, section_parser
 from eval.real_report import STAGES, START, names_of_trainings, summarize
 from eval.results.folder import EvaluationFolder
 from eval.results.folder_summary import DECODINGS
 from eval.results.scores import percent, percent_with_interval
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import run_command
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.run.episode_log import read_episodes
 from r1_searcher.run.episode_record import EpisodeRecord
@@ -249,9 +249,7 @@ actions; the times are medians over the steps, on a machine that did other work 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = OneLineParser(prog="benchmarks.real_page", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--markdown", type=Path, required=True)
+    parser = section_parser("benchmarks.real_page", __doc__)
     parser.add_argument("--picture", type=Path, required=True)
     options = parser.parse_args(argv)
     return run_command("benchmarks.real_page", lambda: _run(options))

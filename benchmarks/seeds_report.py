@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
-from benchmarks.results.page import markdown_table, replace_section
+from benchmarks.results.page import markdown_table, replace_section, section_parser
 from eval.results.folder import SCORES_FILE
 from eval.results.scores import Scores
-from foundation.cli import OneLineParser, run_command
+from foundation.cli import run_command
 from foundation.errors import InputError
 from r1_searcher.run.metrics_log import read_metrics
 from r1_searcher.run.run_folder import RunFolder
@@ -132,9 +132,7 @@ temperature 1.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = OneLineParser(prog="benchmarks.seeds_report", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--markdown", type=Path, required=True)
+    parser = section_parser("benchmarks.seeds_report", __doc__)
     parser.add_argument("--picture", type=Path, required=True)
     options = parser.parse_args(argv)
     return run_command("benchmarks.seeds_report", lambda: _run(options))

@@ -31,7 +31,7 @@ from r1_searcher.host.command import check_data_path
 from r1_searcher.host.device import Device, detect
 from r1_searcher.launch.playground import RUNS
 from r1_searcher.launch.services import Services
-from r1_searcher.recipe.presets import ColdStart, Preset, find_preset, words_of
+from r1_searcher.recipe.presets import ColdStart, Preset, find_preset, is_file_name, words_of
 from r1_searcher.run.run_folder import RunFolder
 
 FILES = {
@@ -292,7 +292,7 @@ def _parser() -> OneLineParser:
 def _folder(options: argparse.Namespace) -> Path:
     """The folder of the results: one for each preset, retrieval and size."""
     parts = (
-        Path(options.preset).stem if _is_file(options.preset) else options.preset,
+        Path(options.preset).stem if is_file_name(options.preset) else options.preset,
         options.retrieval if options.retrieval != "bm25" else "",
         "quick" if options.quick else "",
     )
@@ -300,17 +300,12 @@ def _folder(options: argparse.Namespace) -> Path:
     return named.resolve()
 
 
-def _is_file(preset: str) -> bool:
-    """Whether a preset is given by its path."""
-    return "/" in preset or preset.endswith(".toml")
-
-
 def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | None:
     real = RealRun(
         out=_folder(options),
         data=check_data(options.data),
         preset=find_preset(options.preset),
-        preset_name=str(Path(options.preset).resolve()) if _is_file(options.preset) else options.preset,
+        preset_name=str(Path(options.preset).resolve()) if is_file_name(options.preset) else options.preset,
         size=QUICK if options.quick else FULL,
         seed=options.seed,
         variant=options.variant,

@@ -129,13 +129,18 @@ def shipped_presets() -> dict[str, Preset]:
     return {path.stem: read_preset(path) for path in sorted(FOLDER.glob("*.toml"))}
 
 
+def is_file_name(preset: str) -> bool:
+    """Whether a preset is named by the path of its file."""
+    return "/" in preset or preset.endswith((".toml", ".sh"))
+
+
 def find_preset(name: str) -> Preset:
     """A preset of this project by name, or a user's own by its path.
 
     Raises:
         InputError: there is none, or the file cannot work; the message names what is known.
     """
-    path = Path(name) if "/" in name or name.endswith((".toml", ".sh")) else FOLDER / f"{name}.toml"
+    path = Path(name) if is_file_name(name) else FOLDER / f"{name}.toml"
     if path.suffix == ".sh" or (not path.is_file() and path.with_suffix(".sh").is_file()):
         raise InputError(
             f"{path.with_suffix('.sh')} is a shell preset, and presets are TOML files now; write its flags as in "
@@ -153,7 +158,7 @@ def preset_of(system: str, name: str, gpu: bool) -> Preset:
     Raises:
         InputError: the system has no such preset; the message names those that it has.
     """
-    if name and ("/" in name or name.endswith((".toml", ".sh"))):
+    if is_file_name(name):
         preset = find_preset(name)
         if preset.system != system:
             raise InputError(f"the preset {name} is of the system {preset.system!r}, expected {system!r}")
