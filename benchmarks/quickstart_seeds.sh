@@ -10,8 +10,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="${1:-$ROOT/runs/quickstart_seeds}"
 declare -A ARMS=(
     [mask]=""
-    # The importance correction would drop the document tokens again: the engine reports no log-probs for them.
-    [nomask]="--no-document-mask --algo.advantage.is_correction_level off"
+    [nomask]="--no-document-mask"
 )
 for arm in ${2:-mask}; do
     for seed in 3 4 5; do

@@ -42,7 +42,6 @@ FILES = {
 }
 """What the data folder holds, and the keys of its rows."""
 SEARCHES_OF_A_DEMONSTRATION = ("1", "3")
-CORRECTION = "--algo.advantage.is_correction_level"
 ENCODER, ENCODER_PACKAGE = "all-MiniLM-L6-v2", "all-minilm-l6-v2"
 """Of hybrid retrieval: for the index, and as `data_prep.pretrained` takes it."""
 BASELINE_TURN = 256
@@ -214,14 +213,7 @@ class RealRun:
         chosen = ("--preset", name, "--stage", stage, "--seed", str(self.seed))
         places = ("--run-dir", str(run), "--data", str(self.data / "train.jsonl"))
         model = ("--actor.model_name_or_path", str(start))
-        return (*chosen, *places, *model, "--search", search, *self._few(), *self._options())
-
-    def _options(self) -> tuple[str, ...]:
-        """Of the training. No policy sampled the documents: where they are trained on, nothing can be corrected."""
-        given = self.training_options
-        if "--no-document-mask" in given and CORRECTION not in given:
-            return (*given, CORRECTION, "off")
-        return given
+        return (*chosen, *places, *model, "--search", search, *self._few(), *self.training_options)
 
     def _digest(self, stage: str) -> str:
         """Of what the preset says of a stage, and of the questions."""

@@ -21,6 +21,7 @@ from r1_searcher.episode.question import QARow
 from r1_searcher.episode.rollout import Environment, run_episode
 from r1_searcher.episode.trajectory import SpanKind, StopReason, Trajectory
 from r1_searcher.host.model_folder import wrapped
+from r1_searcher.host.patches.document_correction import NO_LOG_PROB
 from r1_searcher.host.progress_actor import SharedProgress
 from r1_searcher.host.sample_group import SampleGroup, SampleGroups, on_grid
 from r1_searcher.own_agent.player import OwnAgentPlayer
@@ -151,13 +152,12 @@ class AgentExecutor(AgentExecutorBase):
     def _response(
         self, trajectory: Trajectory, handed: float, score: float, metrics: dict[str, float], **echo: Any
     ) -> dict[str, Any]:
-        logprobs = trajectory.logprobs
         return {
             **echo,
             "mm_train_inputs": None,
             "observation_tokens": list(trajectory.ids),
             "action_ranges": trained_ranges(trajectory, train_on_documents=self.recipe.train_on_documents),
-            "rollout_log_probs": None if logprobs is None else list(logprobs),
+            "rollout_log_probs": rollout_log_probs(trajectory, train_on_documents=self.recipe.train_on_documents),
             "truncated": trajectory.stop_reason is StopReason.LENGTH,
             "reward": handed,
             "scores": score,
@@ -175,3 +175,17 @@ def trained_ranges(trajectory: Trajectory, *, train_on_documents: bool = False) 
     if not train_on_documents:
         return trajectory.action_ranges
     return [(span.start, span.end) for span in trajectory.spans if span.kind is not SpanKind.PROMPT]
+
+
+def rollout_log_probs(trajectory: Trajectory, *, train_on_documents: bool = False) -> list[float] | None:
+    """The engine's log-prob of each id, 0.0 for what it did not sample; None where the engine gave none.
+
+    With `train_on_documents`, what the environment inserted has `NO_LOG_PROB`: trained, and sampled by no policy.
+    """
+    if trajectory.logprobs is None:
+        return None
+    found = list(trajectory.logprobs)
+    inserted = trajectory.of_kind(SpanKind.DOCUMENTS, SpanKind.FEEDBACK) if train_on_documents else ()
+    for span in inserted:
+        found[span.start : span.end] = [NO_LOG_PROB] * (span.end - span.start)
+    return found

@@ -23,6 +23,7 @@ from foundation.secrets import CONSENT_VARIABLE, CREDENTIALS_VARIABLE, KEYS_VARI
 from r1_searcher.host import cpu
 from r1_searcher.host.patches import (
     action_logits,
+    document_correction,
     empty_masks,
     engine_slots,
     host_patch,
@@ -38,6 +39,7 @@ PATCHES = (
     *tokenizer_by_name.PATCHES,
     *action_logits.PATCHES,
     *single_forward.PATCHES,
+    *document_correction.PATCHES,
 )
 """Changes to the host's modules on every machine; those for machines without CUDA are `cpu.PATCHES`."""
 HOOK = "r1_searcher.host.worker.prepare"

@@ -84,10 +84,6 @@ def _clips_rewards(setting: Setting) -> bool:
     return any(low < least or high > most for low, high in found if math.isfinite(high - low))
 
 
-def _corrects_documents(setting: Setting) -> bool:
-    return setting.recipe.train_on_documents and setting.flag("algo.advantage.is_correction_level") != "off"
-
-
 def _loses_gradients(setting: Setting) -> bool:
     return bool(setting.flag("train.dynamic_batch_enable")) and setting.command.number("ds.zero_stage") < 3
 
@@ -116,11 +112,6 @@ COMBINATIONS = (
         lambda setting: setting.estimator == "reinforce" and _discounts(setting, "gamma"),
         "the estimator reinforce needs --algo.advantage.gamma 1: OpenRLHF discounts over every token, retrieved ones "
         "too, so that what precedes a search would get next to nothing",
-    ),
-    Combination(
-        _corrects_documents,
-        "--no-document-mask needs --algo.advantage.is_correction_level off: no policy sampled the documents, and the "
-        "correction would weigh or drop each of their tokens by its probability",
     ),
     Combination(
         lambda setting: setting.flag("reward.overlong_buffer_len") is not None,

@@ -78,7 +78,7 @@ def test_the_phases_of_a_whole_run(commands, data, tmp_path):
     assert after(second, "--actor.model_name_or_path") == str(out / "stage1_run" / "model")
     for words in (first, second):
         assert after(words, "--search") == "http://served"
-        assert words[-3:] == ["--no-document-mask", "--algo.advantage.is_correction_level", "off"]
+        assert words[-1] == "--no-document-mask"
         assert after(words, "--data").endswith("train.jsonl") and after(words, "--seed") == "0"
     evaluations = [words for words in ran if words[0] == "eval.run"]
     assert all(after(words, "--data").endswith("dev.jsonl") and "--also-sampled" in words for words in evaluations)

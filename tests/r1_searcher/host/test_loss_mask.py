@@ -30,7 +30,10 @@ def host():
     from openrlhf.trainer.ppo_utils.experience import Experience
     from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
-    from r1_searcher.host.agent import trained_ranges
+    from r1_searcher.host.agent import rollout_log_probs, trained_ranges
+    from r1_searcher.host.patches import document_correction, host_patch
+
+    host_patch.install(document_correction.PATCHES)
 
     yield SimpleNamespace(
         torch=torch,
@@ -38,6 +41,7 @@ def host():
         Experience=Experience,
         generator=SamplesGenerator,
         trained_ranges=trained_ranges,
+        rollout_log_probs=rollout_log_probs,
     )
     patch.undo()
 
@@ -55,7 +59,7 @@ def experience(host, trajectory, **options):
     response = {
         "observation_tokens": list(trajectory.ids),
         "action_ranges": host.trained_ranges(trajectory, **options),
-        "rollout_log_probs": list(trajectory.logprobs),
+        "rollout_log_probs": host.rollout_log_probs(trajectory, **options),
         "reward": 1.0,
         "scores": 1.0,
         "prompt": "p",
@@ -135,6 +139,29 @@ def test_without_the_mask_documents_are_trained(host, sample):
     documents = positions(sample.trajectory, SpanKind.DOCUMENTS, SpanKind.ACTION)
     prompt = [place for place in positions(sample.trajectory, SpanKind.PROMPT)]
     assert (gradient[0, documents].abs().sum(-1) > 0).all() and gradient[0, prompt].abs().sum() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"is_correction_mode": "clip"}, {"is_correction_level": "seq"}])
+def test_without_the_mask_the_correction_weighs_actions_and_leaves_documents(host, sample, options):
+    """Where the engine's log-probs are the trainer's, the correction changes nothing, with documents or without."""
+    torch = host.torch
+    made = experience(host, sample.trajectory, train_on_documents=True)
+    documents = torch.zeros_like(made.action_mask, dtype=torch.bool)
+    documents[0, positions(sample.trajectory, SpanKind.DOCUMENTS)] = True
+    assert torch.equal(made.rollout_log_probs.isnan(), documents) and documents.sum() > 20
+    ids = made.sequences[:, 1:, None]
+    log_probs = torch.log_softmax(sample.logits[:, :-1], -1).gather(-1, ids).squeeze(-1)
+    advantages = torch.full_like(log_probs, 0.7)
+
+    def loss(level, engine):
+        settings = {"is_correction_level": level, **(options if level != "off" else {})}
+        return host.loss.PolicyLoss(**settings)(log_probs, log_probs, advantages, made.action_mask, engine)
+
+    same = torch.where(documents, torch.nan, log_probs)
+    corrected, off = loss("token", same), loss("off", None)
+    assert torch.allclose(corrected[0], off[0]) and corrected[3] == corrected[4] == 0
+    nearer = torch.where(documents, torch.nan, log_probs - 0.5)
+    assert not torch.allclose(loss("token", nearer)[0], off[0]) and loss("token", nearer)[3] < 0
 
 
 def test_other_document_text_gives_the_same_loss(host):
