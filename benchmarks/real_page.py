@@ -45,6 +45,8 @@ RATES = {
 CHANGES = {(0.0, 1.0): "right only afterwards", (1.0, 0.0): "right only before", (0.0, 0.0): "wrong both times"}
 """EM before and after; an episode is shown of each, the first in order of the questions' ids."""
 UPDATE = "timing/ppo_train"
+UNSEEN = "unseen"
+"""Folder of further evaluations in the run's, each by the name that it has there (`benchmarks.unseen_questions`)."""
 SHOWN_OF_DOCUMENTS = 200
 """Characters."""
 WIDTH = 110
@@ -105,6 +107,16 @@ def markdown(folder: Path, picture: str) -> str:
         "## What each step changed\n",
         "Points, paired by question: bootstrap intervals over the questions, and the permutation test's p.\n",
         _differences(summary["differences"]) + "\n",
+    ]
+    if (folder / UNSEEN).is_dir():
+        further = summarize(folder / UNSEEN)
+        parts += [
+            "## Further questions\n",
+            _FURTHER + "\n",
+            _scores(further["scores"]) + "\n",
+            _differences(further["differences"]) + "\n",
+        ]
+    parts += [
         "## Training\n",
         f"![Training curves]({picture})\n",
         _CURVES + "\n",
@@ -238,6 +250,11 @@ def _told(trajectory: Trajectory) -> str:
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     return "\n".join("\n".join(textwrap.wrap(line, WIDTH)) for line in lines)
 
+
+_FURTHER = """\
+Questions of `train.jsonl` that were neither demonstrated nor drawn in any training (`benchmarks.unseen_questions`), for
+narrower intervals.
+"""
 
 _CURVES = """\
 Of what is trained on. Stage 1 pays for searching and the format, stage 2 for the answer's F1. In a stage that filters,

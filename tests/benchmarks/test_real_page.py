@@ -75,6 +75,16 @@ def test_an_episode_of_each_change_is_shown_with_its_documents_cut_short(folder)
     assert "<|begin_of_documents|>" in shown and "Paris" in shown and "Question" not in shown
 
 
+def test_further_questions_have_a_section_of_their_own(folder):
+    assert "## Further questions" not in real_page.markdown(folder, "curves.png")
+    (folder / real_page.UNSEEN).mkdir()
+    evaluated(folder / real_page.UNSEEN / "cold", False, False, False)
+    evaluated(folder / real_page.UNSEEN / "seed1.stage2", True, True, True)
+    text = real_page.markdown(folder, "curves.png")
+    further = text[text.index("## Further questions") : text.index("## Training")]
+    assert "| seed1.stage2 | greedy | 3 |" in further and "| cold → seed1.stage2 | greedy | 100.0 [" in further
+
+
 def test_a_folder_without_an_evaluation_is_one_line(tmp_path, capsys):
     files = ["--markdown", str(tmp_path / "page.md"), "--picture", str(tmp_path / "curves.png")]
     assert real_page.main([str(tmp_path), *files]) == 2
