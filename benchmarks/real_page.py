@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section, section_parser
-from eval.real_report import STAGES, START, names_of_trainings, summarize
+from eval.real_report import STAGES, START, names_of_trainings, seeds_table, summarize
 from eval.results.folder import EvaluationFolder
 from eval.results.folder_summary import DECODINGS
 from eval.results.scores import percent, percent_with_interval
@@ -107,6 +107,7 @@ def markdown(folder: Path, picture: str) -> str:
         "## What each step changed\n",
         "Points, paired by question: bootstrap intervals over the questions, and the permutation test's p.\n",
         _differences(summary["differences"]) + "\n",
+        *_seeds(summary),
     ]
     if (folder / UNSEEN).is_dir():
         further = summarize(folder / UNSEEN)
@@ -115,6 +116,7 @@ def markdown(folder: Path, picture: str) -> str:
             _FURTHER + "\n",
             _scores(further["scores"]) + "\n",
             _differences(further["differences"]) + "\n",
+            *_seeds(further),
         ]
     parts += [
         "## Training\n",
@@ -162,6 +164,13 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
         for each in differences
     ]
     return markdown_table(["from → to", "decoding", "F1", "EM", "p (F1)"], lines)
+
+
+def _seeds(summary: Mapping[str, Any]) -> list[str]:
+    """The mean over seeds, where there are several."""
+    if not summary["seeds"]:
+        return []
+    return ["Over seeds, and their mean against the cold start:\n", markdown_table(*seeds_table(summary)) + "\n"]
 
 
 def _steps(found: Sequence[Training]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from eval.compare import compare
 from eval.phases import Ledger
+from eval.results.comparison import ComparedFile, Comparison
 from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
 from eval.results.scores import Scores, percent, percent_with_interval, scores_table
@@ -94,8 +95,18 @@ def _over_seeds(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> list[d
         for decoding in DECODINGS if len(names) > 1 else ():
             blocks = [scores[name][decoding] for name in names if decoding in scores[name]]
             values = {metric: [block[metric] for block in blocks] for metric in COMPARED}
-            found += [{"stage": stage, "decoding": decoding, "n": len(blocks), **values}] if blocks else []
+            if blocks:
+                change = _mean_change(folder, [name for name in names if decoding in scores[name]], decoding)
+                found.append({"stage": stage, "decoding": decoding, "n": len(blocks), **values, "change": change})
     return found
+
+
+def _mean_change(folder: Path, names: Sequence[str], decoding: str) -> Mapping[str, Any]:
+    """By metric, how much the mean of these evaluations is above the cold start's; empty where that is missing."""
+    if not (folder / START / SCORES_FILE).is_file():
+        return {}
+    first, *others = (ComparedFile.read(name, folder / name, decoding) for name in (START, *names))
+    return Comparison.of([first, *others], "f1").difference(first, others)
 
 
 def _settings(folder: Path, stage: str) -> Any:
@@ -128,13 +139,24 @@ def report(summary: Mapping[str, Any]) -> str:
         header = ["points, paired [95 %]", *(metric.upper() for metric in COMPARED)]
         parts.append(f"what each step changed (intervals over questions)\n\n{format_table(header, lines)}")
     if summary["seeds"]:
-        lines = [
-            [f"{each['stage']}, {each['decoding']}", str(each["n"]), *(_mean(each[metric]) for metric in COMPARED)]
-            for each in summary["seeds"]
-        ]
-        header = ["%, mean (least to highest)", "seeds", *(metric.upper() for metric in COMPARED)]
-        parts.append(f"over seeds\n\n{format_table(header, lines)}")
+        parts.append(f"over seeds; their mean against the cold start, paired\n\n{format_table(*seeds_table(summary))}")
     return join_tables(parts, summary["seconds"])
+
+
+def seeds_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of the stages' scores over seeds, and of their mean's change against the cold start."""
+    names = [metric.upper() for metric in COMPARED]
+    heads = [*(f"{name} %, mean (least to highest)" for name in names), *(f"{name}, points [95 %]" for name in names)]
+    lines = [
+        [
+            f"{each['stage']}, {each['decoding']}",
+            str(each["n"]),
+            *(_mean(each[metric]) for metric in COMPARED),
+            *(_points(each["change"][metric]) if each["change"] else "-" for metric in COMPARED),
+        ]
+        for each in summary["seeds"]
+    ]
+    return ["stage", "seeds", *heads], lines
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from eval.results.intervals import paired_difference, share_interval
@@ -147,18 +148,23 @@ class Comparison:
             for count, values in sorted(groups.items())
         }
 
-    def pair(self, first: ComparedFile, second: ComparedFile) -> dict[str, Any]:
-        """How much the second run is above the first, and on which questions."""
+    def difference(self, first: ComparedFile, others: Sequence[ComparedFile]) -> dict[str, dict[str, Any]]:
+        """By metric, how much the mean of the others is above the first run, paired by question."""
         differences = {}
         for metric in self.metrics:
-            found = paired_difference(self.values(first, metric), self.values(second, metric))
+            columns = zip(*(self.values(run, metric) for run in others), strict=True)
+            found = paired_difference(self.values(first, metric), [fmean(values) for values in columns])
             differences[metric] = {"mean": found.mean, "interval_95": list(found.interval), "p_value": found.p_value}
+        return differences
+
+    def pair(self, first: ComparedFile, second: ComparedFile) -> dict[str, Any]:
+        """How much the second run is above the first, and on which questions."""
         pairs = list(zip(self.values(first, self.metric), self.values(second, self.metric), strict=True))
         ids = [record.row.id for record in self.common(first)]
         return {
             "first": first.label,
             "second": second.label,
-            "difference": differences,
+            "difference": self.difference(first, [second]),
             "wins": [name for name, (one, other) in zip(ids, pairs, strict=True) if other > one],
             "losses": [name for name, (one, other) in zip(ids, pairs, strict=True) if other < one],
             "ties": sum(one == other for one, other in pairs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import numpy
 import pytest
 from support.episodes.evaluations import Run, policy_of, right, rows, wrong
 
@@ -15,6 +16,7 @@ from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
 from eval.real_report import BASELINES
 from eval.real_run import FILES, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
+from eval.results.intervals import difference_interval
 from eval.results.scores import Scores
 from r1_searcher import train
 from r1_searcher.host.device import Device
@@ -314,7 +316,12 @@ def test_further_trainings_are_compared_with_their_start_and_seeds_are_summed_up
     summary = json.loads((tmp_path / "summary.json").read_text())
     found = {(each["from"], each["to"]): each["f1"]["mean"] for each in summary["differences"]}
     assert found == {("cold", "stage2"): 1.0, ("cold", "no_mask.stage2"): 1.0, ("cold", "seed1.stage2"): 0.0}
-    assert summary["seeds"] == [{"stage": "stage2", "decoding": "greedy", "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}]
+    (seeds,) = summary["seeds"]
+    change = seeds.pop("change")
+    assert seeds == {"stage": "stage2", "decoding": "greedy", "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}
+    assert change["f1"]["mean"] == 0.5, "of every question, the mean of both seeds is half right"
+    half = difference_interval(numpy.full(6, 0.5))
+    assert change["f1"]["interval_95"] == list(half), "over six questions, not twelve episodes"
     assert "50.0 (0.0 to 100.0)" in capsys.readouterr().out
 
 
