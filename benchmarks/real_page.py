@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section, section_parser
 from eval.real_report import STAGES, START, names_of_trainings, seeds_table, summarize
-from eval.results.folder import EvaluationFolder
+from eval.results.folder import SCORES_FILE, EvaluationFolder
 from eval.results.folder_summary import DECODINGS
 from eval.results.scores import percent, percent_with_interval
 from foundation.cli import run_command
@@ -109,7 +109,7 @@ def markdown(folder: Path, picture: str) -> str:
         _differences(summary["differences"]) + "\n",
         *_seeds(summary),
     ]
-    if (folder / UNSEEN).is_dir():
+    if any((folder / UNSEEN).glob(f"*/{SCORES_FILE}")):
         further = summarize(folder / UNSEEN)
         parts += [
             "## Further questions\n",

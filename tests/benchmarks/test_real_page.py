@@ -77,7 +77,8 @@ def test_an_episode_of_each_change_is_shown_with_its_documents_cut_short(folder)
 
 def test_further_questions_have_a_section_of_their_own(folder):
     assert "## Further questions" not in real_page.markdown(folder, "curves.png")
-    (folder / real_page.UNSEEN).mkdir()
+    (folder / real_page.UNSEEN / "begun").mkdir(parents=True)
+    assert "## Further questions" not in real_page.markdown(folder, "curves.png"), "none is finished"
     evaluated(folder / real_page.UNSEEN / "cold", False, False, False)
     evaluated(folder / real_page.UNSEEN / "seed1.stage2", True, True, True)
     text = real_page.markdown(folder, "curves.png")
