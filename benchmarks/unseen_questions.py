@@ -13,7 +13,6 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from data_prep.questions.sampling import lines_of
 from eval.real_report import STAGES
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
@@ -52,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
     questions = read_rows(options.data)
     shown, played = demonstrated(options.folder, questions), drawn(options.folder)
     left = unseen(questions, shown, played)
-    write_whole(options.out, lines_of(left))
+    write_whole(options.out, "".join(f"{row.to_json()}\n" for row in left))
     print(f"{options.out}: {len(left)} of {len(questions)} questions; {len(shown)} demonstrated, {len(played)} drawn")
 
 
