@@ -93,11 +93,10 @@ def _over_seeds(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> list[d
         names = [name for name in scores if name == stage or re.fullmatch(rf"seed\d+\.{stage}", name)]
         names = [name for name in names if _settings(folder, name) == _settings(folder, stage)]
         for decoding in DECODINGS if len(names) > 1 else ():
-            blocks = [scores[name][decoding] for name in names if decoding in scores[name]]
-            values = {metric: [block[metric] for block in blocks] for metric in COMPARED}
-            if blocks:
-                change = _mean_change(folder, [name for name in names if decoding in scores[name]], decoding)
-                found.append({"stage": stage, "decoding": decoding, "n": len(blocks), **values, "change": change})
+            if played := [name for name in names if decoding in scores[name]]:
+                values = {metric: [scores[name][decoding][metric] for name in played] for metric in COMPARED}
+                change = _mean_change(folder, played, decoding)
+                found.append({"stage": stage, "decoding": decoding, "n": len(played), **values, "change": change})
     return found
 
 
