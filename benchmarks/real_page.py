@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section, section_parser
-from eval.real_report import STAGES, START, names_of_trainings, seeds_table, summarize
+from eval.real_report import STAGES, START, Training, seeds_table, summarize, trainings_in, variants_table
 from eval.results.folder import SCORES_FILE, EvaluationFolder
 from eval.results.folder_summary import DECODINGS
 from eval.results.scores import percent, percent_with_interval
@@ -45,6 +45,8 @@ RATES = {
 CHANGES = {(0.0, 1.0): "right only afterwards", (1.0, 0.0): "right only before", (0.0, 0.0): "wrong both times"}
 """EM before and after; an episode is shown of each, the first in order of the questions' ids."""
 UPDATE = "timing/ppo_train"
+LINES = ("-", "--", ":", "-.")
+"""Of a training's curve, by seed."""
 UNSEEN = "unseen"
 """Folder of further evaluations in the run's, each by the name that it has there (`benchmarks.unseen_questions`)."""
 SHOWN_OF_DOCUMENTS = 200
@@ -81,15 +83,11 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class Training:
+class Played:
     """The stages of one training that have begun."""
 
+    training: Training
     stages: Sequence[StageRun]
-
-    @property
-    def name(self) -> str:
-        """What differs from the first one: `seed1` of `seed1.stage1`."""
-        return self.stages[0].name.rpartition(".")[0] or "seed0"
 
     @property
     def steps(self) -> list[Mapping[str, Any]]:
@@ -99,25 +97,10 @@ class Training:
 
 def markdown(folder: Path, picture: str) -> str:
     """The section: scores, what each step changed, curves, what a step takes, and episodes before and after."""
-    summary, found = summarize(folder), read_trainings(folder)
-    parts = [
-        "## Scores\n",
-        "The questions of `dev.jsonl`, on which nothing was trained; intervals of 95 % over the questions.\n",
-        _scores(summary["scores"]) + "\n",
-        "## What each step changed\n",
-        "Points, paired by question: bootstrap intervals over the questions, and the permutation test's p.\n",
-        _differences(summary["differences"]) + "\n",
-        *_seeds(summary),
-    ]
+    found = read_trainings(folder)
+    parts = ["## Scores\n", _DEV + "\n", *_evaluated(summarize(folder))]
     if any((folder / UNSEEN).glob(f"*/{SCORES_FILE}")):
-        further = summarize(folder / UNSEEN)
-        parts += [
-            "## Further questions\n",
-            _FURTHER + "\n",
-            _scores(further["scores"]) + "\n",
-            _differences(further["differences"]) + "\n",
-            *_seeds(further),
-        ]
+        parts += ["## Further questions\n", _FURTHER + "\n", *_evaluated(summarize(folder / UNSEEN))]
     parts += [
         "## Training\n",
         f"![Training curves]({picture})\n",
@@ -130,11 +113,26 @@ def markdown(folder: Path, picture: str) -> str:
     return "\n".join(parts)
 
 
-def read_trainings(folder: Path) -> list[Training]:
+def read_trainings(folder: Path) -> list[Played]:
     """The trainings of a real run that have begun, the first one first."""
-    runs = [[StageRun.read(folder, name) for name in names[-len(STAGES) :]] for names in names_of_trainings(folder)]
-    found = [Training([stage for stage in stages if stage.steps]) for stages in runs]
+    found = []
+    for training in trainings_in(folder):
+        stages = [StageRun.read(folder, name) for name in training.stages]
+        found.append(Played(training, [stage for stage in stages if stage.steps]))
     return [each for each in found if each.stages]
+
+
+def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Scores, what each step changed, and what is told over seeds and between variants."""
+    yield _scores(summary["scores"]) + "\n"
+    yield "What each step of the first settings changed, in points, paired by question:\n"
+    yield _differences(summary["differences"]) + "\n"
+    if summary["seeds"]:
+        yield "Over seeds, and their mean against the cold start:\n"
+        yield markdown_table(*seeds_table(summary)) + "\n"
+    if summary["variants"]:
+        yield "Variants against the first settings, the same seeds of both:\n"
+        yield markdown_table(*variants_table(summary)) + "\n"
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
@@ -162,18 +160,12 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
             f"{each['f1']['p_value']:.3f}",
         ]
         for each in differences
+        if not each["variant"]
     ]
     return markdown_table(["from → to", "decoding", "F1", "EM", "p (F1)"], lines)
 
 
-def _seeds(summary: Mapping[str, Any]) -> list[str]:
-    """The mean over seeds, where there are several."""
-    if not summary["seeds"]:
-        return []
-    return ["Over seeds, and their mean against the cold start:\n", markdown_table(*seeds_table(summary)) + "\n"]
-
-
-def _steps(found: Sequence[Training]) -> str:
+def _steps(found: Sequence[Played]) -> str:
     """What a step takes in each stage: medians over its steps."""
     heads = [
         "training",
@@ -194,29 +186,31 @@ def _steps(found: Sequence[Training]) -> str:
             *(f"{stage.median(metric):,.0f}" for metric in medians),
             f"{stage.update_speed:.0f}",
         ]
-        for training in found
-        for stage in training.stages
+        for played in found
+        for stage in played.stages
     ]
     return markdown_table(heads, lines)
 
 
-def draw(found: Sequence[Training], path: Path) -> None:
-    """One panel per metric, one line per training; a mark where stage 2 begins."""
+def draw(found: Sequence[Played], path: Path) -> None:
+    """One panel per metric, one line per training: a colour by variant; a mark where stage 2 begins."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    colours = {variant: f"C{n}" for n, variant in enumerate(dict.fromkeys(each.training.variant for each in found))}
     figure, axes = pyplot.subplots(1, len(CURVES), figsize=(13, 3.6), layout="constrained")
     for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
-        for training in found:
-            first, colour = 1, None
-            for stage in training.stages:  # a line of its own each: rewards and questions are others
+        for played in found:
+            first, training = 1, played.training
+            style = {"color": colours[training.variant], "linestyle": LINES[training.seed % len(LINES)]}
+            for stage in played.stages:  # a line of its own each: rewards and questions are others
                 values = [step[metric] for step in stage.steps]
-                (line,) = axis.plot(range(first, first + len(values)), values, marker=".", color=colour)
-                first, colour = first + len(values), line.get_color()
-            line.set_label(training.name)
-        for border in {len(training.stages[0].steps) for training in found}:
+                (line,) = axis.plot(range(first, first + len(values)), values, marker=".", **style)
+                first += len(values)
+            line.set_label(training.name or "seed0")
+        for border in {len(played.stages[0].steps) for played in found}:
             axis.axvline(border + 0.5, color="0.6", linestyle="--", linewidth=1)
         axis.set(title=title, xlabel="training step (stage 2 right of the line)")
         axis.grid(alpha=0.25)
@@ -259,6 +253,11 @@ def _told(trajectory: Trajectory) -> str:
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     return "\n".join("\n".join(textwrap.wrap(line, WIDTH)) for line in lines)
 
+
+_DEV = """\
+The questions of `dev.jsonl`, on which nothing was trained. Intervals of 95 % are over the questions (differences:
+bootstrap, with the permutation test's p); they say nothing about other seeds.
+"""
 
 _FURTHER = """\
 Questions of `train.jsonl` that were neither demonstrated nor drawn in any training (`benchmarks.unseen_questions`), for

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from eval.real_report import STAGES, names_of_trainings
+from eval.real_report import trainings_in
 from foundation.cli import OneLineParser, run_command
 from foundation.errors import InputError
 from foundation.files import write_whole
@@ -32,7 +32,7 @@ def demonstrated(folder: Path, questions: Sequence[QARow]) -> set[str]:
 
 def drawn(folder: Path) -> set[str]:
     """Ids of the questions that any training has played. Raises `InputError` where there is no training."""
-    names = [name for steps in names_of_trainings(folder) for name in steps[-len(STAGES) :]]
+    names = [stage for training in trainings_in(folder) for stage in training.stages]
     runs = [run for run in (RunFolder(folder / f"{name}_run") for name in names) if run.path.is_dir()]
     if not runs:
         raise InputError(f"{folder} holds no training; expected the folder of train_scripts/real.sh")

@@ -7,10 +7,11 @@ seeds.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -37,17 +38,40 @@ OF_ONE_RUN = ("--train.seed", "--train.agent", "--data.prompt_dataset", "--actor
 """How flags begin that differ between runs of the same settings."""
 
 
-def variant_name(variant: str, seed: int, stage: str) -> str:
-    """The name of one stage of a training: the first one's is the stage itself."""
-    what = "_".join(filter(None, (variant, f"seed{seed}" if seed else "")))
-    return f"{what}.{stage}" if what else stage
+@dataclass(frozen=True, order=True)
+class Training:
+    """One training from the cold start: what differs from the first one, and its seed."""
+
+    variant: str = ""
+    """Of `train_scripts/real.sh`; the first one has none."""
+    seed: int = 0
+
+    @classmethod
+    def named(cls, name: str) -> Training:
+        """The reverse of `name`."""
+        *words, last = name.split("_")
+        seed = re.fullmatch(r"seed(\d+)", last)
+        return cls("_".join(words), int(seed[1])) if seed else cls(name)
+
+    @property
+    def name(self) -> str:
+        """`no_mask_seed1`; of the first training it is empty."""
+        return "_".join(filter(None, (self.variant, f"seed{self.seed}" if self.seed else "")))
+
+    def stage(self, stage: str) -> str:
+        """The name of one of its stages, as its run and its evaluation have it."""
+        return f"{self.name}.{stage}" if self.name else stage
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of its stages."""
+        return tuple(self.stage(stage) for stage in STAGES)
 
 
-def names_of_trainings(folder: Path) -> list[tuple[str, ...]]:
-    """The steps of the first training, and of each further one from the same start."""
+def trainings_in(folder: Path) -> list[Training]:
+    """The first training, and every further one from the same start."""
     places = (path for stage in STAGES for kind in ("", "_run") for path in folder.glob(f"*.{stage}{kind}"))
-    further = sorted({path.stem for path in places if path.is_dir()})
-    return [STEPS, *((START, *(f"{name}.{stage}" for stage in STAGES)) for name in further)]
+    return sorted({Training(), *(Training.named(path.stem) for path in places if path.is_dir())})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,51 +85,79 @@ def summarize(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no evaluation, or one cannot be read.
     """
-    trainings = names_of_trainings(folder)
-    known = dict.fromkeys((*BASELINES, *(step for steps in trainings for step in steps)))
+    trainings = trainings_in(folder)
+    known = (*BASELINES, *STEPS, *(stage for training in trainings[1:] for stage in training.stages))
     names = [name for name in known if (folder / name / SCORES_FILE).is_file()]
     if not names:
         raise InputError(f"{folder} holds no evaluation; expected the folder of train_scripts/real.sh")
     scores = {name: Scores.read(folder / name / SCORES_FILE).blocks for name in names}
-    pairs: dict[tuple[str, str], None] = {}
+    pairs: dict[tuple[str, str], str] = {}
     for training in trainings:
-        steps = [name for name in training if name in names]
-        whole = [(START, training[-1])] if {START, training[-1]} <= set(steps) else []
-        pairs |= dict.fromkeys([*pairwise(steps), *whole])
+        before = STEPS if training == Training() else (START, *training.stages)
+        steps = [name for name in before if name in names]
+        whole = [(START, steps[-1])] if {START, training.stages[-1]} <= set(steps) else []
+        pairs |= dict.fromkeys([*itertools.pairwise(steps), *whole], training.variant)
     differences = [
-        {"from": first, "to": second, "decoding": decoding, **_difference(folder / first, folder / second, decoding)}
+        {
+            "variant": variant,
+            **{"from": first, "to": second, "decoding": decoding},
+            **_difference(folder / first, folder / second, decoding),
+        }
         for decoding in DECODINGS
-        for first, second in pairs
+        for (first, second), variant in pairs.items()
         if decoding in scores[first] and decoding in scores[second]
     ]
     return {
         "scores": scores,
         "differences": differences,
-        "seeds": _over_seeds(folder, scores),
+        "seeds": _over_seeds(folder, trainings, scores),
+        "variants": _between_variants(folder, trainings, scores),
         "seconds": Ledger(folder / "phases.jsonl").seconds(),
     }
 
 
-def _over_seeds(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _over_seeds(
+    folder: Path, trainings: Sequence[Training], scores: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Each stage's scores by seed, where there are trainings that differ by nothing else."""
     found = []
-    for stage in STAGES:
-        names = [name for name in scores if name == stage or re.fullmatch(rf"seed\d+\.{stage}", name)]
-        names = [name for name in names if _settings(folder, name) == _settings(folder, stage)]
+    for variant, stage in itertools.product(dict.fromkeys(each.variant for each in trainings), STAGES):
+        names = [each.stage(stage) for each in trainings if each.variant == variant and each.stage(stage) in scores]
+        names = [name for name in names if _settings(folder, name) == _settings(folder, names[0])]
         for decoding in DECODINGS if len(names) > 1 else ():
             if played := [name for name in names if decoding in scores[name]]:
                 values = {metric: [scores[name][decoding][metric] for name in played] for metric in COMPARED}
-                change = _mean_change(folder, played, decoding)
-                found.append({"stage": stage, "decoding": decoding, "n": len(played), **values, "change": change})
+                change = _mean_change(folder, [START], played, decoding)
+                what = {"variant": variant, "stage": stage, "decoding": decoding}
+                found.append({**what, "n": len(played), **values, "change": change})
     return found
 
 
-def _mean_change(folder: Path, names: Sequence[str], decoding: str) -> Mapping[str, Any]:
-    """By metric, how much the mean of these evaluations is above the cold start's; empty where that is missing."""
-    if not (folder / START / SCORES_FILE).is_file():
+def _between_variants(
+    folder: Path, trainings: Sequence[Training], scores: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """How much each variant is above the first settings, by stage: means over the seeds that both have."""
+    found = []
+    variants = dict.fromkeys(each.variant for each in trainings if each.variant)
+    for variant, stage, decoding in itertools.product(variants, STAGES, DECODINGS):
+        seeds = [
+            seed
+            for seed in sorted({each.seed for each in trainings})
+            if all(decoding in scores.get(Training(what, seed).stage(stage), ()) for what in ("", variant))
+        ]
+        if seeds:
+            first, others = ([Training(what, seed).stage(stage) for seed in seeds] for what in ("", variant))
+            change = _mean_change(folder, first, others, decoding)
+            found.append({"variant": variant, "stage": stage, "decoding": decoding, "n": len(seeds), "change": change})
+    return found
+
+
+def _mean_change(folder: Path, first: Sequence[str], others: Sequence[str], decoding: str) -> Mapping[str, Any]:
+    """By metric, how much the mean of the others is above that of the first; empty where one of these is missing."""
+    if any(not (folder / name / SCORES_FILE).is_file() for name in first):
         return {}
-    first, *others = (ComparedFile.read(name, folder / name, decoding) for name in (START, *names))
-    return Comparison.of([first, *others], "f1").difference(first, others)
+    before, after = ([ComparedFile.read(name, folder / name, decoding) for name in names] for names in (first, others))
+    return Comparison.of([*before, *after], "f1").difference(before, after)
 
 
 def _settings(folder: Path, stage: str) -> Any:
@@ -139,6 +191,8 @@ def report(summary: Mapping[str, Any]) -> str:
         parts.append(f"what each step changed (intervals over questions)\n\n{format_table(header, lines)}")
     if summary["seeds"]:
         parts.append(f"over seeds; their mean against the cold start, paired\n\n{format_table(*seeds_table(summary))}")
+    if summary["variants"]:
+        parts.append(f"variants against the first settings, paired\n\n{format_table(*variants_table(summary))}")
     return join_tables(parts, summary["seconds"])
 
 
@@ -148,7 +202,7 @@ def seeds_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     heads = [*(f"{name} %, mean (least to highest)" for name in names), *(f"{name}, points [95 %]" for name in names)]
     lines = [
         [
-            f"{each['stage']}, {each['decoding']}",
+            _stage_and_decoding(each),
             str(each["n"]),
             *(_mean(each[metric]) for metric in COMPARED),
             *(_points(each["change"][metric]) if each["change"] else "-" for metric in COMPARED),
@@ -156,6 +210,20 @@ def seeds_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
         for each in summary["seeds"]
     ]
     return ["stage", "seeds", *heads], lines
+
+
+def variants_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of how much each variant is above the first settings."""
+    lines = [
+        [_stage_and_decoding(each), str(each["n"]), *(_points(each["change"][metric]) for metric in COMPARED)]
+        for each in summary["variants"]
+    ]
+    return ["variant", "seeds", *(f"{metric.upper()}, points [95 %]" for metric in COMPARED)], lines
+
+
+def _stage_and_decoding(each: Mapping[str, Any]) -> str:
+    stage = each["stage"] if not each["variant"] else f"{each['variant']}.{each['stage']}"
+    return f"{stage}, {each['decoding']}"
 
 
 def _mean(values: Sequence[float]) -> str:

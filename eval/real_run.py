@@ -23,7 +23,7 @@ import msgspec
 
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
 from eval.play.contestant import find_contestant
-from eval.real_report import BASELINES, STAGES, variant_name
+from eval.real_report import BASELINES, STAGES, Training
 from foundation.cli import BAD_INPUT, OneLineParser, expected, natural, run_command
 from foundation.errors import InputError
 from foundation.files import file_sha256, text_sha256
@@ -95,7 +95,7 @@ class RealRun:
     def _checks(self) -> Iterator[Phase]:
         """That both stages take their options is seen before hours of work, not after."""
         for stage in STAGES:
-            run = self.out / f"{variant_name(self.variant, self.seed, stage)}_run"
+            run = self.out / f"{self._trained.stage(stage)}_run"
             words = self._stage(stage, self.cold, run, search="http://127.0.0.1:1")
             yield Phase(f"options of {stage}", 10, "r1_searcher.train", (*words, "--dry-run"), self._digest(stage))
 
@@ -132,7 +132,7 @@ class RealRun:
         yield self._evaluation("evaluate cold start", "cold", self.cold)
         before = self.cold
         for stage, seconds in (("stage1", 1600), ("stage2", 4000)):
-            name = variant_name(self.variant, self.seed, stage)
+            name = self._trained.stage(stage)
             run = RunFolder(self.out / f"{name}_run")
             words = self._stage(stage, before, run.path)
             yield Phase(name, seconds * self.size.factor, "r1_searcher.train", words, self._digest(stage))
@@ -142,6 +142,10 @@ class RealRun:
     def _results(self) -> Iterator[Phase]:
         yield Phase("table", 5, "eval.real_report", (str(self.out),), sums_up=True)
         yield Phase("report", 20, "eval.report", (str(self.out),), sums_up=True)
+
+    @property
+    def _trained(self) -> Training:
+        return Training(self.variant, self.seed)
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -308,7 +312,7 @@ def _run(options: argparse.Namespace, training_options: Sequence[str]) -> int | 
     )
     if not re.fullmatch(r"\w*", real.variant):
         raise InputError(f"--variant must be one word of letters, digits and _, found {real.variant!r}")
-    if re.fullmatch(r"seed\d+", real.variant):
+    if Training.named(real.variant) != Training(real.variant):
         raise InputError(f"--variant {real.variant} is what another --seed is called; give --seed, or another name")
     phases, out = real.phases(), real.out
     check_data_path("--out", out)

@@ -148,14 +148,17 @@ class Comparison:
             for count, values in sorted(groups.items())
         }
 
-    def difference(self, first: ComparedFile, others: Sequence[ComparedFile]) -> dict[str, dict[str, Any]]:
-        """By metric, how much the mean of the others is above the first run, paired by question."""
+    def difference(self, first: Sequence[ComparedFile], others: Sequence[ComparedFile]) -> dict[str, dict[str, Any]]:
+        """By metric, how much the mean of the others is above that of the first runs, paired by question."""
         differences = {}
         for metric in self.metrics:
-            columns = zip(*(self.values(run, metric) for run in others), strict=True)
-            found = paired_difference(self.values(first, metric), [fmean(values) for values in columns])
+            found = paired_difference(self._means(first, metric), self._means(others, metric))
             differences[metric] = {"mean": found.mean, "interval_95": list(found.interval), "p_value": found.p_value}
         return differences
+
+    def _means(self, runs: Sequence[ComparedFile], metric: str) -> list[float]:
+        """The metric of every common question, in the mean of the runs."""
+        return [fmean(values) for values in zip(*(self.values(run, metric) for run in runs), strict=True)]
 
     def pair(self, first: ComparedFile, second: ComparedFile) -> dict[str, Any]:
         """How much the second run is above the first, and on which questions."""
@@ -164,7 +167,7 @@ class Comparison:
         return {
             "first": first.label,
             "second": second.label,
-            "difference": self.difference(first, [second]),
+            "difference": self.difference([first], [second]),
             "wins": [name for name, (one, other) in zip(ids, pairs, strict=True) if other > one],
             "losses": [name for name, (one, other) in zip(ids, pairs, strict=True) if other < one],
             "ties": sum(one == other for one, other in pairs),

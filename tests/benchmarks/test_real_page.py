@@ -86,6 +86,15 @@ def test_further_questions_have_a_section_of_their_own(folder):
     assert "| seed1.stage2 | greedy | 3 |" in further and "| cold → seed1.stage2 | greedy | 100.0 [" in further
 
 
+def test_variants_stand_beside_the_first_settings(folder):
+    assert "Variants against" not in real_page.markdown(folder, "curves.png")
+    evaluated(folder / "no_mask.stage2", True, True, False)
+    trained(folder / "no_mask.stage2_run", 0.4)
+    text = real_page.markdown(folder, "curves.png")
+    assert "| no_mask.stage2, greedy | 1 | 33.3 [" in text and "→ no_mask.stage2" not in text
+    assert "| no_mask.stage2 | 1 | 8 |" in text, "its steps"
+
+
 def test_a_folder_without_an_evaluation_is_one_line(tmp_path, capsys):
     files = ["--markdown", str(tmp_path / "page.md"), "--picture", str(tmp_path / "curves.png")]
     assert real_page.main([str(tmp_path), *files]) == 2

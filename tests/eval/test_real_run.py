@@ -13,7 +13,7 @@ from data_prep.demonstrations.thoughts import THOUGHTS
 from data_prep.pretrained.sources import PACKAGES
 from eval import phases, real_report, real_run
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
-from eval.real_report import BASELINES
+from eval.real_report import BASELINES, Training
 from eval.real_run import FILES, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.intervals import difference_interval
@@ -139,7 +139,8 @@ def test_another_seed_and_a_variant_train_again_from_the_same_cold_start(command
     ran.clear()
     assert main(given) == 0 and ran == []
     assert main([*given, "--variant", "a/b"]) == 2 and "one word" in capsys.readouterr().err
-    assert main([*given, "--variant", "seed3"]) == 2 and "give --seed" in capsys.readouterr().err
+    for taken in ("seed3", "no_mask_seed3"):
+        assert main([*given, "--variant", taken]) == 2 and "give --seed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -318,11 +319,35 @@ def test_further_trainings_are_compared_with_their_start_and_seeds_are_summed_up
     assert found == {("cold", "stage2"): 1.0, ("cold", "no_mask.stage2"): 1.0, ("cold", "seed1.stage2"): 0.0}
     (seeds,) = summary["seeds"]
     change = seeds.pop("change")
-    assert seeds == {"stage": "stage2", "decoding": "greedy", "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}
+    told = {"variant": "", "stage": "stage2", "decoding": "greedy"}
+    assert seeds == {**told, "n": 2, "f1": [1.0, 0.0], "em": [1.0, 0.0]}
     assert change["f1"]["mean"] == 0.5, "of every question, the mean of both seeds is half right"
     half = difference_interval(numpy.full(6, 0.5))
     assert change["f1"]["interval_95"] == list(half), "over six questions, not twelve episodes"
     assert "50.0 (0.0 to 100.0)" in capsys.readouterr().out
+
+
+def test_a_variant_is_compared_with_the_first_settings_by_the_seeds_that_both_have(tmp_path, capsys):
+    played = {"cold": wrong, "stage2": wrong, "seed1.stage2": right, "seed2.stage2": right, "seed1.stage1": right}
+    played |= {"no_mask.stage2": right, "no_mask_seed1.stage2": right, "no_mask_seed7.stage2": wrong}
+    for name, script in played.items():
+        evaluation(tmp_path / name, script)
+    assert real_report.main([str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (between,) = summary["variants"]
+    change = between.pop("change")
+    assert between == {"variant": "no_mask", "stage": "stage2", "decoding": "greedy", "n": 2}
+    assert change["f1"]["mean"] == 0.5, "seeds 0 and 1 of both: right and right against wrong and right"
+    seeds = {(each["variant"], each["stage"]): each["f1"] for each in summary["seeds"]}
+    assert seeds == {("", "stage2"): [0.0, 1.0, 1.0], ("no_mask", "stage2"): [1.0, 1.0, 0.0]}
+    assert "no_mask.stage2, greedy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "seed3", "no_mask", "no_mask_seed12", "a_seed3_b"])
+def test_a_training_is_named_by_its_variant_and_seed(name):
+    training = Training.named(name)
+    assert training.name == name and Training(training.variant, training.seed) == training
+    assert training.stages == (("stage1", "stage2") if not name else (f"{name}.stage1", f"{name}.stage2"))
 
 
 @pytest.mark.parametrize(("rate", "counted"), [("5e-5", True), ("1e-6", False)])
