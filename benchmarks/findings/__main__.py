@@ -2,6 +2,7 @@
 
     python -m benchmarks.findings list              the findings, their arms, what has been run, what the rest costs
     python -m benchmarks.findings run mask stages   trains and evaluates what is missing, seed by seed
+    python -m benchmarks.findings real DIR          stores the trainings of train_scripts/real.sh in DIR
     python -m benchmarks.findings report            writes docs/findings.md from the stored rows
 
 `run` resumes where it stopped, however it ended; `run all` shares the arms that findings have in common.
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.findings import real_model
 from benchmarks.findings.catalogue import FINDINGS, SEEDS, arms_of, find_findings
 from benchmarks.findings.costs import cost_of
 from benchmarks.findings.report import PAGE, write_page
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"arms of a seed that are played side by side, each on about a core (default: {AT_ONCE}, the cores)",
     )
     running.add_argument("--dry-run", action="store_true", help="say what would be played and what it costs, and stop")
+    real = commands.add_parser("real", help="store the trainings of a real model")
+    real.add_argument("folder", type=Path, metavar="DIR", help="folder of train_scripts/real.sh")
     reporting = commands.add_parser("report", help="write the page from the stored rows, and its pictures beside it")
     reporting.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help=f"default: docs/{PAGE.name}")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows; for trials another one")
@@ -55,6 +59,8 @@ def _run(options: argparse.Namespace) -> int | None:
         print(table(rows))
     elif options.command == "report":
         write_page(rows, options.page)
+    elif options.command == "real":
+        print(f"{real_model.store(options.folder, options.results)} rows in {options.results / real_model.FILE_NAME}")
     else:
         findings, seeds = find_findings(options.names), tuple(dict.fromkeys(options.seeds))
         try:

@@ -56,6 +56,8 @@ class PublishedFinding:
     """Metrics of training in its picture."""
     missing: str = ""
     """What of the question no arm can express yet."""
+    real_variant: str = ""
+    """Of `train_scripts/real.sh`: what its first settings stand against, as `primary` compares `one` with `other`."""
 
     @property
     def arms(self) -> list[Arm]:
@@ -100,6 +102,7 @@ _ROWS = (
             _f1("searches", "two_stages", "stage2", 1, SEARCHES),
             _f1("greedy", "two_stages", "stage2", 1, GREEDY_F1),
         ),
+        real_variant="one_reward",
     ),
     PublishedFinding(
         "mask",
@@ -112,6 +115,7 @@ _ROWS = (
             _f1("format, sampled", "mask", "no_mask", 1, HeldOut("format_rate")),
         ),
         curves=("answer/f1", "format/rate"),
+        real_variant="no_mask",
     ),
     PublishedFinding(
         "answer_reward",

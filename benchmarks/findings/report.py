@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+from benchmarks.findings import real_model
 from benchmarks.findings.arms import Arm
 from benchmarks.findings.catalogue import FINDINGS, Contrast, PublishedFinding, arms_of
 from benchmarks.findings.measures import where
@@ -44,7 +45,11 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     for finding in shown:
         draw(finding, rows, pictures / f"{finding.name}.png")
-    sections = [section(finding, rows, f"{pictures.name}/{finding.name}.png") for finding in shown]
+    on_real_model = real_model.read(stored.folder)
+    sections = [
+        section(finding, rows, f"{pictures.name}/{finding.name}.png") + real_model.section(finding, on_real_model)
+        for finding in shown
+    ]
     limits = [LIMITS.read_text(encoding="utf-8")] if LIMITS.is_file() else []
     top = [introduction(rows, others), table(found, rows), remaining(found), *limits]
     write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found), *sections]))

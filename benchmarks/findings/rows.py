@@ -54,7 +54,7 @@ class Rows:
     """The rows in a folder, one file per arm."""
 
     def __init__(self, folder: Path = RESULTS) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def of(self, arm: Arm) -> dict[int, Row]:
         """Seed to the last row that was played with the arm's present settings."""
@@ -67,10 +67,10 @@ class Rows:
 
     def add(self, arm: Arm, row: Row) -> None:
         """Append a row. Raises as `JsonLines` does."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         lines = JsonLines(self._file(arm))
         lines.append(row)
         lines.close()
 
     def _file(self, arm: Arm) -> Path:
-        return self._folder / f"{arm.name}.jsonl"
+        return self.folder / f"{arm.name}.jsonl"
