@@ -8,12 +8,15 @@ from pathlib import Path
 
 from benchmarks.findings import real_model
 from benchmarks.findings.arms import Arm
-from benchmarks.findings.catalogue import FINDINGS, Contrast, PublishedFinding, arms_of
+from benchmarks.findings.catalogue import FINDINGS, SEEDS, Contrast, PublishedFinding, arms_of
+from benchmarks.findings.costs import cost_of
 from benchmarks.findings.measures import where
 from benchmarks.findings.picture import draw
 from benchmarks.findings.rows import Row, Rows
+from benchmarks.findings.runner import missing_of
 from benchmarks.findings.verdict import PLANNED, Paired, Standing, corrected
 from benchmarks.results.page import markdown_table
+from eval.phases import duration_text
 from eval.results.intervals import CONFIDENCE
 from foundation.errors import InputError
 from foundation.files import write_whole
@@ -24,6 +27,9 @@ PARAGRAPHS = Path(__file__).parent / "paragraphs"
 
 LIMITS = PARAGRAPHS / "_limits.md"
 """What holds for all of them."""
+
+CORES = 2
+"""Of the machine that the time of what is missing is told for."""
 
 RowsByArm = Mapping[str, Mapping[int, Row]]
 
@@ -52,7 +58,7 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
     ]
     limits = [LIMITS.read_text(encoding="utf-8")] if LIMITS.is_file() else []
     top = [introduction(rows, others), table(found, rows), remaining(found), *limits]
-    write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found), *sections]))
+    write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found, stored), *sections]))
 
 
 def introduction(rows: RowsByArm, others: int) -> str:
@@ -126,14 +132,16 @@ def _figures(paired: Paired) -> tuple[str, ...]:
     return f"{paired.mean:+.3f}", interval, str(len(paired.seeds)), bold, power
 
 
-def not_yet(found: Mapping[str, Paired | None]) -> str:
-    """A line per finding that has no result."""
+def not_yet(found: Mapping[str, Paired | None], stored: Rows) -> str:
+    """A line per finding that has no result, with what stands in the way: the time that it takes."""
     lines = []
     for name, paired in found.items():
         if paired is None:
             finding = FINDINGS[name]
+            left = missing_of(finding.arms, SEEDS, stored)
+            cost = f"{len(left)} runs, about {duration_text(cost_of(left, stored, CORES).seconds)} on {CORES} cores"
             missing = f" Not part of it: {finding.missing}." if finding.missing else ""
-            lines.append(f"- {name}: {finding.question} Not run.{missing}")
+            lines.append(f"- {name}: {finding.question} Not run: {cost}.{missing}")
     return "\n".join(lines or ["None."]) + "\n"
 
 

@@ -27,7 +27,10 @@ def test_the_page_is_made_of_rows_alone(filled: Rows, tmp_path: Path, monkeypatc
     assert ": **+0.080** held-out F1, sampled |" in line and "**agrees**" in line
     assert "Corrected for 1 primary comparisons (Holm), mask remains below 0.05." in text
     assert "0.431 with the mask" in line and "Documents drown the answer." in text
-    assert "- stages: Are two stages better than stage 2 alone? Not run." in text and "## stages" not in text
+    assert (
+        "- stages: Are two stages better than stage 2 alone? Not run: 20 runs, about " in text
+        and "## stages" not in text
+    )
     assert "10 runs, seeds 10, 11, 12, 13, 14" in text and "1 stored runs of former settings are left out." in text
     assert "`no_mask/seed12` (0123456789, world abc, base def)" in text
     assert (tmp_path / "docs" / "findings" / "mask.png").read_bytes().startswith(b"\x89PNG")
