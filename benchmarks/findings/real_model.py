@@ -1,12 +1,13 @@
 """Two of the claims on a real model: the trainings of `train_scripts/real.sh` as rows, and what these say of a finding.
 
 A row is a training, or the model that all of them started from: its curves, its scores on the dev questions after the
-last stage, and F1 of every question, so that the intervals can be made again. They are over questions; two seeds say
-little about others, so there is no verdict.
+last stage, and F1 and format of every question, so that the intervals can be made again. They are over questions; two
+seeds say little about others, so there is no verdict.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -27,6 +28,8 @@ from foundation.errors import InputError
 from foundation.json_lines import read_finished, write_json_lines
 
 FILE_NAME = "real_model.jsonl"
+MEASURED = {"F1": "answer/f1", "format": "format/rate"}
+"""What is compared, as an episode's metrics call it."""
 
 
 def store(folder: Path, results: Path = RESULTS) -> int:
@@ -51,7 +54,8 @@ def rows_of(folder: Path) -> Iterator[Row]:
             what = {"variant": training.variant, "seed": training.seed} if training else {}
             stages = zip(STAGES, training.stages, strict=True) if training else ()
             curves = {stage: curves_of(folder / f"{run}_run") for stage, run in stages}
-            yield {"run": name, **what, "curves": curves, "scores": _scores(folder / name), "f1": _f1(folder / name)}
+            evaluation = {"scores": _scores(folder / name), "questions": _questions(folder / name)}
+            yield {"run": name, **what, "curves": curves, **evaluation}
         elif training is None:
             raise InputError(f"{folder} has no evaluation of {START}, where every training starts")
 
@@ -61,16 +65,16 @@ def _scores(evaluation: Path) -> dict[str, dict[str, Any]]:
     return {decoding: {name: short(block[name]) for name in SCORES} for decoding, block in blocks.items()}
 
 
-def _f1(evaluation: Path) -> dict[str, list[float | None]]:
-    """F1 of each question, in the order of their ids; None where the episode failed."""
-    records = by_decoding(read_predictions(EvaluationFolder(evaluation).predictions_file))
-    return {
-        decoding: [
-            None if record.failed else short(record.metrics["answer/f1"])
-            for record in sorted(group, key=lambda record: record.row.id)
-        ]
-        for decoding, group in records.items()
-    }
+def _questions(evaluation: Path) -> dict[str, dict[str, list[float | None]]]:
+    """What is compared, of each question in the order of their ids; None where the episode failed."""
+    found = {}
+    for decoding, group in by_decoding(read_predictions(EvaluationFolder(evaluation).predictions_file)).items():
+        records = sorted(group, key=lambda record: record.row.id)
+        found[decoding] = {
+            name: [None if record.failed else short(record.metrics[metric]) for record in records]
+            for name, metric in MEASURED.items()
+        }
+    return found
 
 
 def read(results: Path) -> list[Row]:
@@ -125,16 +129,16 @@ def _table(shown: Mapping[str, Sequence[Row]]) -> str:
 
 
 def _differences(finding: PublishedFinding, one: Sequence[Row], other: Sequence[Row]) -> str:
-    """F1, the first settings minus the variant, as the finding's primary comparison has it."""
+    """The first settings minus the variant, as the finding's primary comparison has it."""
     lines = []
-    for decoding in _decodings([*one, *other]):
-        columns = [row["f1"][decoding] for row in (*other, *one)]
+    for name, decoding in itertools.product(MEASURED, _decodings([*one, *other])):
+        columns = [row["questions"][decoding][name] for row in (*other, *one)]
         known = [values for values in zip(*columns, strict=True) if None not in values]
         before, after = [fmean(v[: len(other)]) for v in known], [fmean(v[len(other) :]) for v in known]
         found = paired_difference(before, after)
         points = percent_with_interval(found.mean, found.interval)
-        lines.append((finding.primary.name, decoding, str(len(known)), points, f"{found.p_value:.3f}"))
-    return markdown_table(("comparison", "decoding", "questions", "F1, points [95 %]", "p"), lines)
+        lines.append((finding.primary.name, f"{name}, {decoding}", str(len(known)), points, f"{found.p_value:.3f}"))
+    return markdown_table(("comparison", "measured", "questions", "points [95 %]", "p"), lines)
 
 
 def _decodings(rows: Sequence[Row]) -> list[str]:

@@ -33,18 +33,19 @@ def folder(tmp_path: Path) -> Path:
 def test_a_row_holds_what_the_intervals_are_made_of(folder: Path, tmp_path: Path) -> None:
     assert real_model.store(folder, tmp_path / "results") == 6
     rows = {row["run"]: row for row in real_model.read(tmp_path / "results")}
-    assert list(rows)[0] == "cold" and "variant" not in rows["cold"] and rows["cold"]["f1"]["greedy"] == [0, 0, 0]
+    assert list(rows)[0] == "cold" and "variant" not in rows["cold"]
+    assert rows["cold"]["questions"]["greedy"] == {"F1": [0, 0, 0], "format": [1, 1, 1]}
     row = rows["no_mask_seed1.stage2"]
     assert (row["variant"], row["seed"]) == ("no_mask", 1) and row["scores"]["greedy"]["format_rate"] == 1.0
     assert row["curves"]["stage2"]["answer/f1"] == [0.25, 0.5] and row["curves"]["stage1"] == {}
-    assert rows["stage2"]["f1"]["greedy"] == [1.0, 1.0, 0.0]
+    assert rows["stage2"]["questions"]["greedy"]["F1"] == [1.0, 1.0, 0.0]
 
 
 def test_the_sides_are_compared_by_the_seeds_that_both_have(folder: Path, tmp_path: Path) -> None:
     real_model.store(folder, tmp_path)
     text = real_model.section(FINDINGS["mask"], real_model.read(tmp_path))
     assert "Runs: `stage2`, `seed1.stage2`, `no_mask.stage2`, `no_mask_seed1.stage2`." in text
-    assert "| masked - not masked | greedy | 3 | 66.7 [" in text, "by question: 2 and 0 of 2, then 1 against 0"
+    assert "| masked - not masked | F1, greedy | 3 | 66.7 [" in text, "by question: 2 and 0 of 2, then 1 against 0"
     assert "| documents masked | greedy | 2 | 83.3 | 100.0 | 83.3 | 83.3 | 66.7 to 100.0 |" in text
     assert "| cold start | greedy | 1 |" in text
     for finding in ("stages", "top_k"):
