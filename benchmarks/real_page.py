@@ -200,7 +200,7 @@ def draw(found: Sequence[Played], path: Path) -> None:
     from matplotlib import pyplot
 
     colours = {variant: f"C{n}" for n, variant in enumerate(dict.fromkeys(each.training.variant for each in found))}
-    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(13, 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(14, 3.4), layout="constrained")
     for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
         for played in found:
             first, training = 1, played.training
@@ -215,7 +215,7 @@ def draw(found: Sequence[Played], path: Path) -> None:
         axis.set(title=title, xlabel="training step (stage 2 right of the line)")
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside center right", frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 

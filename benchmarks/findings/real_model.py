@@ -83,8 +83,8 @@ def read(results: Path) -> list[Row]:
     return list(read_finished(file)) if file.is_file() else []
 
 
-def section(finding: PublishedFinding, rows: Sequence[Row]) -> str:
-    """What the stored trainings say of a finding; empty where one side has none."""
+def section(finding: PublishedFinding, rows: Sequence[Row], paragraph: str = "") -> str:
+    """What the stored trainings say of a finding, with a paragraph on why; empty where one side has none."""
     sides = _sides(finding, rows)
     if not all(sides.values()):
         return ""
@@ -93,15 +93,15 @@ def section(finding: PublishedFinding, rows: Sequence[Row]) -> str:
     start = [row for row in rows if "variant" not in row]
     shown = {"cold start": start, **dict(zip(labelled, sides.values(), strict=True))}
     runs = ", ".join(f"`{row['run']}`" for side in sides.values() for row in side)
-    return "\n".join(
-        (
-            f"### {finding.name.replace('_', ' ')} on a real model\n",
-            _INTRODUCTION.format(seeds=seeds),
-            _table(shown) + "\n",
-            _differences(finding, *sides.values()) + "\n",
-            f"Runs: {runs}.\n",
-        )
+    parts = (
+        f"### {finding.name.replace('_', ' ')} on a real model\n",
+        _INTRODUCTION.format(seeds=seeds),
+        _table(shown) + "\n",
+        _differences(finding, *sides.values()) + "\n",
+        paragraph,
+        f"Runs: {runs}.\n",
     )
+    return "\n".join(filter(None, parts))
 
 
 def _sides(finding: PublishedFinding, rows: Sequence[Row]) -> dict[str, list[Row]]:

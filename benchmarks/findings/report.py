@@ -23,9 +23,9 @@ from foundation.files import write_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
 PARAGRAPHS = Path(__file__).parent / "paragraphs"
-"""Why a finding came out as it did, from its trajectories: `NAME.md`, absent where nobody has looked."""
-
-LIMITS = PARAGRAPHS / "_limits.md"
+"""Why a finding came out as it did, from its trajectories: `NAME.md`, or `NAME_real_model.md`; absent where nobody has
+looked."""
+LIMITS = "_limits"
 """What holds for all of them."""
 
 CORES = 2
@@ -53,11 +53,11 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
         draw(finding, rows, pictures / f"{finding.name}.png")
     on_real_model = real_model.read(stored.folder)
     sections = [
-        section(finding, rows, f"{pictures.name}/{finding.name}.png") + real_model.section(finding, on_real_model)
+        section(finding, rows, f"{pictures.name}/{finding.name}.png")
+        + real_model.section(finding, on_real_model, _paragraph(f"{finding.name}_real_model"))
         for finding in shown
     ]
-    limits = [LIMITS.read_text(encoding="utf-8")] if LIMITS.is_file() else []
-    top = [introduction(rows, others), table(found, rows), remaining(found), *limits]
+    top = [introduction(rows, others), table(found, rows), remaining(found), _paragraph(LIMITS)]
     write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found, stored), *sections]))
 
 
@@ -148,7 +148,6 @@ def not_yet(found: Mapping[str, Paired | None], stored: Rows) -> str:
 def section(finding: PublishedFinding, rows: RowsByArm, picture: str) -> str:
     """Question, picture, figures, comparisons, and the paragraph where there is one."""
     arms = [arm for arm in finding.arms if rows[arm.name]]
-    paragraph = PARAGRAPHS / f"{finding.name}.md"
     parts = [
         f"## {finding.name.replace('_', ' ')}\n",
         f"{finding.question} Published: {finding.published} ({finding.source}).\n",
@@ -158,10 +157,14 @@ def section(finding: PublishedFinding, rows: RowsByArm, picture: str) -> str:
     ]
     if finding.missing:
         parts.append(f"Not part of this: {finding.missing}.\n")
-    if paragraph.is_file():
-        parts.append(paragraph.read_text(encoding="utf-8").strip() + "\n")
-    parts.append(_runs(arms, rows))
-    return "\n".join(parts)
+    parts += [_paragraph(finding.name), _runs(arms, rows)]
+    return "\n".join(filter(None, parts))
+
+
+def _paragraph(name: str) -> str:
+    """The paragraph of this name with its line break, or nothing."""
+    file = PARAGRAPHS / f"{name}.md"
+    return file.read_text(encoding="utf-8").strip() + "\n" if file.is_file() else ""
 
 
 def _scores(arms: Sequence[Arm], corpora: Sequence[str], rows: RowsByArm) -> str:
