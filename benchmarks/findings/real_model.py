@@ -85,34 +85,35 @@ def read(results: Path) -> list[Row]:
 
 def section(finding: PublishedFinding, rows: Sequence[Row], paragraph: str = "") -> str:
     """What the stored trainings say of a finding, with a paragraph on why; empty where one side has none."""
-    sides = _sides(finding, rows)
-    if not all(sides.values()):
+    one, other = _sides(finding, rows)
+    if not one:
         return ""
-    seeds = len(next(iter(sides.values())))
-    labelled = {find_arm(side.arm).label: side for side in (finding.primary.one, finding.primary.other)}
-    start = [row for row in rows if "variant" not in row]
-    shown = {"cold start": start, **dict(zip(labelled, sides.values(), strict=True))}
-    runs = ", ".join(f"`{row['run']}`" for side in sides.values() for row in side)
+    shown = {
+        "cold start": [row for row in rows if "variant" not in row],
+        find_arm(finding.primary.one.arm).label: one,
+        find_arm(finding.primary.other.arm).label: other,
+    }
+    runs = ", ".join(f"`{row['run']}`" for row in (*one, *other))
     parts = (
         f"### {finding.name.replace('_', ' ')} on a real model\n",
-        _INTRODUCTION.format(seeds=seeds),
+        _INTRODUCTION.format(seeds=len(one)),
         _table(shown) + "\n",
-        _differences(finding, *sides.values()) + "\n",
+        _differences(finding.primary.name, one, other) + "\n",
         paragraph,
         f"Runs: {runs}.\n",
     )
     return "\n".join(filter(None, parts))
 
 
-def _sides(finding: PublishedFinding, rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _sides(finding: PublishedFinding, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The first settings and the finding's variant, by the seeds that both have, in their order."""
-    found = {
-        variant: {row["seed"]: row for row in rows if row.get("variant") == variant}
-        for variant in ("", finding.real_variant)
-    }
-    first, other = found.values() if finding.real_variant else ({}, {})
-    seeds = sorted(first.keys() & other.keys())
-    return {variant: [by_seed[seed] for seed in seeds] for variant, by_seed in found.items()}
+    if not finding.real_variant:
+        return [], []
+    one, other = (
+        {row["seed"]: row for row in rows if row.get("variant") == variant} for variant in ("", finding.real_variant)
+    )
+    seeds = sorted(one.keys() & other.keys())
+    return [one[seed] for seed in seeds], [other[seed] for seed in seeds]
 
 
 def _table(shown: Mapping[str, Sequence[Row]]) -> str:
@@ -128,8 +129,8 @@ def _table(shown: Mapping[str, Sequence[Row]]) -> str:
     return markdown_table(heads, lines)
 
 
-def _differences(finding: PublishedFinding, one: Sequence[Row], other: Sequence[Row]) -> str:
-    """The first settings minus the variant, as the finding's primary comparison has it."""
+def _differences(comparison: str, one: Sequence[Row], other: Sequence[Row]) -> str:
+    """How much the mean of the first settings is above the variant's, paired by question."""
     lines = []
     for name, decoding in itertools.product(MEASURED, _decodings([*one, *other])):
         columns = [row["questions"][decoding][name] for row in (*other, *one)]
@@ -137,7 +138,7 @@ def _differences(finding: PublishedFinding, one: Sequence[Row], other: Sequence[
         before, after = [fmean(v[: len(other)]) for v in known], [fmean(v[len(other) :]) for v in known]
         found = paired_difference(before, after)
         points = percent_with_interval(found.mean, found.interval)
-        lines.append((finding.primary.name, f"{name}, {decoding}", str(len(known)), points, f"{found.p_value:.3f}"))
+        lines.append((comparison, f"{name}, {decoding}", str(len(known)), points, f"{found.p_value:.3f}"))
     return markdown_table(("comparison", "measured", "questions", "points [95 %]", "p"), lines)
 
 
