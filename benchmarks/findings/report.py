@@ -52,13 +52,12 @@ def write_page(stored: Rows, page: Path = PAGE) -> None:
     for finding in shown:
         draw(finding, rows, pictures / f"{finding.name}.png")
     on_real_model = real_model.read(stored.folder)
-    sections = [
-        section(finding, rows, f"{pictures.name}/{finding.name}.png")
-        + real_model.section(finding, on_real_model, _paragraph(f"{finding.name}_real_model"))
-        for finding in shown
-    ]
+    sections = []
+    for finding in shown:
+        sections.append(section(finding, rows, f"{pictures.name}/{finding.name}.png"))
+        sections.append(real_model.section(finding, on_real_model, _paragraph(f"{finding.name}_real_model")))
     top = [introduction(rows, others), table(found, rows), remaining(found), _paragraph(LIMITS)]
-    write_whole(page, "\n".join([*top, _NOT_YET, not_yet(found, stored), *sections]))
+    write_whole(page, "\n".join(filter(None, [*top, _NOT_YET, not_yet(found, stored), *sections])))
 
 
 def introduction(rows: RowsByArm, others: int) -> str:
