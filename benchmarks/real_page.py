@@ -11,16 +11,17 @@ import statistics
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section, section_parser
-from eval.real_report import STAGES, START, Training, seeds_table, summarize, trainings_in, variants_table
+from eval.real_report import COMPARED, STAGES, START, Training, seeds_table, summarize, trainings_in, variants_table
+from eval.results.comparison import ComparedFile, Comparison
 from eval.results.folder import SCORES_FILE, EvaluationFolder
 from eval.results.folder_summary import DECODINGS
-from eval.results.scores import percent, percent_with_interval
+from eval.results.scores import Scores, percent, percent_with_interval
 from foundation.cli import run_command
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.run.episode_log import read_episodes
@@ -100,7 +101,8 @@ def markdown(folder: Path, picture: str) -> str:
     found = read_trainings(folder)
     parts = ["## Scores\n", _DEV + "\n", *_evaluated(summarize(folder))]
     if any((folder / UNSEEN).glob(f"*/{SCORES_FILE}")):
-        parts += ["## Further questions\n", _FURTHER + "\n", *_evaluated(summarize(folder / UNSEEN))]
+        further = [*_evaluated(summarize(folder / UNSEEN)), *_together([folder, folder / UNSEEN])]
+        parts += ["## Further questions\n", _FURTHER + "\n", *further]
     parts += [
         "## Training\n",
         f"![Training curves]({picture})\n",
@@ -133,6 +135,37 @@ def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["variants"]:
         yield "Variants against the first settings, the same seeds of both:\n"
         yield markdown_table(*variants_table(summary)) + "\n"
+
+
+def _together(folders: Sequence[Path]) -> Iterator[str]:
+    """The last stage of the first settings against the cold start, over the questions of all these folders."""
+    first, *_ = folders
+    ends = [each.stages[-1] for each in trainings_in(first) if not each.variant]
+    names = [name for name in (START, *ends) if all((folder / name / SCORES_FILE).is_file() for folder in folders)]
+    if START not in names or names == [START]:
+        return
+    lines = []
+    for decoding in _decodings_of(folders, names):
+        before, *after = (
+            _joined([ComparedFile.read(name, folder / name, decoding) for folder in folders]) for name in names
+        )
+        change = Comparison.of([before, *after], "f1").difference([before], after)
+        points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
+        p_value = f"{change['f1']['p_value']:.3f}"
+        lines.append([decoding, str(len(before.records)), str(len(after)), *points, p_value])
+    yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
+    yield markdown_table(["decoding", "questions", "seeds", "F1", "EM", "p (F1)"], lines) + "\n"
+
+
+def _decodings_of(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    blocks = [Scores.read(folder / name / SCORES_FILE).blocks for folder in folders for name in names]
+    return [decoding for decoding in DECODINGS if all(decoding in each for each in blocks)]
+
+
+def _joined(files: Sequence[ComparedFile]) -> ComparedFile:
+    """One model's answers to several files of questions that have none in common."""
+    records = {key: record for file in files for key, record in file.records.items()}
+    return replace(files[0], records=records)
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -54,6 +54,7 @@ def test_further_questions_have_a_section_of_their_own(folder):
     evaluated(folder / real_page.UNSEEN / "seed1.stage2", True, True, True)
     text = real_page.markdown(folder, "curves.png")
     further = text[text.index("## Further questions") : text.index("## Training")]
+    assert "questions together" not in further, "the dev questions have no such evaluation"
     assert "| seed1.stage2 | greedy | 3 |" in further and "| cold → seed1.stage2 | greedy | 100.0 [" in further
 
 
@@ -64,6 +65,14 @@ def test_variants_stand_beside_the_first_settings(folder):
     text = real_page.markdown(folder, "curves.png")
     assert "| no_mask.stage2, greedy | 1 | 33.3 [" in text and "→ no_mask.stage2" not in text
     assert "| no_mask.stage2 | 1 | 8 |" in text, "its steps"
+
+
+def test_dev_and_further_questions_are_compared_together(folder):
+    for name, right in {"cold": (False, False), "stage2": (True, False)}.items():
+        evaluated(folder / real_page.UNSEEN / name, *right, first=3)
+    text = real_page.markdown(folder, "curves.png")
+    assert "questions together" in text
+    assert "| greedy | 5 | 1 | 20.0 [" in text, "of five questions, one more is right and one less, then one more"
 
 
 def test_a_folder_without_an_evaluation_is_one_line(tmp_path, capsys):

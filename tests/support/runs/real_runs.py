@@ -11,10 +11,10 @@ from support.runs.reports import SEARCHED, WRONG, episode, row, write_evaluation
 TIMES = {"timing/step_total": 30.0, "timing/generation": 10.0, "timing/ppo_train": 16.0}
 
 
-def evaluated(folder: Path, *right: bool) -> None:
-    """Three questions with right and wrong answers, and their scores."""
-    of = [row(n, f"Where is tower {n}?") for n in range(3)]
-    folder.mkdir()
+def evaluated(folder: Path, *right: bool, first: int = 0) -> None:
+    """Questions with right and wrong answers, and their scores."""
+    of = [row(n, f"Where is tower {n}?") for n in range(first, first + len(right))]
+    folder.mkdir(parents=True)
     episodes = [episode(SEARCHED if is_right else WRONG, of=one) for is_right, one in zip(right, of, strict=True)]
     write_evaluation(folder, episodes)
     assert score([str(folder), "--json", str(folder / "scores.json")]) == 0
