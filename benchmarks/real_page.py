@@ -21,7 +21,7 @@ from eval.real_report import COMPARED, STAGES, START, Training, seeds_table, sum
 from eval.results.comparison import ComparedFile, Comparison
 from eval.results.folder import SCORES_FILE, EvaluationFolder
 from eval.results.folder_summary import DECODINGS
-from eval.results.scores import Scores, percent, percent_with_interval
+from eval.results.scores import percent, percent_with_interval
 from foundation.cli import run_command
 from r1_searcher.episode.trajectory import SpanKind, Trajectory
 from r1_searcher.run.episode_log import read_episodes
@@ -98,11 +98,13 @@ class Played:
 
 def markdown(folder: Path, picture: str) -> str:
     """The section: scores, what each step changed, curves, what a step takes, and episodes before and after."""
-    found = read_trainings(folder)
-    parts = ["## Scores\n", _DEV + "\n", *_evaluated(summarize(folder))]
-    if any((folder / UNSEEN).glob(f"*/{SCORES_FILE}")):
-        further = [*_evaluated(summarize(folder / UNSEEN)), *_together([folder, folder / UNSEEN])]
-        parts += ["## Further questions\n", _FURTHER + "\n", *further]
+    found, dev = read_trainings(folder), summarize(folder)
+    parts = ["## Scores\n", _DEV + "\n", *_evaluated(dev)]
+    unseen = folder / UNSEEN
+    if any(unseen.glob(f"*/{SCORES_FILE}")):
+        further = summarize(unseen)
+        together = _together({folder: dev["scores"], unseen: further["scores"]})
+        parts += ["## Further questions\n", _FURTHER + "\n", *_evaluated(further), *together]
     parts += [
         "## Training\n",
         f"![Training curves]({picture})\n",
@@ -137,17 +139,22 @@ def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
         yield markdown_table(*variants_table(summary)) + "\n"
 
 
-def _together(folders: Sequence[Path]) -> Iterator[str]:
-    """The last stage of the first settings against the cold start, over the questions of all these folders."""
-    first, *_ = folders
-    ends = [each.stages[-1] for each in trainings_in(first) if not each.variant]
-    names = [name for name in (START, *ends) if all((folder / name / SCORES_FILE).is_file() for folder in folders)]
+def _together(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """The last stage of the first settings against the cold start, over the questions of all folders.
+
+    Args:
+        scores: of each folder, by evaluation and decoding.
+    """
+    ends = [training.stages[-1] for training in trainings_in(next(iter(scores))) if not training.variant]
+    names = [name for name in (START, *ends) if all(name in found for found in scores.values())]
     if START not in names or names == [START]:
         return
     lines = []
-    for decoding in _decodings_of(folders, names):
+    for decoding in DECODINGS:
+        if not all(decoding in found[name] for found in scores.values() for name in names):
+            continue
         before, *after = (
-            _joined([ComparedFile.read(name, folder / name, decoding) for folder in folders]) for name in names
+            _joined([ComparedFile.read(name, folder / name, decoding) for folder in scores]) for name in names
         )
         change = Comparison.of([before, *after], "f1").difference([before], after)
         points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
@@ -155,11 +162,6 @@ def _together(folders: Sequence[Path]) -> Iterator[str]:
         lines.append([decoding, str(len(before.records)), str(len(after)), *points, p_value])
     yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
     yield markdown_table(["decoding", "questions", "seeds", "F1", "EM", "p (F1)"], lines) + "\n"
-
-
-def _decodings_of(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
-    blocks = [Scores.read(folder / name / SCORES_FILE).blocks for folder in folders for name in names]
-    return [decoding for decoding in DECODINGS if all(decoding in each for each in blocks)]
 
 
 def _joined(files: Sequence[ComparedFile]) -> ComparedFile:

@@ -95,12 +95,14 @@ def summarize(folder: Path) -> dict[str, Any]:
     for training in trainings:
         before = STEPS if training == Training() else (START, *training.stages)
         steps = [name for name in before if name in names]
-        whole = [(START, steps[-1])] if {START, training.stages[-1]} <= set(steps) else []
+        whole = [(START, training.stages[-1])] if {START, training.stages[-1]} <= set(steps) else []
         pairs |= dict.fromkeys([*itertools.pairwise(steps), *whole], training.variant)
     differences = [
         {
             "variant": variant,
-            **{"from": first, "to": second, "decoding": decoding},
+            "from": first,
+            "to": second,
+            "decoding": decoding,
             **_difference(folder / first, folder / second, decoding),
         }
         for decoding in DECODINGS
@@ -140,15 +142,14 @@ def _between_variants(
     found = []
     variants = dict.fromkeys(each.variant for each in trainings if each.variant)
     for variant, stage, decoding in itertools.product(variants, STAGES, DECODINGS):
-        seeds = [
-            seed
-            for seed in sorted({each.seed for each in trainings})
-            if all(decoding in scores.get(Training(what, seed).stage(stage), ()) for what in ("", variant))
+        pairs = [
+            (Training(seed=each.seed).stage(stage), each.stage(stage)) for each in trainings if each.variant == variant
         ]
-        if seeds:
-            first, others = ([Training(what, seed).stage(stage) for seed in seeds] for what in ("", variant))
+        pairs = [pair for pair in pairs if all(decoding in scores.get(name, ()) for name in pair)]
+        if pairs:
+            first, others = zip(*pairs, strict=True)
             change = _mean_change(folder, first, others, decoding)
-            found.append({"variant": variant, "stage": stage, "decoding": decoding, "n": len(seeds), "change": change})
+            found.append({"variant": variant, "stage": stage, "decoding": decoding, "n": len(pairs), "change": change})
     return found
 
 
@@ -222,8 +223,7 @@ def variants_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str
 
 
 def _stage_and_decoding(each: Mapping[str, Any]) -> str:
-    stage = each["stage"] if not each["variant"] else f"{each['variant']}.{each['stage']}"
-    return f"{stage}, {each['decoding']}"
+    return f"{Training(each['variant']).stage(each['stage'])}, {each['decoding']}"
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -128,10 +128,10 @@ class RealRun:
         places = ("--data", str(self.out / "cold_start.jsonl"), "--out", str(self.cold))
         flags = words_of(self._cold_start.flags)
         fine_tuning = ("--model", str(self._start_model), *places, *flags)
-        yield Phase("cold start", 600 * self.size.factor, "r1_searcher.sft", fine_tuning)
+        yield Phase("cold start", 230 * self.size.factor, "r1_searcher.sft", fine_tuning)
         yield self._evaluation("evaluate cold start", "cold", self.cold)
         before = self.cold
-        for stage, seconds in (("stage1", 1600), ("stage2", 4000)):
+        for stage, seconds in (("stage1", 500), ("stage2", 800)):
             name = self._trained.stage(stage)
             run = RunFolder(self.out / f"{name}_run")
             words = self._stage(stage, before, run.path)

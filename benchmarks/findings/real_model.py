@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.findings.arms import find_arm
 from benchmarks.findings.catalogue import PublishedFinding
-from benchmarks.findings.rows import RESULTS, SCORES, Row, curves_of
+from benchmarks.findings.rows import RESULTS, Row, curves_of, means_of
 from benchmarks.results.numbers import short
 from benchmarks.results.page import markdown_table
 from eval.real_report import STAGES, START, trainings_in
@@ -62,7 +62,7 @@ def rows_of(folder: Path) -> Iterator[Row]:
 
 def _scores(evaluation: Path) -> dict[str, dict[str, Any]]:
     blocks = Scores.read(EvaluationFolder(evaluation).scores_file).blocks
-    return {decoding: {name: short(block[name]) for name in SCORES} for decoding, block in blocks.items()}
+    return {decoding: means_of(block) for decoding, block in blocks.items()}
 
 
 def _questions(evaluation: Path) -> dict[str, dict[str, list[float | None]]]:

@@ -33,6 +33,11 @@ def curves_of(run: Path) -> dict[str, list[float | None]]:
     return {name: [short(step.get(name)) for step in steps] for name in CURVES if steps and name in steps[-1]}
 
 
+def means_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row keeps of the scores of one way of sampling."""
+    return {name: short(block[name]) for name in SCORES}
+
+
 def scores_of(evaluation: Path) -> dict[str, dict[str, Any]]:
     """The scores of each way of sampling, also by hops, and how long answers and episodes are."""
     folder = EvaluationFolder(evaluation)
@@ -41,7 +46,7 @@ def scores_of(evaluation: Path) -> dict[str, dict[str, Any]]:
     for decoding, block in Scores.read(folder.scores_file).blocks.items():
         answered = [record for record in records[decoding] if not record.failed]
         found[decoding] = {
-            **{name: short(block[name]) for name in SCORES},
+            **means_of(block),
             "answer_words": short(fmean(len((record.answer or "").split()) for record in answered)),
             "action_tokens": short(fmean(record.metrics["tokens/action"] for record in answered)),
             "f1_by_hops": {hops: short(group["f1"]) for hops, group in block["by_hops"].items()},
