@@ -17,7 +17,17 @@ from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
 from benchmarks.results.page import markdown_table, replace_section, section_parser
-from eval.real_report import COMPARED, STAGES, START, Training, seeds_table, summarize, trainings_in, variants_table
+from eval.real_report import (
+    COMPARED,
+    STAGES,
+    START,
+    Training,
+    places_table,
+    seeds_table,
+    summarize,
+    trainings_in,
+    variants_table,
+)
 from eval.results.comparison import ComparedFile, Comparison
 from eval.results.folder import SCORES_FILE, EvaluationFolder
 from eval.results.folder_summary import DECODINGS
@@ -137,6 +147,8 @@ def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["variants"]:
         yield "Variants against the first settings, the same seeds of both:\n"
         yield markdown_table(*variants_table(summary)) + "\n"
+    yield _PLACES + "\n"
+    yield markdown_table(*places_table(summary)) + "\n"
 
 
 def _together(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
@@ -297,6 +309,11 @@ bootstrap, with the permutation test's p); they say nothing about other seeds.
 _FURTHER = """\
 Questions of `train.jsonl` that were neither demonstrated nor drawn in any training (`benchmarks.unseen_questions`), for
 narrower intervals.
+"""
+
+_PLACES = """\
+Where a gold answer stands as whole words, the first that applies: it is yes or no, it is in the question, it is in what
+the model was shown, nowhere. Number of questions, and their F1 in per cent.
 """
 
 _CURVES = """\

@@ -11,16 +11,19 @@ import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from eval.compare import compare
 from eval.phases import Ledger
+from eval.results.answer_place import AnswerPlace, scores_by_place
 from eval.results.comparison import ComparedFile, Comparison
 from eval.results.folder import SCORES_FILE
 from eval.results.folder_summary import DECODINGS, join_tables, summary_command
+from eval.results.predictions import by_decoding, read_predictions
+from eval.results.recorded import recorded_system
 from eval.results.scores import Scores, percent, percent_with_interval, scores_table
 from foundation.errors import InputError
 from foundation.files import read_json
@@ -82,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def summarize(folder: Path) -> dict[str, Any]:
     """Scores by evaluation and decoding, differences of neighbouring steps, and the seconds of each phase.
 
+    Of the trained models and the model as it comes, also where the answers stood.
+
     Raises:
         InputError: there is no evaluation, or one cannot be read.
     """
@@ -114,6 +119,7 @@ def summarize(folder: Path) -> dict[str, Any]:
         "differences": differences,
         "seeds": _over_seeds(folder, trainings, scores),
         "variants": _between_variants(folder, trainings, scores),
+        "places": {name: _places(folder / name) for name in names if name not in BASELINES},
         "seconds": Ledger(folder / "phases.jsonl").seconds(),
     }
 
@@ -161,6 +167,18 @@ def _mean_change(folder: Path, first: Sequence[str], others: Sequence[str], deco
     return Comparison.of([*before, *after], "f1").difference(before, after)
 
 
+def _places(evaluation: Path) -> dict[str, Any]:
+    """By decoding and place, how many questions could have had their answer from there, and their F1."""
+    system = recorded_system(evaluation)
+    if system is None:
+        return {}
+    groups = by_decoding(read_predictions(evaluation))
+    found = {decoding: scores_by_place(records, system.protocol) for decoding, records in groups.items()}
+    return {
+        decoding: {place.value: asdict(score) for place, score in places.items()} for decoding, places in found.items()
+    }
+
+
 def _settings(folder: Path, stage: str) -> Any:
     """What a stage was trained with, but for its seed and where its files lie; None where nothing says it."""
     file = RunFolder(folder / f"{stage}_run").identity_file
@@ -194,6 +212,8 @@ def report(summary: Mapping[str, Any]) -> str:
         parts.append(f"over seeds; their mean against the cold start, paired\n\n{format_table(*seeds_table(summary))}")
     if summary["variants"]:
         parts.append(f"variants against the first settings, paired\n\n{format_table(*variants_table(summary))}")
+    if summary["places"]:
+        parts.append(f"where the answer stood: questions, and their F1 %\n\n{format_table(*places_table(summary))}")
     return join_tables(parts, summary["seconds"])
 
 
@@ -220,6 +240,16 @@ def variants_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str
         for each in summary["variants"]
     ]
     return ["variant", "seeds", *(f"{metric.upper()}, points [95 %]" for metric in COMPARED)], lines
+
+
+def places_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of how many questions could be answered from where, and how well they were."""
+    lines = [
+        [f"{name}, {decoding}", *(f"{places[place]['n']}: {percent(places[place]['f1'])}" for place in AnswerPlace)]
+        for name, found in summary["places"].items()
+        for decoding, places in found.items()
+    ]
+    return ["model", *AnswerPlace], lines
 
 
 def _stage_and_decoding(each: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ class CheckedEpisode:
     """A judge model's verdict on the answer; None where none was asked, or it could not be reached."""
 
 
+YES_OR_NO = frozenset({"yes", "no"})
+
 Part = Callable[[CheckedEpisode], float]
 """What one part of a reward pays. A part that is made of another takes its marks over by `functools.wraps`."""
 
@@ -69,7 +71,7 @@ def decided(part: Part) -> Part:
 
     @wraps(part)
     def of_decided(episode: CheckedEpisode) -> float:
-        both = {"yes", "no"} <= set(normalize_answer(episode.trajectory.answer or "", SQUAD).split())
+        both = YES_OR_NO.issubset(normalize_answer(episode.trajectory.answer or "", SQUAD).split())
         return 0.0 if both else part(episode)
 
     return of_decided
@@ -109,18 +111,29 @@ def gated(part: Part) -> Part:
 
 
 def evidence(episode: CheckedEpisode) -> float:
-    """1 where a gold answer or a gold title occurs, as whole words, in the passages that were shown.
+    """1 where a gold answer or a gold title occurs in the passages that were shown; see `holds_gold`.
 
-    Rewards finding the fact apart from reading it. A gold that is yes, no, or a single character (one digit) would
-    occur anywhere and does not count. A common word or a short number still does: a title `It`, an answer `12`.
+    Rewards finding the fact apart from reading it.
     """
     row = episode.trajectory.row
-    golds = (normalize_answer(text, SQUAD) for text in (*row.answers, *row.titles))
-    wanted = {gold for gold in golds if len(gold) > 1 and gold not in ("yes", "no")}
-    blocks = episode.trajectory.of_kind(SpanKind.DOCUMENTS)
-    shown = " ".join(passage_text(episode.protocol, block.text) for block in blocks)
-    words = f" {normalize_answer(shown, SQUAD)} "
-    return float(any(f" {text} " in words for text in wanted))
+    return float(holds_gold(shown_text(episode.trajectory, episode.protocol), (*row.answers, *row.titles)))
+
+
+def shown_text(trajectory: Trajectory, protocol: Protocol) -> str:
+    """What the passages that the policy was shown say."""
+    return " ".join(passage_text(protocol, block.text) for block in trajectory.of_kind(SpanKind.DOCUMENTS))
+
+
+def holds_gold(text: str, golds: Iterable[str]) -> bool:
+    """Whether one of the golds occurs in the text, as whole words.
+
+    A gold that is yes, no, or a single character (one digit) would occur anywhere and does not count. A common word or
+    a short number still does: a title `It`, an answer `12`.
+    """
+    normalized = (normalize_answer(gold, SQUAD) for gold in golds)
+    wanted = {gold for gold in normalized if len(gold) > 1 and gold not in YES_OR_NO}
+    words = f" {normalize_answer(text, SQUAD)} "
+    return any(f" {gold} " in words for gold in wanted)
 
 
 def searches(episode: CheckedEpisode) -> float:

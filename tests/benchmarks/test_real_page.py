@@ -31,6 +31,7 @@ def test_a_run_is_told_as_far_as_it_has_come(folder, tmp_path):
     assert "| stage1 | 2 | 8 | 400 | 30 | 10 | 16 | 200 |" in text, "8 episodes of 400 tokens in 16 s"
     assert "| seed1.stage1 | 1 |" in text and "seed1.stage2" not in text
     assert "over 4 steps: median 0.00050" in text
+    assert "| cold, greedy | 0: 0.0 | 0: 0.0 | 1: 100.0 | 2: 0.0 |" in text, "shown where it searched, which was right"
 
 
 def test_an_episode_of_each_change_is_shown_with_its_documents_cut_short(folder):

@@ -292,7 +292,7 @@ def evaluation(folder, script):
     """An evaluation with its scores, played for real with a scripted policy."""
     questions = rows(6)
     folder.mkdir(parents=True)
-    EvaluationFolder(folder).claim({"recipe": {"name": "r", "protocol": "p"}, "model": folder.name})
+    EvaluationFolder(folder).claim({"recipe": {"name": "r", "protocol": "r1_searcher.chat"}, "model": folder.name})
     session = asyncio.run(Run(folder, questions, policy_of(questions, script))())
     Scores(session.scores()).write(folder / "scores.json")
 
@@ -307,7 +307,10 @@ def test_the_table_compares_each_step_with_the_one_before_on_the_same_questions(
     assert list(steps) == [("base", "cold"), ("cold", "stage2")]
     assert len(summary["differences"]) == 2, "no pair twice"
     assert steps["base", "cold"]["f1"]["mean"] == 1.0 and steps["cold", "stage2"]["em"]["mean"] == 0.0
-    assert summary["seconds"] == {"model": 12.0} and "base to cold, greedy" in capsys.readouterr().out
+    assert list(summary["places"]) == ["base", "cold", "stage2"], "of baselines, nothing is said"
+    assert sum(place["n"] for place in summary["places"]["cold"]["greedy"].values()) == 6
+    told = capsys.readouterr().out
+    assert summary["seconds"] == {"model": 12.0} and "base to cold, greedy" in told and "where the answer stood" in told
 
 
 def test_further_trainings_are_compared_with_their_start_and_seeds_are_summed_up(tmp_path, capsys):
