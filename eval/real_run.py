@@ -44,6 +44,8 @@ FILES = {
 SEARCHES_OF_A_DEMONSTRATION = ("1", "3")
 ENCODER, ENCODER_PACKAGE = "all-MiniLM-L6-v2", "all-minilm-l6-v2"
 """Of hybrid retrieval: for the index, and as `data_prep.pretrained` takes it."""
+SECONDS_OF_A_STEP = 130
+"""Of a stage of the preset `real`, with both cores of a machine that has AMX."""
 BASELINE_TURN = 256
 """Tokens of a baseline's turn: a model that was not taught to be short must be able to end its thought."""
 
@@ -131,11 +133,11 @@ class RealRun:
         yield Phase("cold start", 230 * self.size.factor, "r1_searcher.sft", fine_tuning)
         yield self._evaluation("evaluate cold start", "cold", self.cold)
         before = self.cold
-        for stage, seconds in (("stage1", 500), ("stage2", 800)):
+        for stage in STAGES:
             name = self._trained.stage(stage)
             run = RunFolder(self.out / f"{name}_run")
             words = self._stage(stage, before, run.path)
-            yield Phase(name, seconds * self.size.factor, "r1_searcher.train", words, self._digest(stage))
+            yield Phase(name, self._stage_seconds(stage), "r1_searcher.train", words, self._digest(stage))
             yield self._evaluation(f"evaluate {name}", name, run.model)
             before = run.model
 
@@ -218,6 +220,12 @@ class RealRun:
         places = ("--run-dir", str(run), "--data", str(self.data / "train.jsonl"))
         model = ("--actor.model_name_or_path", str(start))
         return (*chosen, *places, *model, "--search", search, *self._few(), *self.training_options)
+
+    def _stage_seconds(self, stage: str) -> float:
+        """About what its steps take; a stage without a number of them is taken for one step."""
+        steps = self.size.steps or self.preset.stage(stage).max_steps or 1
+        questions = int(self.preset.flags["rollout"]["batch_size"])
+        return SECONDS_OF_A_STEP * steps * (self.size.questions_per_step or questions) / questions
 
     def _digest(self, stage: str) -> str:
         """Of what the preset says of a stage, and of the questions."""
