@@ -14,7 +14,7 @@ from data_prep.pretrained.sources import PACKAGES
 from eval import phases, real_report, real_run
 from eval.phases import SEARCH, Ledger, Phase, PhaseFailed, play_phases
 from eval.real_report import BASELINES, Training
-from eval.real_run import FILES, QUICK, RealRun, main
+from eval.real_run import FILES, FULL, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.intervals import difference_interval
 from eval.results.scores import Scores
@@ -189,6 +189,13 @@ def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
         assert (after(words, "--max-steps"), after(words, "--train.batch_size")) == ("2", "16")
     fine_tuning = next(words for words in ran if words[0] == "r1_searcher.sft")
     assert after(fine_tuning, "--model") == after(ran[1], "--out")
+
+
+@pytest.mark.parametrize(("size", "shares"), [(FULL, (4, 20)), (QUICK, (1, 1))])
+def test_a_stage_is_expected_to_take_as_long_as_its_steps(data, tmp_path, size, shares):
+    phases = {phase.name: phase.seconds for phase in RealRun(tmp_path, data, find_preset("real"), size).phases()}
+    found = tuple(phases[stage] / real_run.SECONDS_OF_A_STEP for stage in ("stage1", "stage2"))
+    assert found == shares, "of 8 questions a step; quick: two steps of 4"
 
 
 def test_hybrid_retrieval_has_its_encoder_and_a_folder_of_its_own(commands, data, tmp_path, monkeypatch):
