@@ -62,7 +62,7 @@ class Size:
     """Of each stage; None: as the preset says, and so for the next."""
     questions_per_step: int | None = None
     factor: float = 1.0
-    """Of the seconds that a whole run's phase takes."""
+    """Of the seconds that a whole run's phase takes; a stage's follow its steps."""
 
 
 FULL, QUICK = Size(), Size(questions=12, demonstrations=32, steps=2, questions_per_step=4, factor=0.12)
