@@ -7,12 +7,14 @@ is not finished is left out: an evaluation that is missing has no line; a traini
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
@@ -99,6 +101,13 @@ class Played:
 
     training: Training
     stages: Sequence[StageRun]
+    before: int = 0
+    """Steps of the stage 1 that it went on from, where that is not its own."""
+
+    @property
+    def first_stage_ends(self) -> int:
+        """The training step after which its stage 2 begins."""
+        return self.before or len(self.stages[0].steps)
 
     @property
     def steps(self) -> list[Mapping[str, Any]]:
@@ -128,12 +137,19 @@ def markdown(folder: Path, picture: str) -> str:
 
 
 def read_trainings(folder: Path) -> list[Played]:
-    """The trainings of a real run that have begun, the first one first."""
+    """The trainings of a real run that have begun, the first one first.
+
+    One without a stage 1 of its own went on from that of the first settings and its seed.
+    """
     found = []
     for training in trainings_in(folder):
-        stages = [StageRun.read(folder, name) for name in training.stages]
-        found.append(Played(training, [stage for stage in stages if stage.steps]))
-    return [each for each in found if each.stages]
+        first, second = (StageRun.read(folder, name) for name in training.stages)
+        if first.steps:
+            found.append(Played(training, [first, *([second] if second.steps else [])]))
+        elif second.steps:
+            shared = StageRun.read(folder, Training(seed=training.seed).stages[0])
+            found.append(Played(training, [second], len(shared.steps)))
+    return found
 
 
 def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -152,28 +168,38 @@ def _evaluated(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _together(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
-    """The last stage of the first settings against the cold start, over the questions of all folders.
+    """Each variant's last stage against the cold start, over the questions of all folders.
 
     Args:
         scores: of each folder, by evaluation and decoding.
     """
-    ends = [training.stages[-1] for training in trainings_in(next(iter(scores))) if not training.variant]
-    names = [name for name in (START, *ends) if all(name in found for found in scores.values())]
-    if START not in names or names == [START]:
-        return
+    trainings = trainings_in(next(iter(scores)))
     lines = []
-    for decoding in DECODINGS:
-        if not all(decoding in found[name] for found in scores.values() for name in names):
-            continue
-        before, *after = (
-            _joined([ComparedFile.read(name, folder / name, decoding) for folder in scores]) for name in names
-        )
-        change = Comparison.of([before, *after], "f1").difference([before], after)
-        points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
-        p_value = f"{change['f1']['p_value']:.3f}"
-        lines.append([decoding, str(len(before.records)), str(len(after)), *points, p_value])
-    yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
-    yield markdown_table(["decoding", "questions", "seeds", "F1", "EM", "p (F1)"], lines) + "\n"
+    for variant, decoding in itertools.product(dict.fromkeys(each.variant for each in trainings), DECODINGS):
+        ends = [each.stages[-1] for each in trainings if each.variant == variant]
+        everywhere = [
+            name for name in (START, *ends) if all(decoding in found.get(name, ()) for found in scores.values())
+        ]
+        if len(everywhere) > 1 and everywhere[0] == START:
+            files = [
+                _joined([ComparedFile.read(name, folder / name, decoding) for folder in scores]) for name in everywhere
+            ]
+            lines.append([f"{Training(variant).stages[-1]}, {decoding}", *_against_first(files)])
+    if lines:
+        yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
+        heads = ["stage", "questions", "seeds", "F1 %, cold start", "F1 %", "F1", "EM", "p (F1)"]
+        yield markdown_table(heads, lines) + "\n"
+
+
+def _against_first(files: Sequence[ComparedFile]) -> list[str]:
+    """Questions, files after the first, F1 of it and of their mean, and the change in points with F1's p."""
+    compared = Comparison.of(files, "f1")
+    first, *others = files
+    before, *after = (fmean(compared.values(file, "f1")) for file in files)
+    change = compared.difference([first], others)
+    points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
+    levels = (percent(before), percent(fmean(after)))
+    return [str(len(compared.keys)), str(len(after)), *levels, *points, f"{change['f1']['p_value']:.3f}"]
 
 
 def _joined(files: Sequence[ComparedFile]) -> ComparedFile:
@@ -250,14 +276,14 @@ def draw(found: Sequence[Played], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(CURVES), figsize=(14, 3.4), layout="constrained")
     for axis, (metric, title) in zip(axes, CURVES.items(), strict=True):
         for played in found:
-            first, training = 1, played.training
+            first, training = 1 + played.before, played.training
             style = {"color": colours[training.variant], "linestyle": LINES[training.seed % len(LINES)]}
             for stage in played.stages:  # a line of its own each: rewards and questions are others
                 values = [step[metric] for step in stage.steps]
                 (line,) = axis.plot(range(first, first + len(values)), values, marker=".", **style)
                 first += len(values)
             line.set_label(training.name or "seed0")
-        for border in {len(played.stages[0].steps) for played in found}:
+        for border in {played.first_stage_ends for played in found}:
             axis.axvline(border + 0.5, color="0.6", linestyle="--", linewidth=1)
         axis.set(title=title, xlabel="training step (stage 2 right of the line)")
         axis.grid(alpha=0.25)

@@ -73,7 +73,23 @@ def test_dev_and_further_questions_are_compared_together(folder):
         evaluated(folder / real_page.UNSEEN / name, *right, first=3)
     text = real_page.markdown(folder, "curves.png")
     assert "questions together" in text
-    assert "| greedy | 5 | 1 | 20.0 [" in text, "of five questions, one more is right and one less, then one more"
+    line = "| stage2, greedy | 5 | 1 | 20.0 | 40.0 | 20.0 ["
+    assert line in text, "of five questions, one more is right and one less, then one more"
+
+
+def test_a_training_that_went_on_from_anothers_stage_1_begins_where_that_ended(folder):
+    evaluated(folder / "longer.stage2", True, True, True)
+    trained(folder / "longer.stage2_run", 0.4, 0.5)
+    trained(folder / "longer_seed1.stage2_run", 0.4)
+    played = {each.training.name: each for each in real_page.read_trainings(folder)}
+    assert [(name, each.before, each.first_stage_ends) for name, each in played.items()] == [
+        ("", 0, 2),
+        ("seed1", 0, 1),
+        ("longer", 2, 2),
+        ("longer_seed1", 1, 1),
+    ]
+    text = real_page.markdown(folder, "curves.png")
+    assert "| longer.stage2 | 2 | 8 |" in text and "| longer.stage2, greedy | 1 | 66.7 [" in text
 
 
 def test_a_folder_without_an_evaluation_is_one_line(tmp_path, capsys):
