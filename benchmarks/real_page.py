@@ -187,19 +187,20 @@ def _together(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> Iterato
             lines.append([f"{Training(variant).stages[-1]}, {decoding}", *_against_first(files)])
     if lines:
         yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
-        heads = ["stage", "questions", "seeds", "F1 %, cold start", "F1 %", "F1", "EM", "p (F1)"]
+        heads = ["stage", "questions", "seeds", "format %", "F1 %", "F1", "EM", "p (F1)"]
         yield markdown_table(heads, lines) + "\n"
 
 
 def _against_first(files: Sequence[ComparedFile]) -> list[str]:
-    """Questions, files after the first, F1 of it and of their mean, and the change in points with F1's p."""
+    """Questions, files after the first, format and F1 of it and of their mean, and the change in points with F1's p."""
     compared = Comparison.of(files, "f1")
     first, *others = files
-    before, *after = (fmean(compared.values(file, "f1")) for file in files)
     change = compared.difference([first], others)
     points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
-    levels = (percent(before), percent(fmean(after)))
-    return [str(len(compared.keys)), str(len(after)), *levels, *points, f"{change['f1']['p_value']:.3f}"]
+    formats = [fmean(record.metrics["format/rate"] for record in compared.common(file)) for file in files]
+    f1 = [fmean(compared.values(file, "f1")) for file in files]
+    levels = (f"{percent(values[0])} → {percent(fmean(values[1:]))}" for values in (formats, f1))
+    return [str(len(compared.keys)), str(len(others)), *levels, *points, f"{change['f1']['p_value']:.3f}"]
 
 
 def _joined(files: Sequence[ComparedFile]) -> ComparedFile:

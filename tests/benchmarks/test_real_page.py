@@ -73,7 +73,7 @@ def test_dev_and_further_questions_are_compared_together(folder):
         evaluated(folder / real_page.UNSEEN / name, *right, first=3)
     text = real_page.markdown(folder, "curves.png")
     assert "questions together" in text
-    line = "| stage2, greedy | 5 | 1 | 20.0 | 40.0 | 20.0 ["
+    line = "| stage2, greedy | 5 | 1 | 100.0 → 100.0 | 20.0 → 40.0 | 20.0 ["
     assert line in text, "of five questions, one more is right and one less, then one more"
 
 

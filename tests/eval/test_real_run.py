@@ -191,7 +191,7 @@ def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
     assert after(fine_tuning, "--model") == after(ran[1], "--out")
 
 
-@pytest.mark.parametrize(("size", "shares"), [(FULL, (4, 20)), (QUICK, (1, 1))])
+@pytest.mark.parametrize(("size", "shares"), [(FULL, (4, 24)), (QUICK, (1, 1))])
 def test_a_stage_is_expected_to_take_as_long_as_its_steps(data, tmp_path, size, shares):
     phases = {phase.name: phase.seconds for phase in RealRun(tmp_path, data, find_preset("real"), size).phases()}
     found = tuple(phases[stage] / real_run.SECONDS_OF_A_STEP for stage in ("stage1", "stage2"))
