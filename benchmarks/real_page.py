@@ -107,7 +107,8 @@ class Played:
     @property
     def first_stage_ends(self) -> int:
         """The training step after which its stage 2 begins."""
-        return self.before or len(self.stages[0].steps)
+        first = self.stages[0]
+        return len(first.steps) if first.name == self.training.stages[0] else self.before
 
     @property
     def steps(self) -> list[Mapping[str, Any]]:
