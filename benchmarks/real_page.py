@@ -7,14 +7,12 @@ is not finished is left out: an evaluation that is missing has no line; a traini
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from benchmarks.results.numbers import distance_of_engine
@@ -144,12 +142,11 @@ def read_trainings(folder: Path) -> list[Played]:
     """
     found = []
     for training in trainings_in(folder):
-        first, second = (StageRun.read(folder, name) for name in training.stages)
-        if first.steps:
-            found.append(Played(training, [first, *([second] if second.steps else [])]))
-        elif second.steps:
-            shared = StageRun.read(folder, Training(seed=training.seed).stages[0])
-            found.append(Played(training, [second], len(shared.steps)))
+        stages = [StageRun.read(folder, name) for name in training.stages]
+        if begun := [stage for stage in stages if stage.steps]:
+            own = begun[0] is stages[0]
+            shared = () if own else StageRun.read(folder, Training(seed=training.seed).stages[0]).steps
+            found.append(Played(training, begun, len(shared)))
     return found
 
 
@@ -175,39 +172,37 @@ def _together(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> Iterato
         scores: of each folder, by evaluation and decoding.
     """
     trainings = trainings_in(next(iter(scores)))
+    starts = {decoding: start for decoding in DECODINGS if (start := _joined(scores, START, decoding))}
     lines = []
-    for variant, decoding in itertools.product(dict.fromkeys(each.variant for each in trainings), DECODINGS):
+    for variant in dict.fromkeys(each.variant for each in trainings):
         ends = [each.stages[-1] for each in trainings if each.variant == variant]
-        everywhere = [
-            name for name in (START, *ends) if all(decoding in found.get(name, ()) for found in scores.values())
-        ]
-        if len(everywhere) > 1 and everywhere[0] == START:
-            files = [
-                _joined([ComparedFile.read(name, folder / name, decoding) for folder in scores]) for name in everywhere
-            ]
-            lines.append([f"{Training(variant).stages[-1]}, {decoding}", *_against_first(files)])
+        for decoding, start in starts.items():
+            if files := [file for name in ends if (file := _joined(scores, name, decoding))]:
+                lines.append([f"{Training(variant).stages[-1]}, {decoding}", *_against(start, files)])
     if lines:
         yield "Dev and further questions together, the mean of the seeds against the cold start, in points:\n"
         heads = ["stage", "questions", "seeds", "format %", "F1 %", "F1", "EM", "p (F1)"]
         yield markdown_table(heads, lines) + "\n"
 
 
-def _against_first(files: Sequence[ComparedFile]) -> list[str]:
-    """Questions, files after the first, format and F1 of it and of their mean, and the change in points with F1's p."""
+def _against(start: ComparedFile, others: Sequence[ComparedFile]) -> list[str]:
+    """Questions, number of the others, format and F1 of the start and of their mean, change in points with F1's p."""
+    files = [start, *others]
     compared = Comparison.of(files, "f1")
-    first, *others = files
-    change = compared.difference([first], others)
+    change = compared.difference([start], others)
     points = (percent_with_interval(change[metric]["mean"], change[metric]["interval_95"]) for metric in COMPARED)
-    formats = [fmean(record.metrics["format/rate"] for record in compared.common(file)) for file in files]
-    f1 = [fmean(compared.values(file, "f1")) for file in files]
-    levels = (f"{percent(values[0])} → {percent(fmean(values[1:]))}" for values in (formats, f1))
+    formats = [statistics.fmean(record.metrics["format/rate"] for record in compared.common(file)) for file in files]
+    f1 = [statistics.fmean(compared.values(file, "f1")) for file in files]
+    levels = (f"{percent(values[0])} → {percent(statistics.fmean(values[1:]))}" for values in (formats, f1))
     return [str(len(compared.keys)), str(len(others)), *levels, *points, f"{change['f1']['p_value']:.3f}"]
 
 
-def _joined(files: Sequence[ComparedFile]) -> ComparedFile:
-    """One model's answers to several files of questions that have none in common."""
-    records = {key: record for file in files for key, record in file.records.items()}
-    return replace(files[0], records=records)
+def _joined(scores: Mapping[Path, Mapping[str, Mapping[str, Any]]], name: str, decoding: str) -> ComparedFile | None:
+    """One model's answers to the questions of all folders, of which none is in two; None where one lacks them."""
+    if not all(decoding in found.get(name, ()) for found in scores.values()):
+        return None
+    files = [ComparedFile.read(name, folder / name, decoding) for folder in scores]
+    return replace(files[0], records={key: record for file in files for key, record in file.records.items()})
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
