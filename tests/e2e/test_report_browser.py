@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from support.runs.reports import write_tokenizer as write_model
 from support.services.browser import browser
 
 from eval.report.__main__ import main
+from r1_searcher.episode.trajectory import Trajectory
 from retriever.passage import Passage
 
 pytestmark = pytest.mark.e2e
@@ -216,15 +219,24 @@ def test_nothing_runs_over_the_edge(chromium, report, width):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
 
 
+@cache
+def searched(question: int, answer: str) -> Trajectory:
+    """Three searches, each with three long passages of its own."""
+    turns = [ask(f"query {question} {search}", thought=f"{answer} or not? " + "thinking " * 20) for search in range(3)]
+    words = [f"{answer}{question}x{place}" for place in range(40)]
+    found = [passages(*(f"{search} {number} {' '.join(words)}" for number in range(3))) for search in range(3)]
+    return episode([*turns, say(answer)], *found, of=row(question))
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> Path:
-    """10,000 episodes of three searches with long passages: about 100 MB of trajectories."""
+    """10,000 episodes, eight of each question. Those of a question with the same answer are alike.
+
+    So a quarter of all lines are distinct, as in trainings of a real model.
+    """
     folder = tmp_path_factory.mktemp("large") / "run"
-    found = passages(*(" ".join(f"word{number * place}" for place in range(60)) for number in range(1, 4)))
-    searching = [ask(f"query {number}", thought="thinking " * 20) for number in range(3)]
-    right, wrong = (episode([*searching, say(answer)], found) for answer in ("Paris", "London"))
     episodes = [
-        (number // 64 + 1, replace(wrong if number % 3 else right, row=row(number // 8))) for number in range(10_000)
+        (number // 64 + 1, searched(number // 8, "London" if number % 3 else "Paris")) for number in range(10_000)
     ]
     write_run(folder, episodes, steps=157)
     write_model(folder / "model")
@@ -246,30 +258,34 @@ FILTERED = """async ([selector, act]) => {
 
 @pytest.mark.alone
 def test_ten_thousand_episodes_open_in_two_seconds_and_filter_in_a_fifth(chromium, large):
-    """The best of three: what else this machine does at a moment is not the page's."""
+    """The best of some: what else this machine does at a moment is not the page's."""
     opening, filtering = zip(*(times_of(chromium, large) for _ in range(3)), strict=True)
-    print(f"{large.stat().st_size / 1e6:.0f} MB, ready after {opening} ms, filters {filtering}")
+    best = {name: min(min(times[name]) for times in filtering) for name in filtering[0]}
+    print(f"{large.stat().st_size / 1e6:.0f} MB, ready after {opening} ms, filters {best}")
     assert min(opening) < 2000
-    assert max(min(times[name] for times in filtering) for name in filtering[0]) < 200
+    assert max(best.values()) < 200
 
 
-def times_of(chromium, large) -> tuple[float, dict[str, float]]:
-    """Milliseconds until the page is ready, and of each filter."""
+def times_of(chromium, large, rounds: int = 3) -> tuple[float, dict[str, list[float]]]:
+    """Milliseconds until the page is ready, and of each filter in each round."""
     with opened(chromium, large, "#/episodes") as page:
         ready = page.evaluate("performance.getEntriesByName('ready')[0].startTime")
         page.wait_for_selector("html[data-texts-read]", state="attached")
         assert page.locator(".status").inner_text() == "10,000 episodes"
         assert page.locator(".row").count() < 60, "only what can be seen exists"
-        times = {}
-        for name, selector, act, count in (
-            ("switch", '[data-switch="wrong"]', "click", 6666),
-            ("text", "#search", "word118", 6666),
-            ("text that is nowhere", "#search", "unheard of", 0),
-            ("no text", "#search", "", 6666),
-            ("step and switch", '[data-step="from"]', "150", 309),
-        ):
-            times[name] = page.evaluate(FILTERED, [selector, act])
-            assert page.locator(".status").inner_text() == f"{count:,} of 10,000 episodes"
+        times = defaultdict(list)
+        for _ in range(rounds):
+            for name, selector, act, shown in (
+                ("switch", '[data-switch="wrong"]', "click", "6,666 of 10,000 episodes"),
+                ("text", "#search", "london", "6,666 of 10,000 episodes"),
+                ("text that is nowhere", "#search", "unheard of", "0 of 10,000 episodes"),
+                ("no text", "#search", "", "6,666 of 10,000 episodes"),
+                ("step and switch", '[data-step="from"]', "150", "309 of 10,000 episodes"),
+                ("no switch", '[data-switch="wrong"]', "click", "464 of 10,000 episodes"),
+                ("no step", '[data-step="from"]', "", "10,000 episodes"),
+            ):
+                times[name].append(page.evaluate(FILTERED, [selector, act]))
+                assert page.locator(".status").inner_text() == shown, name
         page.evaluate("location.hash = '#/episodes/9999'")
         page.wait_for_selector('[data-episode="9999"]')
     return ready, times

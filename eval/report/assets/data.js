@@ -12,6 +12,30 @@ async function unpack(node) {
   return JSON.parse(await new Response(stream).text());
 }
 
+// Each line of all texts once, in lower case: the samples of a question share most of what was found for them.
+class Lines {
+  constructor() {
+    this.lines = [];
+    this.numbers = new Map();
+  }
+
+  // Numbers of the lines of a text.
+  add(text) {
+    return text
+      .toLowerCase()
+      .split("\n")
+      .map((line) => {
+        if (!this.numbers.has(line)) this.numbers.set(line, this.lines.push(line) - 1);
+        return this.numbers.get(line);
+      });
+  }
+
+  // For each line, by its number: does it hold what is wanted?
+  holding(wanted) {
+    return this.lines.map((line) => line.includes(wanted));
+  }
+}
+
 class Episodes {
   constructor(index, chunkNodes) {
     this.rows = index.rows;
@@ -19,7 +43,8 @@ class Episodes {
     this.chunkNodes = chunkNodes;
     this.count = this.columns.chunk?.length ?? 0;
     this.chunks = new Map();
-    this.texts = new Array(this.count);
+    this.lines = new Lines();
+    this.linesOf = Array.from({ length: this.count }, () => []);
     this.textsRead = 0;
     this.firstOfChunk = [];
     for (let id = this.count - 1; id >= 0; id--) this.firstOfChunk[this.columns.chunk[id]] = id;
@@ -64,8 +89,8 @@ class Episodes {
     for (let number = 0; number < this.chunkNodes.length; number++) {
       const episodes = await unpack(this.chunkNodes[number]);
       episodes.forEach((episode, place) => {
-        const written = episode.spans.filter((span) => span.kind !== "prompt").map((span) => span.text);
-        this.texts[this.firstOfChunk[number] + place] = written.join("\n").toLowerCase();
+        const written = episode.spans.filter((span) => span.kind !== "prompt");
+        this.linesOf[this.firstOfChunk[number] + place] = written.flatMap((span) => this.lines.add(span.text));
       });
       this.textsRead += episodes.length;
       progress();
@@ -73,8 +98,11 @@ class Episodes {
     }
   }
 
-  contains(id, wanted) {
-    return this.headings[this.columns.row[id]].includes(wanted) || (this.texts[id]?.includes(wanted) ?? false);
+  // A test of an episode: is the text, in lower case and of one line, in what was asked or written?
+  containing(wanted) {
+    const inHeading = this.headings.map((heading) => heading.includes(wanted));
+    const inLine = this.lines.holding(wanted);
+    return (id) => inHeading[this.columns.row[id]] || this.linesOf[id].some((line) => inLine[line]);
   }
 
   // The other episodes about the same question.

@@ -181,7 +181,7 @@ class Filters {
     if (choices.hops) tests.push((id) => String(episodes.row(id).hops) === choices.hops);
     if (steps.from !== null) tests.push((id) => columns.step[id] !== null && columns.step[id] >= steps.from);
     if (steps.to !== null) tests.push((id) => columns.step[id] !== null && columns.step[id] <= steps.to);
-    if (text) tests.push((id) => episodes.contains(id, text));
+    if (text) tests.push(episodes.containing(text));
     const found = [];
     for (let id = 0; id < episodes.count; id++) if (tests.every((test) => test(id))) found.push(id);
     const order = ORDERS[choices.order];
