@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from eval.real_report import BASELINES, STAGES, Training
 from foundation.cli import BAD_INPUT, OneLineParser, expected, natural, run_command
 from foundation.errors import InputError
 from foundation.files import file_sha256, text_sha256
+from foundation.json_lines import numbered_lines
 from r1_searcher.host.command import check_data_path
 from r1_searcher.host.device import Device, detect
 from r1_searcher.launch.playground import RUNS
@@ -222,10 +224,20 @@ class RealRun:
         return (*chosen, *places, *model, "--search", search, *self._few(), *self.training_options)
 
     def _stage_seconds(self, stage: str) -> float:
-        """About what its steps take; a stage without a number of them is taken for one step."""
-        steps = self.size.steps or self.preset.stage(stage).max_steps or 1
+        """About what its steps take."""
         questions = int(self.preset.flags["rollout"]["batch_size"])
-        return SECONDS_OF_A_STEP * steps * (self.size.questions_per_step or questions) / questions
+        share = (self.size.questions_per_step or questions) / questions
+        return SECONDS_OF_A_STEP * self._steps(stage) * share
+
+    def _steps(self, stage: str) -> int:
+        """As many as are asked for, or as the questions that the stage takes are enough for."""
+        asked = self.preset.stage(stage)
+        if steps := self.size.steps or asked.max_steps:
+            return steps
+        flags = self.preset.flags_of(asked)
+        questions = sum(1 for _ in numbered_lines(self.data / "train.jsonl"))
+        taken = min(questions, flags.get("data", {}).get("max_samples", questions))
+        return math.ceil(taken * flags["train"]["num_episodes"] / flags["rollout"]["batch_size"])
 
     def _digest(self, stage: str) -> str:
         """Of what the preset says of a stage, and of the questions."""

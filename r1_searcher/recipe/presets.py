@@ -102,9 +102,13 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise InputError(f"the preset {self.name} has no stage {chosen!r}; it has {', '.join(self.stages)}")
         return self.stages[chosen]
 
+    def flags_of(self, stage: Stage) -> dict[str, Any]:
+        """OpenRLHF's flags of one stage: those of all stages, then its own."""
+        return _merged(self.flags, stage.flags)
+
     def flag_words(self, stage: Stage, seed: int = 0) -> list[str]:
-        """OpenRLHF's flags of one stage; `seed` is added to the preset's own."""
-        merged = _merged(self.flags, stage.flags)
+        """The flags of one stage as a command line; `seed` is added to the preset's own."""
+        merged = self.flags_of(stage)
         if seed:
             training = merged.setdefault("train", {})
             # 42 is OpenRLHF's default.

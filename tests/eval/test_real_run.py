@@ -18,6 +18,7 @@ from eval.real_run import FILES, FULL, QUICK, RealRun, main
 from eval.results.folder import EvaluationFolder
 from eval.results.intervals import difference_interval
 from eval.results.scores import Scores
+from foundation.json_lines import write_json_lines
 from r1_searcher import train
 from r1_searcher.host.device import Device
 from r1_searcher.host.flags import SFT_MODULE, parse_flags
@@ -191,11 +192,19 @@ def test_quick_and_tags(commands, data, tmp_path, monkeypatch):
     assert after(fine_tuning, "--model") == after(ran[1], "--out")
 
 
-@pytest.mark.parametrize(("size", "shares"), [(FULL, (4, 24)), (QUICK, (1, 1))])
-def test_a_stage_is_expected_to_take_as_long_as_its_steps(data, tmp_path, size, shares):
-    phases = {phase.name: phase.seconds for phase in RealRun(tmp_path, data, find_preset("real"), size).phases()}
-    found = tuple(phases[stage] / real_run.SECONDS_OF_A_STEP for stage in ("stage1", "stage2"))
-    assert found == shares, "of 8 questions a step; quick: two steps of 4"
+@pytest.mark.parametrize(
+    ("preset", "size", "questions", "shares"),
+    [
+        ("real", FULL, 0, (4, 24)),
+        ("real", QUICK, 0, (1, 1)),  # two steps of 4 questions in place of 8
+        ("real_qwen2.5_0.5b", FULL, 800, (10, 50)),  # 160 and 800 questions, 16 in a step
+        ("real_qwen2.5_0.5b", FULL, 401, (10, 26)),
+    ],
+)
+def test_a_stage_is_expected_to_take_as_long_as_its_steps(data, tmp_path, preset, size, questions, shares):
+    write_json_lines(data / "train.jsonl", [{"id": str(number)} for number in range(questions)])
+    phases = {phase.name: phase.seconds for phase in RealRun(tmp_path, data, find_preset(preset), size).phases()}
+    assert tuple(phases[stage] / real_run.SECONDS_OF_A_STEP for stage in ("stage1", "stage2")) == shares
 
 
 def test_hybrid_retrieval_has_its_encoder_and_a_folder_of_its_own(commands, data, tmp_path, monkeypatch):
