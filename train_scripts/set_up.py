@@ -240,13 +240,15 @@ class SetUp:
             yield lambda: None
             return
         # Compiled with the ops that the first training run would otherwise have to compile; where that is killed, later
-        # runs wait for it for ever. Never from pip's cache: a wheel without the ops has the same name.
+        # runs wait for it for ever. Never from pip's cache: a wheel without the ops has the same name. DeepSpeed uses
+        # ninja, which compiles an op's files side by side, only where it is asked to.
         options = ("--no-cache-dir", "--no-build-isolation", "-w", str(wheels))
         source = self._locked("requirements-cpu.txt", only=("deepspeed",))
+        ops = {"DS_BUILD_SHM_COMM": "1", "DS_BUILD_FUSED_ADAM": "1", "DS_ENABLE_NINJA": "1"}
         job = self.machine.start(
             self._pip_command(*CHECKED, *options, "-r", source, verb="wheel"),
             log,
-            {**self._environment(), "DS_ACCELERATOR": "cpu", "DS_BUILD_SHM_COMM": "1", "DS_BUILD_FUSED_ADAM": "1"},
+            {**self._environment(), "DS_ACCELERATOR": "cpu", **ops},
         )
 
         def finish() -> None:

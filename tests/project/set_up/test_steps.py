@@ -22,6 +22,16 @@ def test_a_whole_setup_installs_each_file_once_and_reports_its_steps(machine: Ma
     assert [f"step {k} of 7" in result.stderr for k in range(1, 8)] == [True] * 7
 
 
+def test_on_cpus_deepspeed_is_compiled_with_its_ops_file_beside_file(machine: Machine) -> None:
+    assert machine.setup().returncode == 0
+    (compiled,) = (
+        variables for call, variables in zip(machine.pip_calls(), machine.variables, strict=True) if "pip wheel" in call
+    )
+    for name in ("DS_BUILD_SHM_COMM", "DS_BUILD_FUSED_ADAM", "DS_ENABLE_NINJA"):
+        assert compiled[name] == "1"
+    assert compiled["PATH"].startswith(str(machine.environment / "bin")), "ninja is the environment's"
+
+
 def installed(call: str) -> set[str]:
     """The packages of the file that a pip call names."""
     (file,) = re.findall(r"-r (\S+)", call)
