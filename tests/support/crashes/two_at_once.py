@@ -63,7 +63,7 @@ def command_of(module: str) -> Callable[[Sequence[str]], int]:
 
         supervisor.POLL_SECONDS = 0.05
         supervisor.Supervisor.command = lambda self: [sys.executable, "-S", "-c", STAND_IN, str(self.folder.path)]
-        loaded.finish = lambda recipe, plugins, folder: folder.mark_complete()
+        loaded.finish = lambda recipe, plugins, folder, steps: folder.mark_complete()
     if module == "r1_searcher.sft":
         loaded.host_command = lambda options, *_: [sys.executable, "-S", "-c", STAND_IN, str(options.out)]
     return loaded.main
