@@ -43,12 +43,12 @@ class Episodes {
     this.chunkNodes = chunkNodes;
     this.count = this.columns.chunk?.length ?? 0;
     this.chunks = new Map();
-    this.lines = new Lines();
-    this.linesOf = Array.from({ length: this.count }, () => []);
     this.textsRead = 0;
     this.firstOfChunk = [];
     for (let id = this.count - 1; id >= 0; id--) this.firstOfChunk[this.columns.chunk[id]] = id;
-    this.headings = this.rows.map((row) => [row.question, row.id, ...row.answers].join("\n").toLowerCase());
+    this.lines = new Lines();
+    const asked = this.rows.map((row) => this.lines.add([row.question, row.id, ...row.answers].join("\n")));
+    this.linesOf = Array.from({ length: this.count }, (_, id) => asked[this.columns.row[id]]);
   }
 
   row(id) {
@@ -89,8 +89,9 @@ class Episodes {
     for (let number = 0; number < this.chunkNodes.length; number++) {
       const episodes = await unpack(this.chunkNodes[number]);
       episodes.forEach((episode, place) => {
+        const id = this.firstOfChunk[number] + place;
         const written = episode.spans.filter((span) => span.kind !== "prompt");
-        this.linesOf[this.firstOfChunk[number] + place] = written.flatMap((span) => this.lines.add(span.text));
+        this.linesOf[id] = [...this.linesOf[id], ...written.flatMap((span) => this.lines.add(span.text))];
       });
       this.textsRead += episodes.length;
       progress();
@@ -100,9 +101,8 @@ class Episodes {
 
   // A test of an episode: is the text, in lower case and of one line, in what was asked or written?
   containing(wanted) {
-    const inHeading = this.headings.map((heading) => heading.includes(wanted));
-    const inLine = this.lines.holding(wanted);
-    return (id) => inHeading[this.columns.row[id]] || this.linesOf[id].some((line) => inLine[line]);
+    const found = this.lines.holding(wanted);
+    return (id) => this.linesOf[id].some((line) => found[line]);
   }
 
   // The other episodes about the same question.
