@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -230,14 +229,14 @@ class RealRun:
         return SECONDS_OF_A_STEP * self._steps(stage) * share
 
     def _steps(self, stage: str) -> int:
-        """As many as are asked for, or as the questions that the stage takes are enough for."""
+        """As many as are asked for, or whole rollouts of the questions that the stage takes, as `Extent` has them."""
         asked = self.preset.stage(stage)
         if steps := self.size.steps or asked.max_steps:
             return steps
         flags = self.preset.flags_of(asked)
         questions = sum(1 for _ in numbered_lines(self.data / "train.jsonl"))
         taken = min(questions, flags.get("data", {}).get("max_samples", questions))
-        return math.ceil(taken * flags["train"]["num_episodes"] / flags["rollout"]["batch_size"])
+        return taken // flags["rollout"]["batch_size"] * flags["train"]["num_episodes"]
 
     def _digest(self, stage: str) -> str:
         """Of what the preset says of a stage, and of the questions."""
